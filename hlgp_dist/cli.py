@@ -1,0 +1,117 @@
+"""The command line. Each verb imports what it needs when it runs: `hlgp config` must not wait for torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hlgp_dist.errors import ConfigError, Failure
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe.")
+app.add_typer(data_app, name="data")
+
+Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
+
+
+@app.command()
+def config(config: Config, overrides: Overrides = None) -> None:
+    """Show the resolved configuration and where each value came from."""
+    from hlgp_dist.config.load import resolve
+    from hlgp_dist.config.write import render
+
+    typer.echo(render(resolve(config, overrides or [])), nl=False)
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """One run through all tasks; the same command resumes it."""
+    from hlgp_dist.config.load import resolve
+    from hlgp_dist.launch.start import start_run
+    from hlgp_dist.study.tables import show_run
+
+    resolved = resolve(config, overrides or [])
+    _show_notes(resolved.notes)
+    if resolved.config.search is not None:
+        raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
+    show_run(*start_run(resolved.config, config.stem))
+
+
+@app.command()
+def tune(config: Config, overrides: Overrides = None) -> None:
+    """The search in the config's `search` section, on Ray Tune."""
+    from hlgp_dist.config.load import resolve
+    from hlgp_dist.launch.search import run_search
+    from hlgp_dist.study.tables import show_search
+
+    resolved = resolve(config, overrides or [])
+    _show_notes(resolved.notes)
+    if resolved.config.search is None:
+        raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
+    run_search(resolved.config, config.stem, show=show_search)
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="A folder for everything; a fresh one each time by default.")]) -> None:
+    """The whole main job on the embedded pictures and backbone."""
+    from hlgp_dist.study.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def tensorboard(folder: Path, port: int = 6006) -> None:
+    """TensorBoard of a run, a search or a folder of them, on loopback."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder")
+    from hlgp_dist.telemetry.board import serve
+
+    serve(folder, port)
+
+
+@data_app.command("shard")
+def data_shard(source: Path, destination: Path, shard_bytes: int = 256 * 2**20, workers: int | None = None) -> None:
+    """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest."""
+    from hlgp_dist.data.shard import shard
+    from hlgp_dist.study.tables import show_dataset
+
+    show_dataset(destination, shard(source, destination, shard_bytes=shard_bytes, workers=workers))
+
+
+@data_app.command("verify")
+def data_verify(folder: Path) -> None:
+    """Re-hash and recount; exit 3 and the list of problems if there are any."""
+    from hlgp_dist.data.verify import verify
+    from hlgp_dist.errors import DataError
+
+    problems = verify(folder)
+    if problems:
+        raise DataError("\n".join([f"{folder}: {len(problems)} problems", *problems]))
+    typer.echo(f"{folder}: all shards are as the manifest says")
+
+
+@data_app.command("info")
+def data_info(folder: Path) -> None:
+    """Counts, sizes and classes of a shard folder."""
+    from hlgp_dist.data.manifest import read_manifest
+    from hlgp_dist.study.tables import show_dataset
+
+    show_dataset(folder, read_manifest(folder))
+
+
+def _show_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def main() -> None:
+    """Run a verb; a Failure becomes one message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except Failure as failure:
+        typer.echo(f"hlgp: {failure}", err=True)
+        sys.exit(failure.exit_code)

@@ -1,0 +1,127 @@
+"""A configuration from a file and overrides, with each value's origin and every error at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hlgp_dist.config.grammar import GrammarError, parse_value, read_document
+from hlgp_dist.config.merge import Layers, complete, plain, split_key, wants_text
+from hlgp_dist.config.options import leaf_values
+from hlgp_dist.config.problems import Problem, raise_problems, schema_problems
+from hlgp_dist.config.rules import check
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.space import space_problems
+from hlgp_dist.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration and where each value came from.
+
+    `origins` maps the dotted key of every leaf to `default`, `FILE:LINE`, `override` or, for a mapping's values,
+    `given`.
+    """
+
+    config: RunConfig
+    origins: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def resolve(source: Path | str | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Resolved:
+    """Defaults < file (a path) or mapping < `key.sub=value`. Raises ConfigError that lists everything wrong."""
+    problems: list[Problem] = []
+    layers = _read_file(Path(source), problems) if isinstance(source, Path | str) else _read_mapping(source or {})
+    _put_all(layers, _parse_overrides(overrides, layers, problems), "override")
+    config = _validate(layers, problems)
+    origins = {key: layers.origin(key) for key, _, _ in leaf_values(config)}
+    return Resolved(config, origins, tuple(layers.notes))
+
+
+def apply(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with dotted values (a trial's samples) put in, under the rules of overrides."""
+    layers = _read_mapping(config.model_dump(mode="json"))
+    _put_all(layers, {key: plain(value) for key, value in values.items()}, "override")
+    return _validate(layers)
+
+
+def _read_file(path: Path, problems: list[Problem]) -> Layers:
+    layers = Layers()
+    try:
+        document = read_document(path.read_text(encoding="utf-8"))
+    except GrammarError as error:
+        raise ConfigError(f"{path}:{error.line}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None
+    for key_path, line in document.repeated:
+        problems.append(Problem(".".join(key_path), "is given twice", origin=f"{path}:{line}"))
+    layers.add(document.values, lambda leaf: f"{path}:{document.lines[leaf]}")
+    return layers
+
+
+def _read_mapping(source: Mapping[str, Any]) -> Layers:
+    layers = Layers()
+    layers.add(source, lambda leaf: "given")
+    return layers
+
+
+def _parse_overrides(overrides: Sequence[str], layers: Layers, problems: list[Problem]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            problems.append(Problem(override, "an override is key.sub=value", origin="override"))
+            continue
+        try:
+            value = parse_value(text)
+        except GrammarError as error:
+            problems.append(Problem(override, str(error), origin="override"))
+            continue
+        values.pop(key, None)
+        values[key] = text.strip() if _is_text_that_looks_like_a_number(key, value, layers) else value
+    return values
+
+
+def _is_text_that_looks_like_a_number(key: str, value: object, layers: Layers) -> bool:
+    """`run.name=2024`: a file quotes it, a shell would eat the quotes."""
+    data = layers.plain()
+    return isinstance(value, bool | int | float) and wants_text(split_key(key, data), data)
+
+
+def _put_all(layers: Layers, values: Mapping[str, Any], origin: str) -> None:
+    """Kinds first, outer before inner: what an override gives belongs to the kind that the overrides chose."""
+    kinds = sorted((key for key in values if key.endswith(".kind")), key=lambda key: key.count("."))
+    for key in [*kinds, *(key for key in values if key not in kinds)]:
+        layers.put(split_key(key, layers.plain()), values[key], origin)
+
+
+def _validate(layers: Layers, problems: Sequence[Problem] = ()) -> RunConfig:
+    """The schema, then the rules over sections, then the search space."""
+    config, found = _try(layers)
+    raise_problems([*problems, *found])
+    assert config is not None
+    raise_problems(space_problems(config, layers.origin, lambda values: _try_values(config, values)))
+    return config
+
+
+def _try(layers: Layers) -> tuple[RunConfig | None, list[Problem]]:
+    """Strict, and by way of JSON so that lists stand for tuples."""
+    data = complete(layers.plain())
+    try:
+        config = RunConfig.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        return None, schema_problems(error, data, layers.origin)
+    return config, check(config, layers.origin)
+
+
+def _try_values(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a trial of these samples."""
+    layers = _read_mapping(config.model_dump(mode="json"))
+    _put_all(layers, {"search": None, **values}, "given")
+    return _try(layers)[1]

@@ -1,0 +1,78 @@
+"""Rules over several sections. They check and never change a value; a value that equals its default never counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from hlgp_dist.config.options import leaf_values
+from hlgp_dist.config.problems import Problem
+from hlgp_dist.config.schema import Data, Hlgp, RunConfig
+
+Origin = Callable[[str], str]
+
+GRADIENT_KEYS = (
+    "optimizer.",
+    "train.",
+    "alignment.",
+    "engine.zero_stage",
+    "engine.micro_batch_size",
+    "engine.activation_checkpointing",
+    "checkpoint.every_steps",
+)
+
+
+def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
+    """Every broken rule."""
+    broken = [*_without_effect(config), *_groups(config), *_checkpoints(config)]
+    return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
+
+
+def _without_effect(config: RunConfig) -> Iterator[Problem]:
+    changed = dict(_changed(config))
+    ignored: dict[str, str] = {}
+    if config.method.kind == "ncm":
+        ignored |= {key: "method.kind: ncm takes no gradient step" for key in changed if key.startswith(GRADIENT_KEYS)}
+    if config.method.kind == "linear":
+        ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
+    if config.checkpoint.every_steps is None:
+        ignored.setdefault("checkpoint.keep", "without checkpoint.every_steps there are no step checkpoints")
+    if config.search is not None:
+        ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
+    for key, because in ignored.items():
+        if key in changed:
+            yield Problem(key, f"has no effect: {because}", changed[key])
+
+
+def _groups(config: RunConfig) -> Iterator[Problem]:
+    """Depth is known to the backbone alone, but an explicit list of blocks says how many there are to group."""
+    method = config.method
+    if not isinstance(method, Hlgp) or method.layers is None:
+        return
+    blocks = len(method.layers)
+    if method.num_groups > blocks:
+        yield Problem("method.num_groups", f"must be at most the {blocks} blocks of method.layers", method.num_groups)
+    if method.group_layout is not None and sum(method.group_layout) != blocks:
+        rule = f"must add up to the {blocks} blocks of method.layers"
+        yield Problem("method.group_layout", rule, list(method.group_layout))
+
+
+def _checkpoints(config: RunConfig) -> Iterator[Problem]:
+    if config.engine.zero_stage == 3 and config.checkpoint.every_steps is not None:
+        rule = "engine.zero_stage: 3 saves at task ends only"
+        yield Problem("checkpoint.every_steps", rule, config.checkpoint.every_steps)
+
+
+def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:
+    """The leaves that differ from the schema's defaults; of another kind's own fields, its `kind` alone."""
+    defaults = _defaults()
+    for key, value, _ in leaf_values(config):
+        if key in defaults and value != defaults[key]:
+            yield key, value
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {key: value for key, value, _ in leaf_values(RunConfig(data=Data(path="")))}

@@ -1,0 +1,414 @@
+"""Every option of the system: its default, its range and whether it changes a result.
+
+Sections are frozen. Each field is `identity` (it changes the result; a resume refuses another value) or
+`operational` (it does not; a resume may change it). Cross-field checks check and never mutate. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def operational(default: Any, **constraints: Any) -> Any:
+    """A field that never changes a result."""
+    return Field(default, json_schema_extra={"role": "operational"}, **constraints)
+
+
+class Section(BaseModel):
+    """A frozen group of options that refuses unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def refuse_without_effect(self, field: str, because: str) -> None:
+        """A value that was given, differs from the default and would be ignored is an error."""
+        default = type(self).model_fields[field].get_default(call_default_factory=True)
+        if field in self.model_fields_set and getattr(self, field) != default:
+            raise ValueError(f"{field} has no effect: {because}")
+
+
+class RunFolder(Section):
+    """Where a run or a search writes: `dir/name`. `name: null` is the config's stem and its identity hash."""
+
+    dir: str = operational("runs")
+    name: str | None = operational(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    resume: Literal["auto", "never", "must"] = operational("auto")
+
+
+class Augmentation(Section):
+    """What is done to a training picture, per sample, on the device."""
+
+    crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    flip: bool = True
+
+
+class Data(Section):
+    """A shard folder with its manifest, and how its pictures reach the model."""
+
+    path: str
+    cache_dir: str | None = operational(None)
+    augmentation: Augmentation | None = Augmentation()
+    decode_workers: PositiveInt | None = operational(None)
+
+
+class Benchmark(Section):
+    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out and tests on it alone."""
+
+    init_cls: PositiveInt = 10
+    increment: PositiveInt = 10
+    class_order_seed: int | None = 1993
+    class_order: tuple[str, ...] | None = None
+    max_tasks: PositiveInt | None = None
+    validation_fraction: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Benchmark:
+        if self.class_order is not None:
+            self.refuse_without_effect("class_order_seed", "class_order lists the classes")
+            if len(set(self.class_order)) != len(self.class_order):
+                raise ValueError("class_order names a class twice")
+        return self
+
+
+class Backbone(Section):
+    """A timm VisionTransformer by `name.tag`; `weights` is `hub`, `none` or a local path."""
+
+    name: str = "vit_base_patch16_224.augreg_in21k"
+    weights: str = "hub"
+    img_size: PositiveInt | None = None
+    normalization: Literal["pretrained", "none", "half", "imagenet"] = "pretrained"
+    kwargs: dict[str, bool | int | float | str | None] = {}
+
+
+class BottleneckGenerator(Section):
+    """A(r) = r + W_up GELU(W_dn r): one residual adapter a group, shared by keys and values."""
+
+    kind: Literal["bottleneck"] = "bottleneck"
+    rank: PositiveInt = 16
+
+
+class LinearGenerator(Section):
+    """A(r) = r + W r, one full matrix a group."""
+
+    kind: Literal["linear"]
+
+
+class DirectGenerator(Section):
+    """No root prompt: each group's sub-prompt is free."""
+
+    kind: Literal["direct"]
+
+
+Generator = Annotated[BottleneckGenerator | LinearGenerator | DirectGenerator, Field(discriminator="kind")]
+
+
+class LearnedPosition(Section):
+    """One learned vector a layer, zero at the start of the first task."""
+
+    kind: Literal["learned"] = "learned"
+
+
+class SinusoidalPosition(Section):
+    """Fixed sines of the layer's index times `scale`."""
+
+    kind: Literal["sinusoidal"]
+    scale: PositiveFloat = 0.02
+
+
+class NoPosition(Section):
+    """Layers of a group share one prompt exactly."""
+
+    kind: Literal["none"]
+
+
+Position = Annotated[LearnedPosition | SinusoidalPosition | NoPosition, Field(discriminator="kind")]
+
+
+class PosteriorMatching(Section):
+    """Task weights from the model's own class posterior; `cycles` passes an image."""
+
+    kind: Literal["posterior"] = "posterior"
+    cycles: PositiveInt = 2
+    temperature: PositiveFloat = 1.0
+
+
+class AuxiliaryMatching(Section):
+    """Task weights from a Gaussian classifier on the un-prompted features; two passes an image."""
+
+    kind: Literal["auxiliary"]
+    temperature: PositiveFloat = 1.0
+
+
+Matching = Annotated[PosteriorMatching | AuxiliaryMatching, Field(discriminator="kind")]
+
+
+class PromptAccumulation(Section):
+    """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task."""
+
+    prompt_length: PositiveInt = 10
+    layers: tuple[NonNegativeInt, ...] | None = None
+    root_init_std: NonNegativeFloat = 0.02
+    accumulation: Literal["soft", "mean", "sum", "last"] = "soft"
+    matching: Matching = PosteriorMatching()
+    train_mixture: Literal["accumulated", "current"] = "accumulated"
+
+    @model_validator(mode="after")
+    def _accumulation_fits(self) -> PromptAccumulation:
+        if self.layers is not None and list(self.layers) != sorted(set(self.layers)):
+            raise ValueError("layers must be ascending block indices without repetition")
+        if self.accumulation != "soft":
+            self.refuse_without_effect("matching", "only accumulation: soft weights tasks per sample")
+        if self.accumulation == "last":
+            self.refuse_without_effect("train_mixture", "accumulation: last trains its own prompts alone")
+        if self.accumulation == "soft" and self.matching.kind == "auxiliary" and self.train_mixture != "current":
+            raise ValueError(
+                "matching.kind: auxiliary needs train_mixture: current (its classifier exists only after the task)"
+            )
+        return self
+
+
+class Hlgp(PromptAccumulation):
+    """Hierarchical layer-grouped prompts: root prompt -> sub-prompt of each layer group -> prompt of each layer."""
+
+    kind: Literal["hlgp"] = "hlgp"
+    num_groups: PositiveInt = 3
+    group_layout: tuple[PositiveInt, ...] | None = None
+    generator: Generator = BottleneckGenerator()
+    position: Position = LearnedPosition()
+    carry_over: Literal["root_and_generator", "root", "none"] = "root_and_generator"
+
+    @model_validator(mode="after")
+    def _groups_agree(self) -> Hlgp:
+        if self.group_layout is not None and len(self.group_layout) != self.num_groups:
+            raise ValueError(f"group_layout lists {len(self.group_layout)} sizes, num_groups is {self.num_groups}")
+        if self.carry_over == "root" and self.generator.kind == "direct":
+            raise ValueError("carry_over: root needs a root prompt, generator.kind: direct has none")
+        return self
+
+
+class Independent(PromptAccumulation):
+    """A free prompt for every layer and task: the abstract's baseline (num_groups = depth, direct, no position)."""
+
+    kind: Literal["independent"]
+    carry_over: Literal["prompts", "none"] = "prompts"
+
+
+class Linear(Section):
+    """No prompts: a linear probe on the frozen features."""
+
+    kind: Literal["linear"]
+
+
+class NearestMean(Section):
+    """No training: nearest class mean by cosine (SimpleCIL)."""
+
+    kind: Literal["ncm"]
+
+
+Method = Annotated[Hlgp | Independent | Linear | NearestMean, Field(discriminator="kind")]
+
+
+class NoAlignment(Section):
+    """The head stays as each task left it."""
+
+    kind: Literal["none"] = "none"
+
+
+class GaussianAlignment(Section):
+    """After each task but the first the head is retrained on Gaussian features of every seen class."""
+
+    epochs: PositiveInt = 10
+    samples_per_class: PositiveInt = 128
+    batch_size: PositiveInt = 256
+    learning_rate: PositiveFloat = 0.005
+    momentum: Fraction = 0.9
+
+
+class FullAlignment(GaussianAlignment):
+    """One full covariance a class."""
+
+    kind: Literal["full"]
+
+
+class DiagonalAlignment(GaussianAlignment):
+    """One variance a feature and class."""
+
+    kind: Literal["diagonal"]
+
+
+Alignment = Annotated[NoAlignment | FullAlignment | DiagonalAlignment, Field(discriminator="kind")]
+
+
+class Train(Section):
+    """How long each task trains."""
+
+    epochs: PositiveInt = 20
+    global_batch_size: PositiveInt = 128
+    max_steps_per_task: PositiveInt | None = None
+
+
+class CosineSchedule(Section):
+    """Linear warm-up, then half a cosine to `final_fraction` of the rate over each task."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    final_fraction: Fraction = 0.0
+
+
+class ConstantSchedule(Section):
+    """Linear warm-up, then the rate itself."""
+
+    kind: Literal["constant"]
+    warmup_steps: NonNegativeInt = 0
+
+
+Schedule = Annotated[CosineSchedule | ConstantSchedule, Field(discriminator="kind")]
+
+
+class OptimizerRates(Section):
+    """What every optimizer has; its state starts anew with each task."""
+
+    prompt_lr: PositiveFloat = 0.003
+    head_lr: PositiveFloat = 0.003
+    schedule: Schedule = CosineSchedule()
+    max_grad_norm: PositiveFloat | None = None
+
+
+class Adam(OptimizerRates):
+    kind: Literal["adam"] = "adam"
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+
+
+class AdamW(OptimizerRates):
+    kind: Literal["adamw"]
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class Sgd(OptimizerRates):
+    kind: Literal["sgd"]
+    momentum: Fraction = 0.9
+    weight_decay: NonNegativeFloat = 0.0
+
+
+Optimizer = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
+
+
+class EngineOptions(Section):
+    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32."""
+
+    precision: Literal["bf16", "fp32"] = "bf16"
+    zero_stage: Literal[0, 1, 2, 3] = operational(0)
+    micro_batch_size: PositiveInt | None = operational(None)
+    activation_checkpointing: bool = operational(False)
+    timeout_seconds: PositiveInt = operational(1800)
+
+
+class Evaluation(Section):
+    """Testing: every picture once, over all ranks."""
+
+    batch_size: PositiveInt = operational(128)
+
+
+class Checkpoint(Section):
+    """Saved at each task's end, and inside tasks every `every_steps`; the last `keep` step checkpoints stay."""
+
+    every_steps: PositiveInt | None = operational(None)
+    keep: PositiveInt = operational(2)
+
+
+class Telemetry(Section):
+    """Scalars leave the device once every `log_every_steps`."""
+
+    log_every_steps: PositiveInt = operational(10)
+    progress: bool = operational(True)
+
+
+class LaunchOptions(Section):
+    """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray."""
+
+    kind: Literal["local", "ray"] = operational("local")
+    num_workers: PositiveInt = operational(1)
+    address: str | None = operational(None)
+    cpus_per_worker: PositiveInt = operational(1)
+    gpus_per_worker: NonNegativeInt | None = operational(None)
+    driver_resource: str | None = operational(None)
+
+
+class Asha(Section):
+    """Asynchronous successive halving; a rung is a number of finished tasks."""
+
+    kind: Literal["asha"] = "asha"
+    grace_tasks: PositiveInt = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+
+
+class Fifo(Section):
+    """Every trial runs to its end."""
+
+    kind: Literal["fifo"]
+
+
+Scheduler = Annotated[Asha | Fifo, Field(discriminator="kind")]
+
+
+class Choice(Section):
+    choice: tuple[bool | int | float | str | None, ...] = Field(min_length=1)
+
+
+class Uniform(Section):
+    uniform: tuple[float, float]
+
+
+class LogUniform(Section):
+    loguniform: tuple[PositiveFloat, PositiveFloat]
+
+
+class Grid(Section):
+    grid: tuple[bool | int | float | str | None, ...] = Field(min_length=1)
+
+
+Domain = Choice | Uniform | LogUniform | Grid
+
+
+class Search(Section):
+    """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once."""
+
+    space: dict[str, Domain] = Field(min_length=1)
+    num_samples: PositiveInt = 8
+    seed: int = 0
+    scheduler: Scheduler = Asha()
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    max_concurrent_trials: PositiveInt | None = operational(None)
+
+
+class RunConfig(Section):
+    """One run, or with `search` one search."""
+
+    seed: int = 0
+    run: RunFolder = operational(RunFolder())
+    data: Data
+    benchmark: Benchmark = Benchmark()
+    backbone: Backbone = Backbone()
+    method: Method = Hlgp()
+    alignment: Alignment = NoAlignment()
+    train: Train = Train()
+    optimizer: Optimizer = Adam()
+    engine: EngineOptions = EngineOptions()
+    evaluation: Evaluation = operational(Evaluation())
+    checkpoint: Checkpoint = operational(Checkpoint())
+    telemetry: Telemetry = operational(Telemetry())
+    launch: LaunchOptions = operational(LaunchOptions())
+    search: Search | None = None

@@ -1,0 +1,182 @@
+"""`manifest.json`: what a shard folder holds and at which byte of which shard every sample lies.
+
+Per sample the file keeps columns, not objects, so that a million samples stay a few tens of megabytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlgp_dist.data.files import write_atomically
+from hlgp_dist.data.sources import SPLITS
+from hlgp_dist.errors import DataError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar: its file name, length in bytes, checksum and number of samples."""
+
+    name: str
+    bytes: int
+    sha256: str
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The N samples of a split in the order of its tars; those of a class are contiguous, classes ascending.
+
+    key: bytes [N]; class_index: int32 [N], into the manifest's classes; shard: int32 [N], into `shards`;
+    offset, size: int64 [N], the byte range of the sample's whole tar record; counts: int64 [C] samples a class.
+    """
+
+    shards: tuple[Shard, ...]
+    key: NDArray[np.bytes_]
+    class_index: NDArray[np.int32]
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A shard folder's content. `digest` identifies it; `source_hash` identifies the pictures it was made from."""
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    source_hash: str
+    shard_bytes: int
+    digest: str
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """The manifest of the shard folder `path`, whose shards all exist with their recorded lengths.
+
+    Raises:
+        DataError: the folder, the manifest or a shard is missing, or they do not agree.
+    """
+    manifest = parse_manifest(path)
+    for problem in length_problems(path, manifest):
+        raise DataError(problem)
+    return manifest
+
+
+def parse_manifest(path: str | Path) -> Manifest:
+    """The manifest alone, checked in itself but not against the shards."""
+    file = Path(path) / MANIFEST
+    if not Path(path).is_dir():
+        raise DataError(f"{path}: no such shard folder (`hlgp data shard` makes one)")
+    if not file.is_file():
+        raise DataError(f"{path}: no {MANIFEST}, so not a shard folder (`hlgp data shard` makes one)")
+    content = file.read_bytes()
+    try:
+        document = json.loads(content)
+        version = document["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise DataError(f"{file}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
+        return _manifest(document, hashlib.sha256(content).hexdigest())
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(f"{file}: not a valid manifest ({type(error).__name__}: {error})") from error
+
+
+def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
+    """One message for every shard that is missing or has another length than recorded."""
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            file = Path(path) / shard.name
+            if not file.is_file():
+                yield f"{file}: the shard is missing"
+            elif (length := file.stat().st_size) != shard.bytes:
+                what = "truncated" if length < shard.bytes else "too long"
+                yield f"{file}: the shard is {what}: {length} bytes, the manifest says {shard.bytes}"
+
+
+def write_manifest(
+    folder: Path, classes: tuple[str, ...], splits: Mapping[str, Split], *, source_hash: str, shard_bytes: int
+) -> Manifest:
+    """Write `manifest.json` and `sizes.json` (tar name -> samples, as open_clip-style tools read it)."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "source_hash": source_hash,
+        "shard_bytes": shard_bytes,
+        "classes": classes,
+        "splits": {name: _document(split) for name, split in splits.items()},
+    }
+    sizes = {shard.name: shard.samples for split in splits.values() for shard in split.shards}
+    write_atomically(folder / SIZES, json.dumps(sizes, indent=1).encode())
+    write_atomically(folder / MANIFEST, json.dumps(document, separators=(",", ":")).encode())
+    return read_manifest(folder)
+
+
+def _document(split: Split) -> dict[str, Any]:
+    return {
+        "shards": [asdict(shard) for shard in split.shards],
+        "counts": split.counts.tolist(),
+        "samples": {
+            "key": [key.decode() for key in split.key.tolist()],
+            "class": split.class_index.tolist(),
+            "shard": split.shard.tolist(),
+            "offset": split.offset.tolist(),
+            "size": split.size.tolist(),
+        },
+    }
+
+
+def _manifest(document: dict[str, Any], digest: str) -> Manifest:
+    classes = tuple(document["classes"])
+    _require(list(classes) == sorted(set(classes)), "classes are not sorted and distinct")
+    splits = {name: _split(document["splits"][name], len(classes)) for name in SPLITS}
+    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest)
+
+
+def _split(document: dict[str, Any], num_classes: int) -> Split:
+    shards = tuple(Shard(**shard) for shard in document["shards"])
+    columns = document["samples"]
+    split = Split(
+        shards=shards,
+        key=np.array(columns["key"], dtype=np.bytes_),
+        class_index=np.array(columns["class"], dtype=np.int32),
+        shard=np.array(columns["shard"], dtype=np.int32),
+        offset=np.array(columns["offset"], dtype=np.int64),
+        size=np.array(columns["size"], dtype=np.int64),
+        counts=np.array(document["counts"], dtype=np.int64),
+    )
+    _check(split, num_classes)
+    return split
+
+
+def _check(split: Split, num_classes: int) -> None:
+    """Everything a reader relies on; a ValueError says what does not hold."""
+    columns = (split.key, split.class_index, split.shard, split.offset, split.size)
+    _require(len({len(column) for column in columns}) == 1, "columns of different lengths")
+    _require(all(PurePath(shard.name).name == shard.name for shard in split.shards), "a shard's name is a path")
+    _require(bool((np.diff(split.class_index) >= 0).all()), "the samples of a class are not contiguous")
+    counts = np.bincount(split.class_index, minlength=num_classes)
+    _require(np.array_equal(counts, split.counts), "class counts do not match the samples")
+    samples = np.bincount(split.shard, minlength=len(split.shards))
+    _require(np.array_equal(samples, [s.samples for s in split.shards]), "shard counts do not match the samples")
+    _require(len(np.unique(split.key)) == len(split), "a key is there twice")
+    ends = np.array([shard.bytes for shard in split.shards], dtype=np.int64)[split.shard]
+    inside = (split.offset >= 0) & (split.size > 0) & (split.offset + split.size <= ends)
+    _require(bool(inside.all()), "a sample lies outside its shard")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

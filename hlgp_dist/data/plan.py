@@ -1,0 +1,73 @@
+"""Which sample goes to which rank at which step: pure functions of integers.
+
+Legend: n samples, W ranks, A accumulation steps (micro-steps a step).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlgp_dist.errors import ConfigError
+
+Indices = NDArray[np.int64]
+_UINT32 = 2**32 - 1
+
+
+def stream_key(*words: int) -> np.random.SeedSequence:
+    """Independent random streams for distinct words; each word counts by its low 64 bits."""
+    halves = [half for word in words for half in (word & _UINT32, (word >> 32) & _UINT32)]
+    return np.random.SeedSequence(halves)
+
+
+def epoch_order(seed: int, task: int, epoch: int, n: int) -> Indices:
+    """A permutation of 0 .. n - 1, the order of an epoch.
+
+    It ranks raw Philox output, which numpy keeps stable for ever, unlike `Generator.permutation`.
+    """
+    raw = np.random.Philox(stream_key(seed, task, epoch)).random_raw(n)
+    return np.argsort(raw, kind="stable").astype(np.int64)
+
+
+def steps_per_epoch(n: int, global_batch_size: int) -> int:
+    """ceil(n / global batch): the last batch may be smaller, none is dropped."""
+    return -(-n // global_batch_size)
+
+
+def accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size: int | None) -> int:
+    """Micro-steps a step, so that no share exceeds `micro_batch_size` (`None`: one micro-step).
+
+    Raises:
+        ConfigError: there are more ranks than samples in a batch.
+    """
+    if world_size > global_batch_size:
+        raise ConfigError(
+            f"launch.num_workers={world_size}: more ranks than samples (train.global_batch_size={global_batch_size})"
+        )
+    if micro_batch_size is None:
+        return 1
+    return -(-global_batch_size // (world_size * micro_batch_size))
+
+
+def shares(batch: Indices, world_size: int, accumulation: int) -> list[list[Indices]]:
+    """A global batch as [A][W] contiguous shares: `shares(...)[m][rank]` is rank's at micro-step m.
+
+    Sizes differ by one at most; a smaller last batch may leave shares empty. Concatenated they are the batch.
+    """
+    parts = np.array_split(batch, world_size * accumulation)
+    return [parts[m * world_size : (m + 1) * world_size] for m in range(accumulation)]
+
+
+def evaluation_share(n: int, world_size: int) -> list[Indices]:
+    """0 .. n - 1 as [W] contiguous shares whose sizes differ by one at most."""
+    return np.array_split(np.arange(n, dtype=np.int64), world_size)
+
+
+def evaluation_chunks(n: int, world_size: int, batch_size: int) -> list[list[Indices]]:
+    """Every rank's share as [W][chunks] of at most `batch_size`; equally many chunks a rank, the last maybe empty.
+
+    Equal numbers because under ZeRO stage 3 every forward is a collective.
+    """
+    chunks = steps_per_epoch(steps_per_epoch(n, world_size), batch_size)
+    starts = range(0, chunks * batch_size, batch_size)
+    return [[share[start : start + batch_size] for start in starts] for share in evaluation_share(n, world_size)]

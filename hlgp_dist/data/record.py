@@ -1,0 +1,52 @@
+"""A sample's tar record: the headers, data and padding of all its members, with nothing that varies in it.
+
+Sizes follow from the lengths of the members alone, so a shard folder can be laid out before a byte is read.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator
+
+BLOCK = tarfile.BLOCKSIZE
+TRAILER = bytes(2 * BLOCK)
+
+
+def padded(length: int) -> int:
+    """Bytes that `length` bytes of data take up in a tar."""
+    return -(-length // BLOCK) * BLOCK
+
+
+def record_size(lengths: Iterable[int]) -> int:
+    """Bytes of a record whose members have these lengths."""
+    return sum(BLOCK + padded(length) for length in lengths)
+
+
+def pack(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """Members (name of at most 100 ASCII characters, data) as a USTAR record without owner or time."""
+    parts = []
+    for name, data in members:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+        parts += [header, data, bytes(padded(len(data)) - len(data))]
+    return b"".join(parts)
+
+
+def unpack(record: bytes) -> Iterator[tuple[str, bytes]]:
+    """The members (name, data) of a record.
+
+    Raises:
+        ValueError: it is not a sequence of whole, plain members.
+    """
+    position = 0
+    while position < len(record):
+        try:
+            info = tarfile.TarInfo.frombuf(record[position : position + BLOCK], "ascii", "strict")
+        except (tarfile.TarError, UnicodeDecodeError) as error:
+            raise ValueError(f"no tar header at byte {position} of the record: {error}") from error
+        start = position + BLOCK
+        position = start + padded(info.size)
+        if not info.isreg() or position > len(record):
+            raise ValueError(f"member {info.name} is cut off or not a plain file")
+        yield info.name, record[start : start + info.size]

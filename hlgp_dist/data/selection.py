@@ -1,0 +1,106 @@
+"""Which samples of a shard folder a task trains, validates or tests on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlgp_dist.data.manifest import Manifest, Split
+from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.types import TaskSpec
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """N samples of one split. A sample's position in it is its id in the task's store.
+
+    indices: int64 [N], ascending, into the manifest's split; labels: int64 [N], in stream order; bytes: of their
+    whole records.
+    """
+
+    split: str
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    bytes: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def select(manifest: Manifest, task: TaskSpec, part: Part, validation_fraction: float) -> Selection:
+    """The samples of `task` for `part`.
+
+    The validation part is taken out of each training class by a hash of the sample's key: the same for every seed,
+    order and task size. It holds round(fraction * n) of a class's n pictures, but at least 1 and at most n - 1.
+
+    Raises:
+        ConfigError: a validation part is asked for and `validation_fraction` is 0.
+        DataError: a class is unknown or has no picture (for a validation part: fewer than two).
+    """
+    if part == "validation" and validation_fraction <= 0.0:
+        raise ConfigError(f"benchmark.validation_fraction={validation_fraction}: no validation part without it")
+    name = "test" if part == "test" else "train"
+    split = manifest.splits[name]
+    chosen = []
+    for label, class_name in enumerate(task.classes, start=task.start):
+        indices = _of_class(manifest, name, class_name)
+        if name == "train" and validation_fraction > 0.0:
+            held_out = _held_out(split, indices, class_name, validation_fraction)
+            indices = indices[held_out == (part == "validation")]
+        chosen.append((indices, label))
+    chosen.sort(key=lambda pair: int(pair[0][0]))
+    indices = np.concatenate([indices for indices, _ in chosen])
+    labels = np.concatenate([np.full(len(indices), label, dtype=np.int64) for indices, label in chosen])
+    return Selection(name, indices, labels, int(split.size[indices].sum()))
+
+
+def check_pictures(manifest: Manifest, tasks: Sequence[TaskSpec], validation_fraction: float) -> None:
+    """For the preflight: every class of the stream has what its training, validation and test need.
+
+    Raises:
+        DataError: naming the first class that lacks a training or a test picture, or cannot be split.
+    """
+    for class_name in (name for task in tasks for name in task.classes):
+        train = _of_class(manifest, "train", class_name)
+        _of_class(manifest, "test", class_name)
+        if validation_fraction > 0.0:
+            _num_held_out(len(train), class_name, validation_fraction)
+
+
+def _of_class(manifest: Manifest, split: str, class_name: str) -> NDArray[np.int64]:
+    """The class's samples, which are contiguous."""
+    if class_name not in manifest.classes:
+        raise DataError(f"class {class_name!r} is not in the shard folder")
+    class_index = manifest.classes.index(class_name)
+    samples = manifest.splits[split].class_index
+    start, stop = np.searchsorted(samples, [class_index, class_index + 1])
+    if start == stop:
+        raise DataError(f"class {class_name!r} has no {'training' if split == 'train' else 'test'} picture")
+    return np.arange(start, stop, dtype=np.int64)
+
+
+def _held_out(
+    split: Split, indices: NDArray[np.int64], class_name: str, validation_fraction: float
+) -> NDArray[np.bool_]:
+    """True for the samples of a class that validate: those whose keys hash lowest."""
+    count = _num_held_out(len(indices), class_name, validation_fraction)
+    hashes = [hashlib.sha256(key).digest() for key in split.key[indices].tolist()]
+    held_out = np.zeros(len(indices), dtype=np.bool_)
+    held_out[sorted(range(len(indices)), key=hashes.__getitem__)[:count]] = True
+    return held_out
+
+
+def _num_held_out(pictures: int, class_name: str, validation_fraction: float) -> int:
+    if pictures < 2:
+        raise DataError(
+            f"class {class_name!r} has a single training picture; "
+            f"benchmark.validation_fraction={validation_fraction} needs two"
+        )
+    return min(max(round(validation_fraction * pictures), 1), pictures - 1)

@@ -1,0 +1,105 @@
+"""The webdataset pipeline of a task: our source stage reads its byte ranges alone, webdataset decodes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import webdataset
+from numpy.typing import NDArray
+
+from hlgp_dist.data.manifest import Split
+from hlgp_dist.data.picture import PictureSize, to_array
+from hlgp_dist.data.record import unpack
+from hlgp_dist.errors import DataError
+
+PICTURE_SUFFIXES = ("jpg", "png")
+
+
+class RangeSource:
+    """A webdataset source stage: the samples `indices` of a split, in that order, and no other byte.
+
+    Neighbours in a shard are read together. `bytes_read` counts what has been read so far.
+    """
+
+    def __init__(self, folder: Path, split: Split, indices: NDArray[np.int64]) -> None:
+        self.folder = folder
+        self.split = split
+        self.indices = indices
+        self.bytes_read = 0
+
+    def __call__(self) -> Iterator[dict[str, Any]]:
+        """Samples as webdataset has them: `__key__`, `__url__` and each member's bytes by suffix.
+
+        Raises:
+            DataError: a range is cut off, is no sample, or not the one the manifest names.
+        """
+        for run in merged_runs(self.split, self.indices):
+            first = self.split.offset[run[0]]
+            content = self._read(run)
+            for index in run:
+                start = int(self.split.offset[index] - first)
+                yield self._sample(index, content[start : start + int(self.split.size[index])])
+
+    def _read(self, run: NDArray[np.int64]) -> bytes:
+        shard = self.split.shards[self.split.shard[run[0]]]
+        length = int(self.split.size[run].sum())
+        try:
+            with (self.folder / shard.name).open("rb", buffering=0) as stream:
+                stream.seek(int(self.split.offset[run[0]]))
+                content: bytes = stream.read(length)
+        except OSError as error:
+            raise DataError(f"{self.folder / shard.name}: cannot be read ({error})") from error
+        self.bytes_read += len(content)
+        if len(content) != length:
+            raise DataError(f"{self.folder / shard.name}: truncated, no sample {self.split.key[run[-1]].decode()}")
+        return content
+
+    def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
+        key, url = self.split.key[index].decode(), self.split.shards[self.split.shard[index]].name
+        sample: dict[str, Any] = {"__key__": key, "__url__": url}
+        try:
+            for name, data in unpack(record):
+                stem, suffix = name.split(".", 1)
+                if stem != key:
+                    raise ValueError(f"it is {stem}")
+                sample[suffix] = data
+            if int(sample["cls"]) != self.split.class_index[index]:
+                raise ValueError(f"its label is {int(sample['cls'])}")
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{url}: not the sample {key} of the manifest: {error}") from error
+        return sample
+
+
+def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """`indices` cut wherever the next sample does not begin where the last one ended."""
+    shard, start = split.shard[indices], split.offset[indices]
+    end = start + split.size[indices]
+    gaps = (shard[1:] != shard[:-1]) | (start[1:] != end[:-1])
+    return np.split(indices, np.flatnonzero(gaps) + 1)
+
+
+def picture_pipeline(source: RangeSource, size: PictureSize) -> webdataset.DataPipeline:
+    """Decoded pictures, uint8 [3, S, S] each, in the source's order; a bad sample is a DataError, never skipped."""
+    return webdataset.DataPipeline(
+        source,
+        webdataset.decode("pil", only=list(PICTURE_SUFFIXES), handler=raise_data_error),
+        webdataset.map(partial(_sized, size=size)),
+    )
+
+
+def raise_data_error(error: Exception) -> NoReturn:
+    """A webdataset handler that names shard and key."""
+    if isinstance(error, webdataset.autodecode.DecodingError):
+        raise DataError(f"{error.url}: sample {error.key}: cannot be decoded ({error.__cause__})") from error
+    raise error
+
+
+def _sized(sample: dict[str, Any], size: PictureSize) -> NDArray[np.uint8]:
+    pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
+    if len(pictures) != 1:
+        raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {len(pictures)} pictures instead of one")
+    return to_array(pictures[0], size)

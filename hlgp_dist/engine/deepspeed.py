@@ -1,0 +1,122 @@
+"""DeepSpeed behind the Engine protocol: one engine a task, over the trainable parameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import deepspeed
+import torch
+from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
+from torch import Tensor, nn
+
+from hlgp_dist.config import schema
+from hlgp_dist.engine.options import deepspeed_config, torch_optimizer
+
+STATE_KEYS = {"adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+
+
+class DeepSpeedEngine:
+    """Owns accumulation, clipping, gradient averaging and ZeRO for one task's parameters."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        parameters: Mapping[str, Sequence[nn.Parameter]],
+        *,
+        optimizer: schema.Optimizer,
+        options: schema.EngineOptions,
+        accumulation: int,
+    ) -> None:
+        self._stage = options.zero_stage
+        self._state_keys = STATE_KEYS[optimizer.kind]
+        names = {parameter: name for name, parameter in module.named_parameters()}
+        self._parameters = {names[parameter]: parameter for group in parameters.values() for parameter in group}
+        self._engine, *_ = deepspeed.initialize(
+            model=module,
+            optimizer=torch_optimizer(optimizer, parameters),
+            config=deepspeed_config(options, optimizer.max_grad_norm, accumulation),
+            dist_init_required=False,
+        )
+
+    def __call__(self, *args: object) -> tuple[Tensor, Tensor]:
+        return self._engine(*args)  # type: ignore[no-any-return]
+
+    def backward(self, loss: Tensor) -> None:
+        self._engine.backward(loss)
+
+    def step(self, learning_rates: Mapping[str, float]) -> Tensor | None:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rates[group["name"]]
+        is_boundary = self._engine.is_gradient_accumulation_boundary()
+        norm = self._whole_gradient_norm() if is_boundary and self._stage == 0 else None
+        self._engine.step()
+        if is_boundary and norm is None:
+            norm = torch.as_tensor(self._engine.get_global_grad_norm())
+        return norm
+
+    def _whole_gradient_norm(self) -> Tensor:
+        """Stage 0 keeps the averaged gradients in `.grad`; DeepSpeed reports a norm only from stage 1 on."""
+        return nn.utils.get_total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
+
+    @contextmanager
+    def whole_parameters(self) -> Iterator[None]:
+        """Inside, the trained parameters are whole and may be changed; under ZeRO 3 they are else in parts."""
+        if self._stage < 3:
+            yield
+            return
+        with deepspeed.zero.GatheredParameters(list(self._parameters.values()), modifier_rank=0):
+            yield
+
+    def state(self) -> dict[str, Tensor]:
+        self._link_optimizer_state()
+        state = {
+            f"{key}.{name}": self._moment(parameter, key).detach().cpu().clone()
+            for name, parameter in self._parameters.items()
+            for key in self._state_keys
+        }
+        return state | {"step": torch.tensor(self._engine.global_steps)}
+
+    def _moment(self, parameter: nn.Parameter, key: str) -> Tensor:
+        if self._stage == 0:
+            return self._engine.optimizer.state[parameter][key]  # type: ignore[no-any-return]
+        return safe_get_full_optimizer_state(parameter, key)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """See Engine. Optimizers make their state at the first step, hence one at rate zero that is thrown away."""
+        assert self._stage < 3, "ZeRO 3 saves at task ends only, where there is no optimizer state"
+        self._step_at_rate_zero()
+        self._link_optimizer_state()
+        for name, parameter in self._parameters.items():
+            for key in self._state_keys:
+                value = state[f"{key}.{name}"].to(parameter.device)
+                if self._stage == 0:
+                    self._engine.optimizer.state[parameter][key].copy_(value)
+                else:
+                    safe_set_full_optimizer_state(parameter, value, key)
+        self._set_step_count(int(state["step"]))
+
+    def _step_at_rate_zero(self) -> None:
+        for _ in range(self._engine.gradient_accumulation_steps()):
+            with torch.enable_grad():
+                nothing = torch.stack([parameter.sum() * 0.0 for parameter in self._parameters.values()]).sum()
+                self._engine.backward(nothing)
+            self._engine.step()
+
+    def _link_optimizer_state(self) -> None:
+        """DeepSpeed 0.19.8 maps state to parameters after the first *group* has stepped, and misses the others."""
+        if self._stage in (1, 2):
+            self._engine.optimizer._hp_optimizer_states_linked = False
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+    def _set_step_count(self, count: int) -> None:
+        """Adam's bias correction counts steps in the innermost optimizer's state."""
+        innermost = self._engine.optimizer if self._stage == 0 else self._engine.optimizer.optimizer
+        for state in innermost.state.values():
+            if "step" in state:
+                state["step"].fill_(count)
+        self._engine.global_steps = count
+
+    def close(self) -> None:
+        self._engine.destroy()

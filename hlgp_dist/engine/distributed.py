@@ -1,0 +1,55 @@
+"""The process group of a run, and the few collectives that training needs."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed
+
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+# On the CPU DeepSpeed would compile a shared-memory collective, which needs ninja and a compiler; plain gloo does not.
+
+
+def init_process_group(device: str, timeout_seconds: int) -> None:
+    """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe, or the one a launcher has made."""
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    deepspeed.init_distributed(
+        dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timedelta(seconds=timeout_seconds)
+    )
+
+
+def close_process_group() -> None:
+    """Leave the group, so that this process may join another."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    deepspeed.comm.comm.cdb = None
+
+
+def reduce_sum(tensor: Tensor) -> Tensor:
+    """The sum over ranks, in place, on the device that the group's backend wants; returned where it came from."""
+    if dist.get_world_size() == 1:
+        return tensor
+    moved = tensor.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(moved)
+    return moved.to(tensor.device)
+
+
+def broadcast_(tensors: list[Tensor]) -> None:
+    """Give every rank the first rank's values, in place."""
+    if dist.get_world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if dist.get_world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,43 @@
+"""From the configuration's words to DeepSpeed's dictionary and a torch optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hlgp_dist.config import schema
+
+NEVER = 2**31
+"""DeepSpeed wants a period for its own prints; ours are elsewhere."""
+
+
+def deepspeed_config(engine: schema.EngineOptions, max_grad_norm: float | None, accumulation: int) -> dict[str, Any]:
+    """Accumulation, clipping and ZeRO are DeepSpeed's; precision is not: `models` casts the trunk, the rest is fp32.
+
+    The micro-batch is declared as one: shares differ in size, and the loss weights already hold the exact mean.
+    """
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": max_grad_norm or 0.0,
+        "zero_optimization": {"stage": engine.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": NEVER,
+        "wall_clock_breakdown": False,
+    }
+
+
+def torch_optimizer(
+    options: schema.Optimizer, parameters: Mapping[str, Sequence[nn.Parameter]]
+) -> torch.optim.Optimizer:
+    """One parameter group a name (`prompt`, `head`), empty ones left out: DeepSpeed refuses them."""
+    groups = [{"params": list(group), "name": name} for name, group in parameters.items() if group]
+    if isinstance(options, schema.Sgd):
+        return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay)
+    if isinstance(options, schema.AdamW):
+        return torch.optim.AdamW(groups, lr=0.0, betas=options.betas, weight_decay=options.weight_decay)
+    return torch.optim.Adam(groups, lr=0.0, betas=options.betas)

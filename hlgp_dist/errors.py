@@ -1,0 +1,73 @@
+"""What can go wrong for a user, and the exit code each kind ends with."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """A failure with a documented exit code; its message is the `reason` of `result.json`."""
+
+    exit_code = 1
+
+
+class ConfigError(Failure, ValueError):
+    """Configuration or usage: the message names the dotted key, the value and the rule."""
+
+    exit_code = 2
+
+
+class DataError(Failure):
+    """Data or weights that are missing, corrupt or do not fit."""
+
+    exit_code = 3
+
+
+class EnvironmentFailure(Failure):
+    """The machine or the cluster cannot run the job."""
+
+    exit_code = 4
+
+
+class OutOfMemory(Failure):
+    """The job does not fit the device."""
+
+    exit_code = 5
+
+
+class NonFiniteLoss(Failure):
+    """The loss became NaN or infinite on some rank."""
+
+    exit_code = 6
+
+
+class TrialsFailed(Failure):
+    """Some trials of a search failed; the others are valid."""
+
+    exit_code = 7
+
+
+class BudgetReached(Failure):
+    """A stated budget ended the job; what it wrote is valid."""
+
+    exit_code = 8
+
+
+class Interrupted(Failure):
+    """Stopped by a signal after a checkpoint; the same command resumes."""
+
+    exit_code = 75
+
+
+FAILURES: dict[int, type[Failure]] = {
+    kind.exit_code: kind
+    for kind in (
+        Failure,
+        ConfigError,
+        DataError,
+        EnvironmentFailure,
+        OutOfMemory,
+        NonFiniteLoss,
+        TrialsFailed,
+        BudgetReached,
+        Interrupted,
+    )
+}

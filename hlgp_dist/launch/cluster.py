@@ -1,0 +1,71 @@
+"""The Ray cluster a job runs on: joined by address, or a local one that is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our recorder writes TensorBoard, Tune need not
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import torch
+
+from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.errors import EnvironmentFailure
+
+
+def worker_resources(launch: LaunchOptions) -> dict[str, float]:
+    """What one DeepSpeed rank reserves. GPUs default to one where the driver sees any."""
+    gpus = launch.gpus_per_worker
+    if gpus is None:
+        gpus = int(torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0)
+    resources = {"CPU": float(launch.cpus_per_worker)}
+    return resources | {"GPU": float(gpus)} if gpus else resources
+
+
+@contextmanager
+def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
+    """Inside, this process is connected to Ray.
+
+    Raises:
+        EnvironmentFailure: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = launch.address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
+            ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EnvironmentFailure(f"launch.address: no Ray cluster at {address or 'this machine'}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def runs_at_once(launch: LaunchOptions) -> int:
+    """How many runs of `launch.num_workers` ranks the cluster holds at a time.
+
+    Raises:
+        EnvironmentFailure: not even one can ever be placed.
+    """
+    total = ray.cluster_resources()
+    needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
+    fits = min(int(total.get(name, 0.0) // amount) for name, amount in needs.items())
+    if fits < 1:
+        raise EnvironmentFailure(
+            f"launch.num_workers: one run needs {_shown(needs)}, the cluster has {_shown({n: total.get(n, 0.0) for n in needs})}"
+        )
+    return fits
+
+
+def _shown(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

@@ -1,0 +1,138 @@
+"""A run in local processes: one a rank, watched, and ended together."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+import torch
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import Failure, Interrupted
+from hlgp_dist.launch.worker import failure_of, work
+from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.types import World
+
+GRACE_SECONDS = 20.0
+"""How long the other ranks may take to notice that one has left, before they are killed."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class LocalContext:
+    """A rank among local processes. A first signal asks it to checkpoint and leave, a second kills it."""
+
+    def __init__(self, world: World, device: str) -> None:
+        self.world = world
+        self.device = device
+        self._stop = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Nobody schedules a local run."""
+
+    def stop_requested(self) -> bool:
+        return self._stop
+
+
+def run_local(config: RunConfig, folder: RunFolder) -> None:
+    """Run `launch.num_workers` ranks to their end.
+
+    Raises:
+        Failure: of the kind and with the reason of the first rank that failed.
+        Interrupted: a rank was killed, or a signal came; the same command resumes.
+    """
+    port = free_port()
+    spawn = multiprocessing.get_context("spawn")
+    ranks = [
+        spawn.Process(target=_rank_main, args=(config.model_dump(mode="json"), str(folder.path), rank, port))
+        for rank in range(config.launch.num_workers)
+    ]
+    previous = {number: signal.signal(number, _forward_to(ranks)) for number in STOP_SIGNALS}
+    try:
+        for process in ranks:
+            process.start()
+        _watch(ranks, folder)
+    finally:
+        for process in ranks:
+            if process.is_alive():
+                process.kill()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _forward_to(ranks: list[SpawnProcess]) -> object:
+    def forward(number: int, frame: FrameType | None) -> None:
+        for process in ranks:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+    return forward
+
+
+def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
+    """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was."""
+    waiting = list(ranks)
+    while waiting:
+        multiprocessing.connection.wait([process.sentinel for process in waiting])
+        ended = [process for process in waiting if process.exitcode is not None]
+        waiting = [process for process in waiting if process.exitcode is None]
+        failed = [process for process in ended if process.exitcode != 0]
+        if failed:
+            _end(waiting)
+            raise _failure_of(ranks.index(failed[0]), failed[0].exitcode or 0, folder)
+
+
+def _end(ranks: list[SpawnProcess]) -> None:
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in ranks:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _failure_of(rank: int, exit_code: int, folder: RunFolder) -> Failure:
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return Interrupted(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
+    return failure_of(folder) or Failure(f"rank {rank} ended with exit code {exit_code}; see {folder.logs}")
+
+
+def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> None:
+    _die_with_parent()
+    resolved = RunConfig.model_validate(config)
+    size = resolved.launch.num_workers
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
+    if device != "cpu":
+        torch.cuda.set_device(rank)
+    raise SystemExit(work(resolved, LocalContext(World(rank, size, rank), device), RunFolder(folder)))
+
+
+def _die_with_parent() -> None:
+    """On Linux a rank does not outlive its launcher, even one that was killed outright."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(1, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

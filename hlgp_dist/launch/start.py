@@ -1,0 +1,38 @@
+"""Start a run where the configuration says, and leave its outcome in result.json whatever happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import Failure
+from hlgp_dist.launch.local import run_local
+from hlgp_dist.launch.prepare import prepare_run
+from hlgp_dist.launch.ray_run import run_on_ray
+from hlgp_dist.launch.worker import forget_failures
+from hlgp_dist.train.folder import RunFolder, write_json
+from hlgp_dist.train.result import failed
+
+
+def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
+    """Run to the end, or return at once what a finished run came to.
+
+    Raises:
+        Failure: of any kind; result.json then holds its exit code and reason, unless the checks refused the run.
+    """
+    folder = prepare_run(config, stem)
+    result = folder.read_result()
+    if result is not None and result["exit_code"] == 0:
+        return folder, result
+    forget_failures(folder)
+    try:
+        if config.launch.kind == "ray":
+            run_on_ray(config, folder)
+        else:
+            run_local(config, folder)
+    except Failure as failure:
+        write_json(folder.result, failed(failure))
+        raise
+    result = folder.read_result()
+    assert result is not None, "the first rank writes the result before it leaves"
+    return folder, result

@@ -1,0 +1,66 @@
+"""The position encoding that tells the layers of a group apart (PIE of METHOD). N prompted layers, D width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hlgp_dist.config.schema import LearnedPosition, NoPosition, SinusoidalPosition
+
+
+class Position(nn.Module):
+    """Calling it gives one vector a layer [N, D], added to every prefix vector of the layer."""
+
+    def __init__(self, layers: int, width: int) -> None:
+        super().__init__()
+        self.shape = (layers, width)
+
+    def reset(self) -> None:
+        """As at the first task."""
+
+    def forward(self) -> Tensor:
+        raise NotImplementedError
+
+
+class Learned(Position):
+    """Learned, zero at first, so that the layers of a group start identical."""
+
+    def __init__(self, layers: int, width: int) -> None:
+        super().__init__(layers, width)
+        self.vectors = nn.Parameter(torch.zeros(layers, width))
+
+    def reset(self) -> None:
+        nn.init.zeros_(self.vectors)
+
+    def forward(self) -> Tensor:
+        return self.vectors.clone()
+
+
+class Fixed(Position):
+    """Never trained, hence not stored with a task."""
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__(*vectors.shape)
+        self.register_buffer("vectors", vectors, persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.vectors
+
+
+def sines(layers: int, width: int, scale: float) -> Tensor:
+    """e_l[2j] = s sin(l / 10000^(2j/D)), e_l[2j+1] = s cos(...): [N, D]."""
+    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(layers, dtype=torch.float64)[:, None] * rates
+    waves = scale * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+    return waves.float()
+
+
+def position(spec: LearnedPosition | SinusoidalPosition | NoPosition, layers: int, width: int) -> Position:
+    """The encoding that `method.position` names."""
+    if isinstance(spec, LearnedPosition):
+        return Learned(layers, width)
+    if isinstance(spec, SinusoidalPosition):
+        return Fixed(sines(layers, width, spec.scale))
+    return Fixed(torch.zeros(layers, width))

@@ -1,0 +1,129 @@
+"""From `backbone:` of a configuration to a frozen trunk."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
+
+from hlgp_dist.config.schema import Backbone
+from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.models.trunk import InputFormat, Trunk
+from hlgp_dist.models.weights import load_weights, weights_sha256
+
+NORMALIZATIONS = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """What a result must say of its backbone for a comparison to be fair."""
+
+    name: str
+    tag: str
+    sha256: str
+    timm_version: str
+
+
+def build_trunk(spec: Backbone, *, precision: str, seed: int, device: str = "cpu") -> tuple[Trunk, BackboneIdentity]:
+    """The frozen trunk on `device` in its precision, and who it is.
+
+    Raises:
+        ConfigError: an unknown name, an unsupported architecture or keyword.
+        DataError: weights that are missing or do not fit.
+    """
+    vit = _random_vit(spec, seed)
+    if spec.weights == "hub":
+        _load_from_hub(spec, vit)
+    elif spec.weights != "none":
+        load_weights(vit, Path(spec.weights))
+    name, _, tag = spec.name.partition(".")
+    identity = BackboneIdentity(name, tag, weights_sha256(vit, spec.weights), timm.__version__)
+    return Trunk(vit.to(device, DTYPES[precision]), input_format(spec, vit)), identity
+
+
+def meta_trunk(spec: Backbone) -> Trunk:
+    """The trunk's shapes alone, on the meta device: for checks and counts before anything is booked."""
+    with torch.device("meta"):
+        vit = create_vit(spec)
+        return Trunk(vit, input_format(spec, vit))
+
+
+def create_vit(spec: Backbone) -> VisionTransformer:
+    """timm's model with fresh weights and no classifier, refused unless its blocks can take a prefix."""
+    _check_name(spec.name)
+    keywords: dict[str, Any] = dict(spec.kwargs)
+    if spec.img_size is not None:
+        keywords["img_size"] = spec.img_size
+    try:
+        model = timm.create_model(spec.name, pretrained=False, num_classes=0, **keywords)
+    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"backbone: timm refuses {spec.name} with {keywords}: {error}") from error
+    _check_supported(spec.name, model)
+    return model
+
+
+def _check_name(name: str) -> None:
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models("vit*"), n=3)
+        raise ConfigError(f"backbone.name: timm knows no {architecture!r}; near: {', '.join(near) or 'none'}")
+    if tag and name not in timm.list_pretrained(architecture + "*"):
+        near = difflib.get_close_matches(name, timm.list_pretrained(architecture + ".*"), n=5, cutoff=0.0)
+        raise ConfigError(f"backbone.name: {architecture} has no weights tagged {tag!r}; near: {', '.join(near)}")
+
+
+def _check_supported(name: str, model: object) -> None:
+    """Block and ResPostBlock with the standard Attention; any other kind is named and refused."""
+    if not isinstance(model, VisionTransformer):
+        raise ConfigError(f"backbone.name: {name} is a {type(model).__name__}, not a timm VisionTransformer")
+    for block in model.blocks:
+        if type(block) not in (Block, ResPostBlock):
+            raise ConfigError(f"backbone.name: blocks of {name} are {type(block).__name__}, which take no prefix")
+        if type(block.attn) is not Attention:
+            raise ConfigError(f"backbone.name: {name} attends by {type(block.attn).__name__}, which takes no prefix")
+
+
+def _random_vit(spec: Backbone, seed: int) -> VisionTransformer:
+    """Fresh weights that depend on the seed alone, so that every rank and every resume has the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_vit(spec)
+
+
+def _load_from_hub(spec: Backbone, vit: VisionTransformer) -> None:
+    keywords: dict[str, Any] = dict(spec.kwargs)
+    if spec.img_size is not None:
+        keywords["img_size"] = spec.img_size
+    try:
+        pretrained = timm.create_model(spec.name, pretrained=True, num_classes=0, **keywords)
+    except Exception as error:  # network, missing tag and key errors all mean: these weights are not to be had
+        raise DataError(
+            f"backbone.weights: hub: cannot get {spec.name} ({type(error).__name__}: {error}); "
+            "give a local file as backbone.weights"
+        ) from error
+    vit.load_state_dict(pretrained.state_dict())
+
+
+def input_format(spec: Backbone, vit: VisionTransformer) -> InputFormat:
+    """Crop, interpolation and channel statistics from timm's record of the weights, the size from the model."""
+    record = resolve_data_config(pretrained_cfg=vit.pretrained_cfg)
+    mean, std = NORMALIZATIONS.get(spec.normalization, (record["mean"], record["std"]))
+    return InputFormat(
+        img_size=vit.patch_embed.img_size[0],
+        crop_pct=record["crop_pct"],
+        interpolation=record["interpolation"],
+        mean=tuple(mean),
+        std=tuple(std),
+    )

@@ -1,0 +1,86 @@
+"""Classifier alignment: the head is retrained on Gaussian features of every class seen so far.
+
+Statistics are taken with the prompts of the class's own task alone, so they do not drift (METHOD 6.0c).
+C classes seen so far, F width of the feature.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.methods.statistics import ClassStatistics, Spread
+from hlgp_dist.models.head import Head
+from hlgp_dist.models.seeding import generator
+
+SAMPLING = 2
+"""Purpose number in the seeding key."""
+RIDGE = 1e-4
+"""Added to variances: with fewer pictures than features a covariance is singular."""
+WEIGHT_DECAY = 5e-4
+
+
+class ClassMemory(nn.Module):
+    """Means [C, F] and spreads ([C, F] or [C, F, F]) of all classes so far, on the host."""
+
+    means: Tensor
+    spreads: Tensor
+
+    def __init__(self, width: int, spread: Spread) -> None:
+        super().__init__()
+        self.spread: Spread = spread
+        self.register_buffer("means", torch.zeros(0, width))
+        self.register_buffer("spreads", torch.zeros(0, width, width) if spread == "full" else torch.zeros(0, width))
+
+    def add(self, statistics: ClassStatistics) -> None:
+        """Remember the classes of one more task."""
+        self.means = torch.cat([self.means, statistics.means])
+        self.spreads = torch.cat([self.spreads, statistics.spread])
+
+    def sampler(self, random: torch.Generator) -> GaussianSampler:
+        """Draws features of the remembered classes."""
+        return GaussianSampler(self.means, self._roots(), random)
+
+    def _roots(self) -> Tensor:
+        if self.spread == "diagonal":
+            return (self.spreads + RIDGE).sqrt()
+        return torch.linalg.cholesky(self.spreads + RIDGE * torch.eye(self.means.shape[1]))
+
+
+class GaussianSampler:
+    """Features drawn class by class from N(mean, root root^T)."""
+
+    def __init__(self, means: Tensor, roots: Tensor, random: torch.Generator) -> None:
+        self.means, self.roots, self.random = means, roots, random
+
+    def draw(self, per_class: int) -> tuple[Tensor, Tensor]:
+        """Shuffled features [C * per_class, F] and their labels."""
+        classes, width = self.means.shape
+        noise = torch.randn(classes, per_class, width, generator=self.random)
+        spread = noise * self.roots[:, None] if self.roots.ndim == 2 else noise @ self.roots.mT
+        features = (self.means[:, None] + spread).flatten(0, 1)
+        labels = torch.arange(classes).repeat_interleave(per_class)
+        order = torch.randperm(len(labels), generator=self.random)
+        return features[order], labels[order]
+
+
+def align(
+    head: Head, memory: ClassMemory, options: FullAlignment | DiagonalAlignment, *, seed: int, task_index: int
+) -> tuple[Tensor, Tensor]:
+    """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone."""
+    sampler = memory.sampler(generator(seed, task_index, SAMPLING))
+    weight, bias = (nn.Parameter(rows.cpu()) for rows in head.rows())
+    optimizer = torch.optim.SGD(
+        [weight, bias], lr=options.learning_rate, momentum=options.momentum, weight_decay=WEIGHT_DECAY
+    )
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+    for _ in range(options.epochs):
+        features, labels = sampler.draw(options.samples_per_class)
+        for some, targets in zip(features.split(options.batch_size), labels.split(options.batch_size), strict=True):
+            optimizer.zero_grad()
+            functional.cross_entropy(functional.linear(some, weight, bias), targets).backward()
+            optimizer.step()
+        cosine.step()
+    return weight.detach(), bias.detach()

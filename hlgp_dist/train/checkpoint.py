@@ -1,0 +1,89 @@
+"""Checkpoints: a few megabytes of safetensors and JSON, whole for any number of ranks, renamed into place.
+
+A checkpoint is named by the position it continues at. Nothing in it is ever unpickled, and no frozen weight is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hlgp_dist.train.folder import write_json
+
+TENSORS, RECORD = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where a run stands: `step` steps of task `task` are done, `global_step` over all tasks."""
+
+    task: int = 0
+    step: int = 0
+    global_step: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and the plain record beside them."""
+
+    position: Position
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write aside, rename, then drop all but the newest `keep`."""
+    position = checkpoint.position
+    target = folder / f"task-{position.task:02d}-step-{position.step:06d}"
+    aside = folder / f".{target.name}.{os.getpid()}.aside"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, aside / TENSORS)
+    write_json(aside / RECORD, {"position": asdict(position), **checkpoint.record})
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+    for old in _finished(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint, None where there is none."""
+    finished = _finished(folder)
+    if not finished:
+        return None
+    record = json.loads((finished[-1] / RECORD).read_text())
+    position = Position(**record.pop("position"))
+    return Checkpoint(position, load_file(finished[-1] / TENSORS), record)
+
+
+def _finished(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("task-*-step-*") if (path / RECORD).is_file())
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names under `prefix.`, values copied to the host."""
+    return {f"{prefix}.{name}": tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The values under `prefix.`."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def restore_module(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state whose shapes may have grown: buffers and parameters take the saved shape."""
+    for name, value in tensors.items():
+        owner_name, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        current = getattr(owner, leaf)
+        value = value.to(current.device)
+        setattr(owner, leaf, nn.Parameter(value) if isinstance(current, nn.Parameter) else value)

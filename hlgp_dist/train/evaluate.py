@@ -1,0 +1,71 @@
+"""Testing one task: each picture exactly once over all ranks, counts reduced, never averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.batches import evaluation_batches
+from hlgp_dist.data.store import Store
+from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.methods.matching import one_hot_weights
+from hlgp_dist.train.learner import Learner
+from hlgp_dist.types import TaskSpec, World
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Test pictures of one task: how many, and how many were right in which sense.
+
+    right: the class, among all seen; task_right: the task, by the matching weights or else the predicted class's;
+    oracle_right: the class among all seen, under the true task's prompts; within_right: the class among the true
+    task's, under its prompts. The last two are None unless the oracle was asked for.
+    """
+
+    total: int
+    right: int
+    task_right: int
+    oracle_right: int | None
+    within_right: int | None
+
+
+@torch.no_grad()
+def evaluate_task(
+    learner: Learner, store: Store, true_task: TaskSpec, *, world: World, device: str, batch_size: int, oracle: bool
+) -> Counts:
+    """Counts over all ranks, after the learner's current task."""
+    learner.eval()
+    sums = torch.zeros(5, dtype=torch.int64, device=device)
+    for batch in evaluation_batches(store, world=world, batch_size=batch_size, device=device):
+        images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
+        counted = batch.weights.to(device) > 0
+        right = _judge(learner, images, labels, true_task, oracle)
+        sums += (torch.cat([torch.ones_like(right[:1]), right]) & counted).sum(1)
+    total, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
+    assert total == len(store), f"{total} of {len(store)} test pictures were seen"
+    return Counts(total, right, task_right, oracle_right if oracle else None, within_right if oracle else None)
+
+
+def _judge(learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec, oracle: bool) -> Tensor:
+    """Booleans [4, B] in the order of Counts; the oracle's are False where it is not asked for."""
+    assert learner.task is not None
+    output = learner.method(learner.trunk, learner.head, images, learner.task)
+    predicted = output.logits.argmax(1)
+    if output.task_weights is not None:
+        task_right = output.task_weights.argmax(1) == true_task.index
+    else:
+        task_right = (predicted >= true_task.start) & (predicted < true_task.stop)
+    judged = [predicted == labels, task_right]
+    if oracle:
+        known = output.logits
+        if learner.method.knows_tasks:
+            weights = one_hot_weights(true_task.index, learner.task.index + 1, images.device)
+            known = learner.method(learner.trunk, learner.head, images, learner.task, weights).logits
+        within = known[:, true_task.start : true_task.stop].argmax(1) + true_task.start
+        judged += [known.argmax(1) == labels, within == labels]
+    else:
+        judged += [torch.zeros_like(task_right)] * 2
+    return torch.stack(judged)

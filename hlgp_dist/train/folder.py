@@ -1,0 +1,55 @@
+"""The run folder: where each file is, and how it is written without ever being half there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class RunFolder:
+    """RUN/: config.yaml env.json result.json metrics.jsonl accuracy_matrix.csv logs/ tensorboard/ checkpoints/."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "env.json"
+        self.result = self.path / "result.json"
+        self.matrix = self.path / "accuracy_matrix.csv"
+        self.logs = self.path / "logs"
+        self.checkpoints = self.path / "checkpoints"
+
+    def read_result(self) -> dict[str, Any] | None:
+        """What result.json says, None where there is none yet."""
+        if not self.result.is_file():
+            return None
+        return dict(json.loads(self.result.read_text()))
+
+    def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
+        """One row a finished task, un-rounded, empty above the diagonal."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["after_task", *(f"task_{i:02d}" for i in range(len(matrix)))])
+        for t, row in enumerate(matrix):
+            rows.writerow([t, *map(repr, row), *[""] * (len(matrix) - len(row))])
+        write_text(self.matrix, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, flush to disk, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    with open(aside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Indented JSON, atomically."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,146 @@
+"""The training loop of one task. It knows no method, no launcher and no DeepSpeed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.augment import augment
+from hlgp_dist.data.batches import to_device, training_batches
+from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
+from hlgp_dist.data.store import Store
+from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.errors import Interrupted, NonFiniteLoss
+from hlgp_dist.telemetry.meters import Meters
+from hlgp_dist.train.schedule import rate_factor
+from hlgp_dist.train.session import Session
+from hlgp_dist.types import Batch, Engine, TaskSpec, World
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """How many steps a task has, the same on every rank."""
+
+    steps_per_epoch: int
+    total_steps: int
+    accumulation: int
+
+    @classmethod
+    def of(cls, config: RunConfig, num_samples: int, world: World) -> TaskPlan:
+        train = config.train
+        per_epoch = steps_per_epoch(num_samples, train.global_batch_size)
+        total = per_epoch * train.epochs
+        accumulation = accumulation_steps(train.global_batch_size, world.size, config.engine.micro_batch_size)
+        return cls(per_epoch, min(total, train.max_steps_per_task or total), accumulation)
+
+
+class TaskTrainer:
+    """Trains one task from the session's position to its end."""
+
+    def __init__(self, session: Session, engine: Engine, task: TaskSpec, store: Store) -> None:
+        self.session, self.engine, self.task, self.store = session, engine, task, store
+        self.config = session.config
+        self.plan = TaskPlan.of(session.config, len(store), session.context.world)
+        self.meters = Meters(session.context.device)
+        self.logged_at = time.monotonic()
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            NonFiniteLoss: on all ranks together, when any rank's loss is.
+            Interrupted: on all ranks together, after a checkpoint.
+        """
+        for step, epoch, shares in self._steps():
+            self._train_step(step, epoch, shares)
+            self._advance(step)
+            if self._log_is_due(step):
+                self._log(step, epoch)
+            if self._save_is_due(step):
+                self.session.save(self.engine)
+
+    def _steps(self) -> Iterator[tuple[int, int, list[Batch]]]:
+        """(step of the task, its epoch, this rank's micro-batches) from the session's position on."""
+        step = self.session.progress.position.step
+        while step < self.plan.total_steps:
+            epoch, start = divmod(step, self.plan.steps_per_epoch)
+            batches = training_batches(
+                self.store,
+                seed=self.config.seed,
+                task=self.task.index,
+                epoch=epoch,
+                global_batch_size=self.config.train.global_batch_size,
+                world=self.session.context.world,
+                accumulation=self.plan.accumulation,
+                start_step=start,
+                device=self.session.context.device,
+            )
+            for shares in self.meters.waiting(batches):
+                yield step, epoch, shares
+                step += 1
+                if step == self.plan.total_steps:
+                    return
+
+    def _train_step(self, step: int, epoch: int, shares: list[Batch]) -> None:
+        rates = self._rates(step)
+        for share in shares:
+            batch = to_device(share, self.session.context.device)
+            images = augment(
+                batch.images,
+                batch.samples,
+                augmentation=self.config.data.augmentation,
+                seed=self.config.seed,
+                task=self.task.index,
+                epoch=epoch,
+            )
+            loss, right = self.engine(images, batch.labels, batch.weights)
+            self.engine.backward(loss)
+            norm = self.engine.step(rates)
+            self.meters.add("train/loss", loss.detach(), 1)
+            self.meters.add("train/acc1", right, batch.weights.count_nonzero())
+        assert norm is not None, "the last micro-step closes the global batch"
+        self.meters.add("train/grad_norm", norm, 1)
+
+    def _rates(self, step: int) -> dict[str, float]:
+        optimizer = self.config.optimizer
+        factor = rate_factor(optimizer.schedule, step, self.plan.total_steps)
+        return {"prompt": optimizer.prompt_lr * factor, "head": optimizer.head_lr * factor}
+
+    def _advance(self, step: int) -> None:
+        progress = self.session.progress
+        progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
+        first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
+        progress.trained_images += min(self.config.train.global_batch_size, len(self.store) - first)
+
+    def _is_last(self, step: int) -> bool:
+        return step + 1 == self.plan.total_steps
+
+    def _save_is_due(self, step: int) -> bool:
+        every = self.config.checkpoint.every_steps
+        return every is not None and (step + 1) % every == 0 and not self._is_last(step)
+
+    def _log_is_due(self, step: int) -> bool:
+        """Before a checkpoint too: none is written of a run whose loss is not finite."""
+        every = self.config.telemetry.log_every_steps
+        return (step + 1) % every == 0 or self._save_is_due(step) or self._is_last(step)
+
+    def _log(self, step: int, epoch: int) -> None:
+        """The one place of the loop where the host waits for the device and the ranks for each other."""
+        self.meters.add("stop", float(self.session.context.stop_requested()), 1)
+        means = self.meters.drain(reduce_sum)
+        now = time.monotonic()
+        self.session.progress.trained_seconds += now - self.logged_at
+        self.logged_at = now
+        stop = means.pop("stop") > 0.0
+        if not math.isfinite(means["train/loss"]):
+            raise NonFiniteLoss(f"the loss is {means['train/loss']} in task {self.task.index} by step {step}")
+        rates = {f"train/lr_{name}": rate for name, rate in self._rates(step).items()}
+        if self.session.journal is not None:
+            global_step = self.session.progress.position.global_step
+            self.session.journal.step(global_step, means | rates, task=self.task.index, epoch=epoch, step=step + 1)
+        if stop and not self._is_last(step):
+            self.session.save(self.engine)
+            raise Interrupted(f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume")

@@ -1,0 +1,57 @@
+"""The second gate: everything that can be refused before anything expensive starts, on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.selection import check_pictures, select
+from hlgp_dist.data.tasks import class_order, split_tasks
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.build import build_method
+from hlgp_dist.models.backbone import create_vit, meta_trunk
+from hlgp_dist.models.weights import load_weights
+from hlgp_dist.types import TaskSpec
+
+import torch
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the checks found out on their way."""
+
+    tasks: tuple[TaskSpec, ...]
+
+
+def preflight(config: RunConfig) -> Preflight:
+    """Check configuration, data and weights against each other.
+
+    Raises:
+        ConfigError: backbone, groups, tasks or ranks do not fit.
+        DataError: data or weights are missing or do not fit.
+    """
+    trunk = meta_trunk(config.backbone)
+    manifest = read_manifest(config.data.path)
+    tasks = split_tasks(class_order(manifest.classes, config.benchmark), config.benchmark)
+    with torch.device("meta"):
+        build_method(config.method, trunk.dimensions, tasks, config.seed)
+    check_pictures(manifest, tasks, config.benchmark.validation_fraction)
+    for task in tasks:
+        pictures = len(select(manifest, task, "train", config.benchmark.validation_fraction))
+        _check_ranks(config, task, pictures)
+    if config.backbone.weights not in ("hub", "none"):
+        with torch.device("meta"):
+            vit = create_vit(config.backbone)
+        load_weights(vit, Path(config.backbone.weights))
+    return Preflight(tasks)
+
+
+def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:
+    ranks = config.launch.num_workers
+    if ranks > min(pictures, config.train.global_batch_size):
+        raise ConfigError(
+            f"launch.num_workers: {ranks} ranks are more than the samples of a batch: task {task.index} has "
+            f"{pictures} pictures, train.global_batch_size is {config.train.global_batch_size}"
+        )

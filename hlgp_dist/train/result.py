@@ -1,0 +1,53 @@
+"""result.json: what a run came to, or why it did not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from hlgp_dist.errors import Failure
+from hlgp_dist.train import metrics
+from hlgp_dist.train.session import Session
+
+
+def finished(session: Session) -> dict[str, Any]:
+    """Everything a table of results needs of a run that ended well."""
+    progress, learner = session.progress, session.learner
+    matrix = progress.matrix()
+    numbers = metrics.summary(matrix, progress.totals)
+    prompts, _ = learner.num_trained_parameters()
+    weight, bias = learner.head.rows()
+    return {
+        "exit_code": 0,
+        "reason": "done",
+        "evaluated_on": session.part,
+        "final_average_accuracy": numbers["average_accuracy"],
+        "cumulative_average_accuracy": numbers["cumulative_average_accuracy"],
+        "final_micro_accuracy": numbers["micro_accuracy"],
+        "forgetting": numbers["forgetting"],
+        "backward_transfer": numbers["backward_transfer"],
+        "plasticity": numbers["plasticity"],
+        **progress.final,
+        "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
+        "num_test_images": progress.totals,
+        "num_trainable_parameters": prompts,
+        "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
+        "num_stored_parameters": learner.method.num_stored_parameters(),
+        "method": session.config.method.kind,
+        "alignment": session.config.alignment.kind,
+        "backbone": asdict(session.backbone),
+        "seed": session.config.seed,
+        "class_order": [name for task in session.tasks for name in task.classes],
+        "task_sizes": [len(task.classes) for task in session.tasks],
+        "dataset": session.manifest.digest,
+        "num_workers": session.context.world.size,
+        "images_per_second": progress.trained_images / progress.trained_seconds if progress.trained_seconds else None,
+        "bytes_read": progress.bytes_read,
+        "bytes_of_classes": [session.bytes_of(task) for task in session.tasks],
+    }
+
+
+def failed(failure: BaseException) -> dict[str, Any]:
+    """The exit code and the reason of a run that did not end well."""
+    code = failure.exit_code if isinstance(failure, Failure) else 1
+    return {"exit_code": code, "reason": f"{failure}" if isinstance(failure, Failure) else repr(failure)}

@@ -1,0 +1,143 @@
+"""The sequence of tasks: learn one, freeze it, align the head, test all tasks seen, save, report."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+
+from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.data.store import Store
+from hlgp_dist.engine.deepspeed import DeepSpeedEngine
+from hlgp_dist.engine.distributed import broadcast_, reduce_sum
+from hlgp_dist.errors import Interrupted
+from hlgp_dist.train import metrics
+from hlgp_dist.train.alignment import align
+from hlgp_dist.train.checkpoint import Checkpoint, Position, without_prefix
+from hlgp_dist.train.evaluate import Counts, evaluate_task
+from hlgp_dist.train.loop import TaskPlan, TaskTrainer
+from hlgp_dist.train.session import Session
+from hlgp_dist.train.stream import TaskStream
+from hlgp_dist.types import Engine, TaskSpec
+
+METRIC_PREFIX = {"validation": "val", "test": "test"}
+
+
+def run_sequence(session: Session, checkpoint: Checkpoint | None) -> None:
+    """Run every task that is not yet done."""
+    if checkpoint is not None:
+        session.restore(checkpoint)
+    for task in session.tasks[session.progress.position.task :]:
+        resumed = checkpoint if session.progress.position.step > 0 else None
+        engine = _learn(session, task, resumed)
+        evaluate_seen(session, task)
+        if engine is not None:
+            engine.close()
+        position = session.progress.position
+        session.progress.position = Position(task.index + 1, 0, position.global_step)
+        session.save(engine=None)
+        _report(session)
+
+
+def _learn(session: Session, task: TaskSpec, resumed: Checkpoint | None) -> Engine | None:
+    """Train the task (from inside it, if a checkpoint says so), then freeze it and align the head."""
+    learner = session.learner
+    store = session.store(task, "train")
+    session.progress.bytes_read[task.index :] = [store.bytes_read]
+    if resumed is None:
+        learner.begin_task(task)
+    learner.task = task
+    engine = _engine(session, store) if learner.method.has_gradients else None
+    if engine is not None:
+        if resumed is not None:
+            engine.restore(without_prefix("optimizer", resumed.tensors))
+        learner.train()
+        TaskTrainer(session, engine, task, store).run()
+    learner.eval()
+    with engine.whole_parameters() if engine is not None else nullcontext():
+        _freeze(session, task, store)
+    return engine
+
+
+def _engine(session: Session, store: Store) -> Engine:
+    config = session.config
+    plan = TaskPlan.of(config, len(store), session.context.world)
+    return DeepSpeedEngine(
+        session.learner,
+        session.learner.trained_parameters(),
+        optimizer=config.optimizer,
+        options=config.engine,
+        accumulation=plan.accumulation,
+    )
+
+
+def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
+    """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
+    learner, context, config = session.learner, session.context, session.config
+    width = learner.trunk.dimensions.feature_width
+    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size, width)
+    learner.method.end_task(learner.trunk, stream)
+    if session.memory is None:
+        return
+    assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
+    session.memory.add(
+        stream.statistics(
+            lambda images: learner.method.features(learner.trunk, images, task.index), session.memory.spread
+        )
+    )
+    if task.index > 0:
+        rows = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
+        rows = tuple(tensor.to(context.device) for tensor in rows)
+        broadcast_(list(rows))
+        learner.head.replace_rows(*rows)
+
+
+def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
+    """One more row of the accuracy matrix; after the last task of the stream also what an oracle would get."""
+    is_last = last_task.index == len(session.tasks) - 1
+    counts = []
+    for task in session.tasks[: last_task.index + 1]:
+        counts.append(
+            evaluate_task(
+                session.learner,
+                session.store(task, session.part),
+                task,
+                world=session.context.world,
+                device=session.context.device,
+                batch_size=session.config.evaluation.batch_size,
+                oracle=is_last,
+            )
+        )
+    progress = session.progress
+    progress.right.append([count.right for count in counts])
+    progress.totals = [count.total for count in counts]
+    progress.final = _final_numbers(counts, session.learner.method.knows_tasks) if is_last else {}
+
+
+def _final_numbers(counts: list[Counts], knows_tasks: bool) -> dict[str, float | None]:
+    """Means over tasks (macro) of what the oracle and the task matching reach."""
+
+    def macro(numerators: list[int]) -> float:
+        return sum(n / count.total for n, count in zip(numerators, counts, strict=True)) / len(counts)
+
+    return {
+        "task_identification_accuracy": macro([count.task_right for count in counts]),
+        "oracle_task_accuracy": macro([count.oracle_right or 0 for count in counts]) if knows_tasks else None,
+        "within_task_accuracy": macro([count.within_right or 0 for count in counts]),
+    }
+
+
+def _report(session: Session) -> None:
+    """Hand this task's numbers to the files and to the scheduler; then leave, if a signal asked for it."""
+    progress = session.progress
+    numbers = metrics.summary(progress.matrix(), progress.totals)
+    if session.journal is not None:
+        session.folder.write_matrix(progress.matrix())
+        session.journal.task_end(progress.position, session.part, progress.matrix(), numbers)
+    session.context.report(
+        {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}
+        | {"tasks_finished": progress.position.task, "global_step": progress.position.global_step}
+    )
+    stop = reduce_sum(torch.tensor(float(session.context.stop_requested())))
+    if stop > 0 and progress.position.task < len(session.tasks):
+        raise Interrupted(f"stopped by a signal after task {progress.position.task - 1}; run it again to resume")

@@ -1,0 +1,131 @@
+"""Everything one rank holds during a run, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.selection import Part, Selection, select
+from hlgp_dist.data.picture import PictureSize
+from hlgp_dist.data.store import Store, open_store
+from hlgp_dist.data.tasks import class_order, split_tasks
+from hlgp_dist.engine.distributed import barrier
+from hlgp_dist.methods.build import build_method
+from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
+from hlgp_dist.train.alignment import ClassMemory
+from hlgp_dist.train.checkpoint import (
+    Checkpoint,
+    Position,
+    prefixed,
+    restore_module,
+    save_checkpoint,
+    without_prefix,
+)
+from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.journal import Journal
+from hlgp_dist.train.learner import Learner
+from hlgp_dist.types import Engine, TaskSpec, WorkerContext
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; all of it goes into every checkpoint.
+
+    right[t][i]: test pictures of task i classified right after task t; totals[i]: how many there are; final: what
+    only the last evaluation measures; bytes_read[t]: of the shards, for the training pictures of task t.
+    """
+
+    position: Position = field(default_factory=Position)
+    right: list[list[int]] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
+    final: dict[str, float | None] = field(default_factory=dict)
+    bytes_read: list[int] = field(default_factory=list)
+    trained_images: int = 0
+    trained_seconds: float = 0.0
+
+    def matrix(self) -> list[list[float]]:
+        """a[t][i], the lower triangle."""
+        return [[right / total for right, total in zip(row, self.totals, strict=False)] for row in self.right]
+
+
+@dataclass
+class Session:
+    """One rank of a run."""
+
+    config: RunConfig
+    context: WorkerContext
+    folder: RunFolder
+    manifest: Manifest
+    tasks: tuple[TaskSpec, ...]
+    learner: Learner
+    backbone: BackboneIdentity
+    memory: ClassMemory | None
+    progress: Progress
+    journal: Journal | None = None
+    """Of the first rank alone."""
+
+    @property
+    def part(self) -> Part:
+        """What is evaluated on: a run that holds a validation part out never sees a test picture."""
+        return "validation" if self.config.benchmark.validation_fraction > 0.0 else "test"
+
+    def store(self, task: TaskSpec, part: Part) -> Store:
+        """The decoded pictures of one task; the first rank of a node builds, the others wait."""
+        selection = self._selection(task, part)
+        form = self.learner.trunk.input_format
+        size = PictureSize(form.img_size, form.crop_pct, form.interpolation)
+        data = self.config.data
+        store = open_store(
+            data.path, self.manifest, selection, size, cache_dir=data.cache_dir, workers=data.decode_workers
+        )
+        barrier()
+        return store
+
+    def _selection(self, task: TaskSpec, part: Part) -> Selection:
+        return select(self.manifest, task, part, self.config.benchmark.validation_fraction)
+
+    def bytes_of(self, task: TaskSpec) -> int:
+        """Size of a task's training records in the shards, what reading it at least takes."""
+        return self._selection(task, "train").bytes
+
+    def save(self, engine: Engine | None) -> None:
+        """Write a checkpoint at the present position. Every rank calls it, the first writes."""
+        optimizer = engine.state() if engine is not None else {}
+        if self.context.world.rank == 0:
+            tensors = (
+                prefixed("method", self.learner.method.state_dict())
+                | prefixed("head", self.learner.head.state_dict())
+                | prefixed("memory", self.memory.state_dict() if self.memory else {})
+                | prefixed("optimizer", optimizer)
+            )
+            checkpoint = Checkpoint(self.progress.position, tensors, self._record())
+            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
+        barrier()
+
+    def _record(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.progress).items() if name != "position"}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue at a checkpoint that any number of ranks saved; the optimizer's part is the engine's to take."""
+        restore_module(self.learner.method, without_prefix("method", checkpoint.tensors))
+        restore_module(self.learner.head, without_prefix("head", checkpoint.tensors))
+        if self.memory is not None:
+            restore_module(self.memory, without_prefix("memory", checkpoint.tensors))
+        self.progress = Progress(position=checkpoint.position, **checkpoint.record)
+
+
+def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:
+    """Build trunk, method and head as the configuration says, on this rank's device."""
+    manifest = read_manifest(config.data.path)
+    tasks = split_tasks(class_order(manifest.classes, config.benchmark), config.benchmark)
+    trunk, identity = build_trunk(
+        config.backbone, precision=config.engine.precision, seed=config.seed, device=context.device
+    )
+    method = build_method(config.method, trunk.dimensions, tasks, config.seed).to(context.device)
+    memory = None
+    if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
+        memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
+    learner = Learner(trunk, method)
+    return Session(config, context, folder, manifest, tasks, learner, identity, memory, Progress())

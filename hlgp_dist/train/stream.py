@@ -1,0 +1,43 @@
+"""The feature stream a method sees at a task's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.batches import evaluation_batches
+from hlgp_dist.data.store import Store
+from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
+from hlgp_dist.types import TaskSpec, World
+
+
+@dataclass(frozen=True)
+class TaskStream:
+    """The task's training pictures, un-augmented, each once, shared among the ranks."""
+
+    store: Store
+    task: TaskSpec
+    world: World
+    device: str
+    batch_size: int
+    feature_width: int
+
+    @torch.no_grad()
+    def statistics(self, features: Callable[[Tensor], Tensor], spread: Spread) -> ClassStatistics:
+        """See FeatureStream."""
+        return class_statistics(
+            self._features(features), len(self.task.classes), self.feature_width, spread, reduce_sum
+        )
+
+    def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in evaluation_batches(
+            self.store, world=self.world, batch_size=self.batch_size, device=self.device
+        ):
+            seen = features(to_float(batch.images.to(self.device))).cpu()
+            counted = batch.weights.cpu() > 0
+            yield seen[counted], batch.labels.cpu()[counted] - self.task.start

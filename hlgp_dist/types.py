@@ -1,0 +1,83 @@
+"""The few types that cross layers. Imports nothing of the project, and torch only for the type checker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the data-parallel ranks of one run."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task: its classes get the labels `start .. stop - 1`, so head rows of a task are contiguous."""
+
+    index: int
+    start: int
+    classes: tuple[str, ...]
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.classes)
+
+
+class Batch(NamedTuple):
+    """One rank's share of a micro-step.
+
+    images: uint8 [B, 3, H, W]; labels: int64 [B], in stream order; samples: int64 [B], indices into the task's
+    store; weights: float32 [B], each sample's factor in the loss sum (zero for the placeholder of an empty share).
+    """
+
+    images: Tensor
+    labels: Tensor
+    samples: Tensor
+    weights: Tensor
+
+
+class WorkerContext(Protocol):
+    """What a rank needs from whoever launched it."""
+
+    world: World
+    device: str
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Hand metrics to the scheduler. Every rank calls it equally often: in Ray it is a barrier."""
+
+    def stop_requested(self) -> bool:
+        """Whether this rank was asked to checkpoint and leave."""
+
+
+class Engine(Protocol):
+    """A data-parallel optimizer around a module: owns accumulation, clipping, averaging and sharding."""
+
+    def __call__(self, *args: object) -> tuple[Tensor, Tensor]: ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of this micro-step's share, averaged over ranks and accumulation steps at the boundary."""
+
+    def step(self, learning_rates: Mapping[str, float]) -> Tensor | None:
+        """Close a micro-step. At a global batch's end update, and return the gradient norm [] before clipping."""
+
+    def whole_parameters(self) -> AbstractContextManager[None]:
+        """Inside, the trained parameters are whole on every rank and may be changed alike on all."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's state, whole (not this rank's part) on every rank; the parameters are the module's."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take a state that any number of ranks saved; the module's parameters must be those saved with it."""
+
+    def close(self) -> None:
+        """Give up the optimizer's memory."""

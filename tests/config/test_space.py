@@ -1,0 +1,100 @@
+"""Search spaces: keys, bounds, samples, searched kinds and combinations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.errors import ConfigError
+
+
+def with_space(space: dict[str, Any], *overrides: str, **sections: Any) -> Any:
+    return resolve({"data": {"path": "x"}, "search": {"space": space}, **sections}, overrides).config
+
+
+HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
+
+
+@pytest.mark.parametrize(
+    ("key", "domain", "rule"),
+    [
+        (
+            "optimizer.prompt_lr",
+            {"loguniform": [0.1, 0.01]},
+            ": the lower bound 0.1 must be below the upper bound 0.01",
+        ),
+        ("optimizer.prompt_lr", {"uniform": [0.1, 0.1]}, ": the lower bound 0.1 must be below"),
+        (
+            "optimizer.prompt_lr",
+            {"loguniform": [0, 1]},
+            " = {loguniform: [0, 1]}: loguniform[0] must be greater than 0",
+        ),
+        (
+            "optimizer.prompt_lr",
+            {"choices": [1]},
+            " = {choices: [1]}: must be one of {choice: [...]}, {uniform: [...]}",
+        ),
+        ("optimizer.prompt_lr", {"choice": []}, " = {choice: []}: choice"),
+        ("optimizer.prompt_lr", 3, " = 3: must be one of"),
+        (
+            "optimizer.prompt_rl",
+            {"choice": [1]},
+            " = 1: unknown key of optimizer with kind adam; did you mean prompt_lr?",
+        ),
+        ("method.num_groups", {"uniform": [1, 3]}, " = 1.0: must be a whole number"),
+        ("method.num_groups", {"choice": [2, 0]}, " = 0: must be greater than 0"),
+        ("method.kind", {"grid": ["hlgp", "l2p"]}, " = l2p: must be one of hlgp,"),
+        ("run.dir", {"choice": ["a"]}, ": cannot be searched: it is operational"),
+        ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
+        ("data.path", {"choice": ["a"]}, ": cannot be searched"),
+        ("search.seed", {"choice": [1]}, ": cannot be searched"),
+        ("train", {"choice": [1]}, " = 1: must be a section"),
+    ],
+)
+def test_refused(key: str, domain: Any, rule: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        with_space({key: domain})
+    assert f"search.space.{key}{rule}" in str(raised.value)
+
+
+def test_a_key_has_to_fit_every_searched_kind() -> None:
+    with pytest.raises(
+        ConfigError, match=r"num_groups = 2: unknown key .*; kind hlgp has it \(with method.kind=linear\)"
+    ):
+        with_space({**HLGP_OR_LINEAR, "method.num_groups": {"choice": [2]}})
+    with pytest.raises(ConfigError, match=r"prompt_lr=0.1 is no valid trial: optimizer.prompt_lr = 0.1: has no effect"):
+        with_space({**HLGP_OR_LINEAR, "optimizer.prompt_lr": {"choice": [0.1]}})
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        with_space(
+            {"seeds": {"choice": [1]}, "method.num_groups": {"choice": [0, -1]}, "train.epochs": {"choice": [3]}}
+        )
+    assert len(str(raised.value).splitlines()) == 1 + 3
+
+
+def test_samples_may_fit_only_together() -> None:
+    space = {"method.matching.kind": {"choice": ["auxiliary"]}, "method.train_mixture": {"choice": ["current"]}}
+    assert with_space(space).search.space.keys() == space.keys()
+    with pytest.raises(ConfigError, match="is no valid trial"):
+        with_space({**space, "method.accumulation": {"grid": ["soft", "mean"]}})
+
+
+def test_a_large_space_is_checked_in_part() -> None:
+    space = {f"backbone.kwargs.a{index}": {"choice": list(range(9))} for index in range(12)}
+    assert len(with_space(space).search.space) == 12
+
+
+def test_a_space_key_is_overridden_as_a_whole() -> None:
+    config = with_space(
+        {"optimizer.prompt_lr": {"choice": [0.1]}}, "search.space.optimizer.prompt_lr={loguniform: [1e-3, 1e-1]}"
+    )
+    assert config.search.space["optimizer.prompt_lr"].loguniform == (1e-3, 1e-1)
+
+
+def test_a_search_has_one_validation_fraction() -> None:
+    with pytest.raises(ConfigError, match=r"benchmark\.validation_fraction = 0\.1: has no effect"):
+        with_space({"seed": {"choice": [1]}}, "benchmark.validation_fraction=0.1")

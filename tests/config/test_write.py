@@ -1,0 +1,87 @@
+"""What is written is read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.options import default_kind, field_at, kinds
+from hlgp_dist.config.schema import Hlgp, Independent, RunConfig
+from hlgp_dist.config.write import dump, render
+
+RICH = {
+    "data": {"path": "no", "augmentation": None},
+    "run": {"name": "1e3"},
+    "benchmark": {"class_order_seed": 1993, "class_order": ["1", "no", "a: b", "é"]},
+    "backbone": {"kwargs": {"depth": 3, "a.b": "1e-3", "c": None, "d": True, "e": 1e-9}},
+    "search": {"space": {"optimizer.prompt_lr": {"loguniform": [1e-3, 1e-1]}, "seed": {"grid": [1, 2]}}},
+}
+
+
+def every_kind() -> list[dict[str, Any]]:
+    """A configuration for each kind of each tagged union, at any depth."""
+    found: list[dict[str, Any]] = []
+
+    def visit(path: tuple[str, ...], data: dict[str, Any], section: Any) -> None:
+        for name, field in section.model_fields.items():
+            for tag, choice in kinds(field).items():
+                inner: Any = {"kind": tag}
+                for step in reversed((*path, name)):
+                    inner = {step: inner, **({"kind": data["kind"]} if data and step == name and path else {})}
+                found.append(inner)
+                if not path:
+                    visit((name,), {"kind": tag}, choice)
+
+    visit((), {}, RunConfig)
+    return found
+
+
+@pytest.mark.parametrize("kind", every_kind(), ids=str)
+def test_every_kind_is_read_back(kind: dict[str, Any], tmp_path: Path) -> None:
+    method = kind.get("method", {})
+    if method.get("matching", {}).get("kind") == "auxiliary":
+        method["train_mixture"] = "current"
+    config = resolve({"data": {"path": "x"}, **kind}).config
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config))
+    assert resolve(path).config == config
+
+
+def test_every_method_of_the_schema_is_among_them() -> None:
+    seen = {str(kind) for kind in every_kind()}
+    assert {str({"method": {"kind": tag}}) for tag in kinds(RunConfig.model_fields["method"])} <= seen
+    assert {"generator", "position", "matching"} <= Hlgp.model_fields.keys()
+    assert str({"method": {"matching": {"kind": "auxiliary"}, "kind": "independent"}}) in seen
+    assert "matching" in Independent.model_fields
+
+
+def test_awkward_values_are_read_back(tmp_path: Path) -> None:
+    config = resolve({key: value for key, value in RICH.items() if key != "benchmark"}).config
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config))
+    again = resolve(path)
+    assert again.config == config
+    assert render(again).count(str(path)) == len(again.origins)
+
+
+def test_render_shows_each_origin_and_the_notes() -> None:
+    resolved = resolve(
+        {"data": {"path": "x"}, "method": {"num_groups": 4}}, ["method.kind=linear", "backbone.kwargs.depth=3"]
+    )
+    lines = render(resolved).splitlines()
+    assert lines[0].startswith("# note: method.kind = linear (override) drops method.num_groups = 4 (given)")
+    comments = {line.split("#")[0].strip(): line.split("# ")[1] for line in lines[1:] if "#" in line}
+    assert comments["path: x"] == "given"
+    assert comments["depth: 3"] == "override"
+    assert comments["seed: 0"] == "default"
+    columns = {line.index("#") for line in lines[1:] if "#" in line}
+    assert len(columns) == 1
+
+
+def test_default_kinds_are_found() -> None:
+    field = field_at(("method", "generator"), {})
+    assert field is not None
+    assert default_kind(field) == "bottleneck"

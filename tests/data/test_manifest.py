@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.verify import info, verify
+from hlgp_dist.errors import DataError
+
+
+@pytest.fixture
+def copy(shards: tuple[Path, Manifest], tmp_path: Path) -> Path:
+    return shutil.copytree(shards[0], tmp_path / "copy")
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads((folder / "manifest.json").read_text())
+    change(document)
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+
+def test_a_folder_reads_back(shards: tuple[Path, Manifest], copy: Path) -> None:
+    assert read_manifest(copy).digest == shards[1].digest
+    assert verify(copy) == []
+
+
+def test_info_counts(shards: tuple[Path, Manifest]) -> None:
+    found = info(shards[0])
+    assert found.classes == ("ant", "bee", "cat", "dog", "eel")
+    assert found.counts["ant"] == {"train": 12, "test": 3}
+    train = found.splits["train"]
+    assert (train.pictures, train.fewest, train.most) == (35, 2, 12)
+    assert train.bytes == sum(file.stat().st_size for file in shards[0].glob("train-*.tar"))
+
+
+def test_what_is_missing_is_named(copy: Path) -> None:
+    with pytest.raises(DataError, match="no such shard folder"):
+        read_manifest(copy / "absent")
+    (copy / "test-000000.tar").unlink()
+    with pytest.raises(DataError, match=r"test-000000\.tar: the shard is missing"):
+        read_manifest(copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"no manifest\.json"):
+        read_manifest(copy)
+
+
+def test_a_truncated_shard_is_named(copy: Path) -> None:
+    victim = copy / "train-000001.tar"
+    victim.write_bytes(victim.read_bytes()[:-5000])
+    with pytest.raises(DataError, match=r"train-000001\.tar: the shard is truncated"):
+        read_manifest(copy)
+    (problem,) = verify(copy)
+    assert "train-000001.tar" in problem
+
+
+def set_version(document: dict[str, Any]) -> None:
+    document["schema_version"] = 99
+
+
+def drop_count(document: dict[str, Any]) -> None:
+    document["splits"]["train"]["counts"][0] -= 1
+
+
+def drop_key(document: dict[str, Any]) -> None:
+    document["splits"]["train"]["samples"]["key"].pop()
+
+
+def move_out(document: dict[str, Any]) -> None:
+    document["splits"]["test"]["samples"]["offset"][-1] += 10**9
+
+
+def climb_out(document: dict[str, Any]) -> None:
+    document["splits"]["test"]["shards"][0]["name"] = "../test-000000.tar"
+
+
+def repeat_key(document: dict[str, Any]) -> None:
+    keys = document["splits"]["train"]["samples"]["key"]
+    keys[1] = keys[0]
+
+
+def forget_classes(document: dict[str, Any]) -> None:
+    del document["classes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_version, "schema_version is 99"),
+        (drop_count, "class counts"),
+        (drop_key, "different lengths"),
+        (move_out, "outside its shard"),
+        (climb_out, "name is a path"),
+        (repeat_key, "twice"),
+        (forget_classes, "classes"),
+    ],
+)
+def test_an_inconsistent_manifest_is_refused(
+    copy: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    edit(copy, change)
+    with pytest.raises(DataError, match=message):
+        read_manifest(copy)
+    assert message in verify(copy)[0]
+
+
+def test_text_that_is_no_manifest(copy: Path) -> None:
+    for text in ("", "[]", "{", "null"):
+        (copy / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match="not a valid manifest"):
+            read_manifest(copy)
+
+
+def test_verify_finds_what_lengths_do_not_show(copy: Path, shards: tuple[Path, Manifest]) -> None:
+    split = shards[1].splits["train"]
+    file = copy / split.shards[0].name
+    data = bytearray(file.read_bytes())
+    data[512:700] = bytes(188)  # inside the first sample's picture
+    file.write_bytes(data)
+    (copy / "train-000099.tar").touch()
+    (copy / "sizes.json").write_text("{}")
+    problems = "\n".join(verify(copy))
+    for part in (f"{file}: the checksum", f"sample {split.key[0].decode()}: no picture", "000099", "sizes.json"):
+        assert part in problems
+
+
+def test_verify_checks_keys_and_labels_at_their_offsets(copy: Path) -> None:
+    def swap(document: dict[str, Any]) -> None:
+        keys = document["splits"]["train"]["samples"]["key"]
+        keys[0], keys[1] = keys[1], keys[0]
+
+    edit(copy, swap)
+    problems = verify(copy)
+    assert len(problems) == 2
+    assert all("not the sample" in problem for problem in problems)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.selection import check_pictures, select
+from hlgp_dist.data.shard import shard
+from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.types import TaskSpec
+
+TASK = TaskSpec(index=1, start=4, classes=("dog", "ant", "cat"))
+
+
+def test_labels_follow_the_stream_and_bytes_are_exact(shards: tuple[Path, Manifest]) -> None:
+    manifest = shards[1]
+    selection = select(manifest, TASK, "train", 0.0)
+    split = manifest.splits["train"]
+    names = [manifest.classes[index] for index in split.class_index[selection.indices]]
+    assert [TASK.classes[label - TASK.start] for label in selection.labels] == names
+    assert len(selection) == 12 + 9 + 2
+    assert (np.diff(selection.indices) > 0).all()
+    assert selection.bytes == split.size[np.isin(split.class_index, [0, 2, 3])].sum()
+
+
+@pytest.mark.parametrize(("fraction", "held_out"), [(0.2, [2, 2, 1]), (0.01, [1, 1, 1]), (0.99, [11, 8, 1])])
+def test_validation_is_a_stratified_part(
+    shards: tuple[Path, Manifest], fraction: float, held_out: list[int]
+) -> None:
+    manifest = shards[1]
+    parts = {part: select(manifest, TASK, part, fraction) for part in ("train", "validation")}
+    assert [int((parts["validation"].labels == label).sum()) for label in (5, 6, 4)] == held_out
+    both = np.sort(np.concatenate([part.indices for part in parts.values()]))
+    assert np.array_equal(both, select(manifest, TASK, "train", 0.0).indices)
+
+
+def test_validation_depends_on_the_keys_alone(shards: tuple[Path, Manifest]) -> None:
+    manifest = shards[1]
+    alone = select(manifest, TaskSpec(0, 0, ("ant",)), "validation", 0.3)
+    among = select(manifest, TASK, "validation", 0.3)
+    assert np.array_equal(alone.indices, among.indices[among.labels == 5])
+
+
+def test_test_is_the_test_split(shards: tuple[Path, Manifest]) -> None:
+    selection = select(shards[1], TASK, "test", 0.3)
+    assert (selection.split, len(selection)) == ("test", 9)
+
+
+def test_errors(shards: tuple[Path, Manifest]) -> None:
+    with pytest.raises(ConfigError, match=r"benchmark\.validation_fraction=0\.0"):
+        select(shards[1], TASK, "validation", 0.0)
+    with pytest.raises(DataError, match="'elk' is not in"):
+        select(shards[1], TaskSpec(0, 0, ("elk",)), "train", 0.0)
+
+
+def test_a_class_without_a_picture_is_named(tmp_path: Path, write_picture) -> None:
+    for name in ("train/ant/1.png", "train/ant/2.png", "test/ant/3.png", "train/bee/1.png", "test/cat/1.png"):
+        write_picture(tmp_path / name)
+    shard(tmp_path, tmp_path / "shards")
+    manifest = read_manifest(tmp_path / "shards")
+    check_pictures(manifest, [TaskSpec(0, 0, ("ant",))], 0.5)
+    with pytest.raises(DataError, match="'bee' has no test picture"):
+        check_pictures(manifest, [TaskSpec(0, 0, ("ant", "bee"))], 0.0)
+    with pytest.raises(DataError, match="'cat' has no training picture"):
+        check_pictures(manifest, [TaskSpec(0, 0, ("cat",))], 0.0)
+    with pytest.raises(DataError, match="'bee' has a single training picture"):
+        select(manifest, TaskSpec(0, 0, ("bee",)), "train", 0.5)

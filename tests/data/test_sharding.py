@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from hlgp_dist.data import writer
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.shard import shard
+from hlgp_dist.data.verify import verify
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_bytes_do_not_depend_on_workers_repetition_or_kind_of_source(
+    pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    shard(pictures, tmp_path / "one", shard_bytes=SHARD_BYTES, workers=1)
+    shard(pictures, tmp_path / "five", shard_bytes=SHARD_BYTES, workers=5)
+    with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
+        archive.add(pictures, arcname="top")
+    shard(tmp_path / "pictures.tar", tmp_path / "tar", shard_bytes=SHARD_BYTES)
+    assert content(tmp_path / "one") == content(tmp_path / "five") == content(tmp_path / "tar") == content(shards[0])
+
+
+def test_any_webdataset_reader_gets_the_untouched_pictures(pictures: Path, shards: tuple[Path, Manifest]) -> None:
+    folder, manifest = shards
+    seen = []
+    for split in ("train", "test"):
+        names = [str(folder / item.name) for item in manifest.splits[split].shards]
+        assert len(names) > 1
+        for sample in webdataset.WebDataset(names, shardshuffle=False):
+            origin = json.loads(sample["json"])
+            original = pictures / split / origin["class"] / origin["path"]
+            kind = "png" if original.suffix == ".png" else "jpg"
+            assert sample[kind] == original.read_bytes()
+            assert manifest.classes[int(sample["cls"])] == origin["class"]
+            assert "." not in sample["__key__"]
+            seen.append(original)
+    assert sorted(seen) == sorted(file for file in pictures.rglob("*") if file.is_file())
+
+
+def test_plain_tar_tools_agree_with_the_manifest(shards: tuple[Path, Manifest]) -> None:
+    folder, manifest = shards
+    for split in manifest.splits.values():
+        for number, item in enumerate(split.shards):
+            assert item.bytes <= SHARD_BYTES
+            with tarfile.open(folder / item.name) as archive:
+                starts = {member.name.split(".")[0]: member.offset for member in reversed(archive.getmembers())}
+            mine = split.shard == number
+            assert starts == dict(zip((key.decode() for key in split.key[mine]), split.offset[mine], strict=True))
+            assert (split.offset[mine][1:] == (split.offset + split.size)[mine][:-1]).all()
+
+
+def test_counts_and_sizes(shards: tuple[Path, Manifest]) -> None:
+    folder, manifest = shards
+    assert manifest.classes == tuple(COUNTS)
+    assert manifest.splits["train"].counts.tolist() == list(COUNTS.values())
+    assert manifest.splits["test"].counts.tolist() == [TEST_PICTURES] * len(COUNTS)
+    sizes = json.loads((folder / "sizes.json").read_text())
+    assert sum(sizes[name] for name in sizes if name.startswith("train")) == sum(COUNTS.values())
+    assert (np.diff(manifest.splits["train"].class_index) >= 0).all()
+
+
+def test_the_same_again_is_done_and_anything_else_is_refused(
+    pictures: Path, tmp_path: Path, write_picture: WritePicture, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, folder = shutil.copytree(pictures, tmp_path / "source"), tmp_path / "shards"
+    first = shard(source, folder)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    with caplog.at_level("INFO"):
+        assert shard(source, folder).digest == first.digest
+    assert "nothing to do" in caplog.text
+    assert before == {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    with pytest.raises(ConfigError, match="shard_bytes"):
+        shard(source, folder, shard_bytes=SHARD_BYTES)
+    changed = next((source / "train" / "ant").glob("*.png"))
+    data = bytearray(changed.read_bytes())
+    data[-1] ^= 1
+    changed.write_bytes(data)
+    with pytest.raises(ConfigError, match="other pictures"):
+        shard(source, folder)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty"):
+        shard(source, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_bad_pictures_are_all_named_and_nothing_is_left(
+    pictures: Path, tmp_path: Path, write_picture: WritePicture
+) -> None:
+    source = shutil.copytree(pictures, tmp_path / "source")
+    cut = write_picture(source / "train" / "ant" / "cut.jpg", width=300, height=300)
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    (source / "train" / "bee" / "text.png").write_text("no picture")
+    (source / "test" / "cat" / "empty.jpg").touch()
+    Image.new("RGB", (9, 9)).save(source / "test" / "dog" / "bitmap.jpg", format="BMP")
+    with pytest.raises(DataError) as caught:
+        shard(source, tmp_path / "shards", shard_bytes=SHARD_BYTES)
+    for name in ("4 of", "train/ant/cut.jpg", "train/bee/text.png", "test/cat/empty.jpg", "test/dog/bitmap.jpg"):
+        assert name in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == [source]
+
+
+def test_a_png_under_a_jpeg_name_keeps_its_bytes_and_gets_its_suffix(
+    tmp_path: Path, write_picture: WritePicture
+) -> None:
+    png = write_picture(tmp_path / "train" / "ant" / "a.png")
+    png.rename(png.with_suffix(".JPEG"))
+    shard(tmp_path, tmp_path / "shards")
+    (sample,) = webdataset.WebDataset(str(tmp_path / "shards" / "train-000000.tar"), shardshuffle=False)
+    assert sample["png"] == png.with_suffix(".JPEG").read_bytes()
+
+
+def test_a_kill_leaves_no_folder_and_no_obstacle(
+    pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, partial = tmp_path / "shards", tmp_path / ".shards.partial"
+    whole_suffix = writer.picture_suffix
+
+    def slow_suffix(data: bytes) -> str:
+        time.sleep(0.1)
+        return whole_suffix(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "picture_suffix", slow_suffix)
+        victim = FORK.Process(target=shard, args=(pictures, folder), kwargs={"shard_bytes": SHARD_BYTES, "workers": 1})
+        victim.start()
+        while not list(partial.glob("*.tar")):
+            time.sleep(0.01)
+        with pytest.raises(ConfigError, match="another process"):
+            shard(pictures, folder, shard_bytes=SHARD_BYTES)
+        os.kill(victim.pid or 0, signal.SIGKILL)
+        victim.join()
+    assert not folder.exists()
+    (partial / "stale-000000.tar").write_text("left by an older version")
+    shard(pictures, folder, shard_bytes=SHARD_BYTES)
+    assert verify(folder) == []
+    assert content(folder) == content(shards[0])
+    assert not partial.exists()
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(EnvironmentFailure, match="1000 free"):
+        shard(pictures, tmp_path / "shards")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_pictures(pictures: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    shard(pictures, tmp_path / "shards", shard_bytes=SHARD_BYTES, progress=lambda done, total: calls.append((done, total)))
+    total = sum(COUNTS.values()) + TEST_PICTURES * len(COUNTS)
+    assert calls[-1] == (total, total)
+    assert calls == sorted(calls)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.data.sources import list_pictures
+from hlgp_dist.errors import ConfigError, DataError
+
+
+def names(source: Path) -> list[str]:
+    return ["/".join(picture[:3]) for picture in list_pictures(source)]
+
+
+def tar_with(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    return path
+
+
+def member(name: str, *, kind: bytes = tarfile.REGTYPE, linkname: str = "", size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, linkname, size
+    return info
+
+
+def test_a_folder_is_walked_below_its_classes(tmp_path: Path) -> None:
+    for name in ("train/b/1.JPG", "train/a/deep/2.Png", "test/a/3.jpeg", "train/a/notes.txt", "train/a/._1.jpg", "x.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["test/a/3.jpeg", "train/a/deep/2.Png", "train/b/1.JPG"]
+
+
+def test_a_tar_is_read_like_its_folder(tmp_path: Path) -> None:
+    good = tar_with(tmp_path / "a.tar", member("./top"), member("top/train/a/1.jpg", size=7), member("top/README"))
+    (picture,) = list_pictures(good)
+    assert (picture.split, picture.class_name, picture.name, picture.size) == ("train", "a", "1.jpg", 7)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (member("../train/a/1.jpg"), "leaves"),
+        (member("/train/a/1.jpg"), "leaves"),
+        (member("train/a/1.jpg", kind=tarfile.SYMTYPE, linkname="/etc/hostname"), "link"),
+        (member("train/a/1.jpg", kind=tarfile.LNKTYPE, linkname="train/a/0.jpg"), "link"),
+        (member("train/a/1.jpg", kind=tarfile.FIFOTYPE), "special"),
+        (member("train/a/1.gif"), "only JPEG and PNG"),
+        (member("train/1.jpg"), "not in a class folder"),
+        (member("train/a/0.jpg"), "twice"),
+    ],
+)
+def test_an_unsafe_or_odd_member_is_refused(tmp_path: Path, bad: tarfile.TarInfo, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list_pictures(tar_with(tmp_path / "bad.tar", member("train/a/0.jpg"), bad))
+
+
+@pytest.mark.parametrize("left", [700, 1600, 3000])
+def test_a_truncated_tar_is_named(tmp_path: Path, left: int) -> None:
+    path = tar_with(tmp_path / "cut.tar", *(member(f"train/a/{index}.jpg", size=1000) for index in range(3)))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(DataError, match=r"cut\.tar"):
+        list_pictures(path)
+
+
+def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("1.jpg", "2.png"):
+        (tmp_path / "raw" / name).write_bytes(b"12345")
+    rows = [("raw/1.jpg", "ant", "train"), ("raw/2.png", "bee", "test")]
+    table = "\n".join(",".join(row) for row in [("path", "class", "split"), *rows])
+    (tmp_path / "list.csv").write_text("\ufeff" + table)
+    lines = [json.dumps(dict(zip(("path", "class", "split"), row, strict=True))) for row in rows]
+    (tmp_path / "list.jsonl").write_text("\n\n".join(lines))
+    assert list_pictures(tmp_path / "list.csv") == list_pictures(tmp_path / "list.jsonl")
+    assert names(tmp_path / "list.csv") == ["test/bee/raw/2.png", "train/ant/raw/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("raw/9.jpg,ant,train", r"list\.csv:3: no such file"),
+        ("raw/1.jpg,ant,val", r"list\.csv:3: split is 'val'"),
+        ("raw/1.jpg,,train", r"list\.csv:3: no class"),
+        ("raw/../raw/0.jpg,ant,test", r"list\.csv:3: .* listed on line 2"),
+        ("raw/1.txt,ant,train", r"list\.csv:3: .* not a \.jpg"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("0.jpg", "1.jpg", "1.txt"):
+        (tmp_path / "raw" / name).touch()
+    (tmp_path / "list.csv").write_text(f"path,class,split\nraw/0.jpg,ant,train\n{line}\n")
+    with pytest.raises(DataError, match=message):
+        list_pictures(tmp_path / "list.csv")
+
+
+def test_what_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").touch()
+    (tmp_path / "a.jsonl").write_text("{]")
+    with pytest.raises(DataError, match="no such file"):
+        list_pictures(tmp_path / "absent")
+    with pytest.raises(DataError, match="no picture train/CLASS"):
+        list_pictures(tmp_path)
+    with pytest.raises(ConfigError, match="a source is"):
+        list_pictures(tmp_path / "a.zip")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
+        list_pictures(tmp_path / "a.jsonl")
