@@ -46,13 +46,13 @@ def tune(config: Config, overrides: Overrides = None) -> None:
     """The search in the config's `search` section, on Ray Tune."""
     from hlgp_dist.config.load import resolve
     from hlgp_dist.launch.search import run_search
-    from hlgp_dist.study.tables import show_search
+    from hlgp_dist.study.tables import show_outcome, show_search
 
     resolved = resolve(config, overrides or [])
     _show_notes(resolved.notes)
     if resolved.config.search is None:
         raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    run_search(resolved.config, config.stem, show=show_search)
+    show_outcome(*run_search(resolved.config, config.stem, show=show_search))
 
 
 @app.command()

@@ -83,6 +83,7 @@ class _Place:
     section: SectionType | None
     field: FieldInfo | None
     value: Any
+    name: str = ""
 
 
 def _translate(detail: Any, data: dict[str, Any]) -> Problem:
@@ -100,7 +101,7 @@ def _translate(detail: Any, data: dict[str, Any]) -> Problem:
         return _section_rule(place, str(context["error"]))
     tagged = _choices(place.field)
     if tagged and not isinstance(place.value, dict):
-        hint = f"; write {place.key}.kind={place.value}" if place.value in tagged else ""
+        hint = f"; write {place.key}.kind={place.value}" if str(place.value) in tagged else ""
         return Problem(place.key, f"must be a section with one of the kinds {', '.join(tagged)}{hint}", place.value)
     return Problem(place.key, _leaf_rule(place, detail), place.value)
 
@@ -117,7 +118,7 @@ def _locate(loc: Sequence[str | int], data: dict[str, Any]) -> _Place:
             key, value = f"{key}.{name}".lstrip("."), value.get(name, MISSING) if isinstance(value, dict) else MISSING
             parent, section = section, section_of(field, value) if field is not None else None
             if field is None:
-                return _Place(key, parent, owner, value)
+                return _Place(key, parent, owner, value, name)
             if section is not None and kinds(field) and rest:
                 rest.pop(0)
         elif field is not None and is_mapping(field) and isinstance(value, dict) and str(rest[0]) in value:
@@ -133,12 +134,14 @@ def _locate(loc: Sequence[str | int], data: dict[str, Any]) -> _Place:
 
 def _unknown_key(place: _Place) -> Problem:
     assert place.section is not None
-    parent, _, name = place.key.rpartition(".")
+    parent = place.key.removesuffix(place.name).rstrip(".")
     tag = tag_of(place.section)
     owner = f" of {parent}" if parent else ""
     kind = f" with kind {tag}" if tag else ""
-    others = [other for other, section in _choices(place.field).items() if name in section.model_fields]
-    hint = f"; kind {' or '.join(others)} has it" if others else suggestion(name, place.section.model_fields)
+    others = [other for other, section in _choices(place.field).items() if place.name in section.model_fields]
+    hint = f"; kind {' or '.join(others)} has it" if others else suggestion(place.name, place.section.model_fields)
+    if "." in place.name:
+        hint = "; in a file sections are nested"
     return Problem(place.key, f"unknown key{owner}{kind}{hint}", place.value)
 
 

@@ -47,7 +47,10 @@ def list_pictures(source: str | Path) -> list[Picture]:
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
-    pictures = sorted(_entries(source))
+    try:
+        pictures = sorted(_entries(source))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{source}: cannot be read ({error})") from error
     for previous, picture in pairwise(pictures):
         if previous[:3] == picture[:3]:
             raise DataError(f"{source}: {'/'.join(picture[:3])} is there twice")
@@ -88,11 +91,17 @@ def _placed(parts: tuple[str, ...], file: str, offset: int, size: int, where: st
 
 def _of_folder(source: Path) -> Iterator[Picture]:
     for split in SPLITS:
-        for folder, _, names in os.walk(source / split, followlinks=True):
+        for folder, _, names in os.walk(source / split, onerror=_refuse, followlinks=True):
             for name in names:
                 file = Path(folder) / name
                 parts = file.relative_to(source).parts
                 yield from _placed(parts, str(file), 0, file.stat().st_size, str(file))
+
+
+def _refuse(error: OSError) -> None:
+    """`os.walk` skips folders it cannot read; a missing split alone is no error."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _of_tar(source: Path) -> Iterator[Picture]:
@@ -102,8 +111,17 @@ def _of_tar(source: Path) -> Iterator[Picture]:
         with tarfile.open(source, "r:") as archive:
             for member in archive:
                 yield from _of_member(source, member, end)
+            _check_end(source, archive.offset)
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{source}: not a readable, complete, uncompressed tar ({error})") from error
+
+
+def _check_end(source: Path, offset: int) -> None:
+    """`tarfile` takes a tar that is cut between two members for a whole one; a whole one ends in zeros."""
+    with source.open("rb") as stream:
+        stream.seek(offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise DataError(f"{source}: the tar is truncated")
 
 
 def _of_member(source: Path, member: tarfile.TarInfo, end: int) -> Iterator[Picture]:

@@ -61,9 +61,8 @@ def runs_at_once(launch: LaunchOptions) -> int:
     needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
     fits = min(int(total.get(name, 0.0) // amount) for name, amount in needs.items())
     if fits < 1:
-        raise EnvironmentFailure(
-            f"launch.num_workers: one run needs {_shown(needs)}, the cluster has {_shown({n: total.get(n, 0.0) for n in needs})}"
-        )
+        has = {name: total.get(name, 0.0) for name in needs}
+        raise EnvironmentFailure(f"launch.num_workers: one run needs {_shown(needs)}, the cluster has {_shown(has)}")
     return fits
 
 

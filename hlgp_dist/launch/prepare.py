@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hlgp_dist.config.write import dump
 from hlgp_dist.config.identity import refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train.environment import environment
 from hlgp_dist.train.folder import RunFolder, write_json, write_text

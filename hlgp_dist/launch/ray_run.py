@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hlgp_dist.launch.cluster import ray_cluster, runs_at_once, worker_resources
-
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, ScalingConfig
@@ -14,6 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import Failure
+from hlgp_dist.launch.cluster import ray_cluster, runs_at_once, worker_resources
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World

@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from hlgp_dist.launch.cluster import ray_cluster, runs_at_once
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -20,10 +19,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
-from hlgp_dist.config.write import dump
 from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply
+from hlgp_dist.config.write import dump
 from hlgp_dist.errors import Failure, TrialsFailed
+from hlgp_dist.launch.cluster import ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import prepare_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import start_run
@@ -34,11 +34,16 @@ from hlgp_dist.train.result import failed
 
 OBJECTIVE = "val/average_accuracy"
 """Mean over the tasks seen, of the validation part held out of each task's training pictures."""
+HEAD_NODE = "node:__internal_head__"
+"""Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 RUNG = "tasks_finished"
+Show = Callable[[Path, list[dict[str, Any]]], None]
 
 
-def run_search(config: schema.RunConfig, stem: str) -> dict[str, Any]:
-    """Search, refit the winner, and return what SEARCH/result.json holds.
+def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, dict[str, Any]]:
+    """Search, refit the winner, and return its folder and what result.json in it holds.
+
+    `show(folder, rows)` is called with the table of trials before the refit.
 
     Raises:
         TrialsFailed: some trials failed; the result is written and valid all the same.
@@ -54,7 +59,8 @@ def run_search(config: schema.RunConfig, stem: str) -> dict[str, Any]:
         _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch)).fit()
         rows = trial_rows(folder / "trials", config.search)
         write_text(folder / "trials.csv", _as_csv(rows))
-        return _conclude(config, folder, rows)
+        show(folder, rows)
+        return folder, _conclude(config, folder, rows)
 
 
 def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
@@ -64,10 +70,8 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
     return apply(config, held_out | {"run.dir": str((folder / "trials").absolute()), "launch.kind": "ray"})
 
 
-def _tuner(
-    trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int
-) -> tune.Tuner:
-    driver = {"CPU": 0} | ({trial.launch.driver_resource: 0.001} if trial.launch.driver_resource else {})
+def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
+    driver = {"CPU": 0, trial.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(_drive, trial=trial.model_dump(mode="json")), driver),
         param_space={key: _domain(domain) for key, domain in search.space.items()},

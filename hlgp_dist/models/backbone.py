@@ -123,6 +123,7 @@ def input_format(spec: Backbone, vit: VisionTransformer) -> InputFormat:
     return InputFormat(
         img_size=vit.patch_embed.img_size[0],
         crop_pct=record["crop_pct"],
+        crop_mode=record["crop_mode"],
         interpolation=record["interpolation"],
         mean=tuple(mean),
         std=tuple(std),

@@ -30,6 +30,7 @@ class InputFormat:
 
     img_size: int
     crop_pct: float
+    crop_mode: str
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -35,15 +35,13 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
             vit.load_pretrained(str(path))
             return
         state = checkpoint_filter_fn(load_state_dict(str(path), device="cpu", weights_only=True), vit)
-        missing, unexpected = vit.load_state_dict(state, strict=False)
+        missing, unexpected = vit.load_state_dict(state, strict=False, assign=True)  # on meta too
     except Exception as error:  # every reader fails in its own way: pickle, safetensors, zip, shape mismatch
         raise DataError(f"backbone.weights: {path} does not fit {_shape_of(vit)}: {_first_line(error)}") from error
     foreign = [name for name in unexpected if not _dropped_on_purpose(name, len(vit.blocks))]
     if missing or foreign:
-        raise DataError(
-            f"backbone.weights: {path} does not fit {_shape_of(vit)}: "
-            f"{len(missing)} tensors missing ({', '.join(missing[:3])}), {len(foreign)} unknown ({', '.join(foreign[:3])})"
-        )
+        wrong = f"{len(missing)} tensors missing ({', '.join(missing[:3])}), {len(foreign)} unknown"
+        raise DataError(f"backbone.weights: {path} does not fit {_shape_of(vit)}: {wrong} ({', '.join(foreign[:3])})")
 
 
 def _dropped_on_purpose(name: str, depth: int) -> bool:

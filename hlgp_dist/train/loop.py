@@ -14,10 +14,12 @@ from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
 from hlgp_dist.data.store import Store
 from hlgp_dist.engine.distributed import reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
-from hlgp_dist.telemetry.meters import Meters
+from hlgp_dist.telemetry.meters import Clock, Meters
 from hlgp_dist.train.schedule import rate_factor
 from hlgp_dist.train.session import Session
 from hlgp_dist.types import Batch, Engine, TaskSpec, World
+
+METERS = ("train/loss", "train/acc1", "train/grad_norm", "stop")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class TaskTrainer:
         self.session, self.engine, self.task, self.store = session, engine, task, store
         self.config = session.config
         self.plan = TaskPlan.of(session.config, len(store), session.context.world)
-        self.meters = Meters(session.context.device)
-        self.logged_at = time.monotonic()
+        self.meters = Meters(METERS, session.context.device)
+        self.clock = Clock(session.context.device, session.context.world.size)
+        self.timed_from = time.monotonic()
 
     def run(self) -> None:
         """Train.
@@ -78,11 +81,19 @@ class TaskTrainer:
                 start_step=start,
                 device=self.session.context.device,
             )
-            for shares in self.meters.waiting(batches):
+            for shares in self._timed(batches):
                 yield step, epoch, shares
                 step += 1
                 if step == self.plan.total_steps:
                     return
+
+    def _timed(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        while True:
+            with self.clock.waiting():
+                shares = next(batches, None)
+            if shares is None:
+                return
+            yield shares
 
     def _train_step(self, step: int, epoch: int, shares: list[Batch]) -> None:
         rates = self._rates(step)
@@ -113,7 +124,9 @@ class TaskTrainer:
         progress = self.session.progress
         progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
         first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
-        progress.trained_images += min(self.config.train.global_batch_size, len(self.store) - first)
+        images = min(self.config.train.global_batch_size, len(self.store) - first)
+        progress.trained_images += images
+        self.clock.count(images)
 
     def _is_last(self, step: int) -> bool:
         return step + 1 == self.plan.total_steps
@@ -132,15 +145,17 @@ class TaskTrainer:
         self.meters.add("stop", float(self.session.context.stop_requested()), 1)
         means = self.meters.drain(reduce_sum)
         now = time.monotonic()
-        self.session.progress.trained_seconds += now - self.logged_at
-        self.logged_at = now
+        self.session.progress.trained_seconds += now - self.timed_from
+        self.timed_from = now
         stop = means.pop("stop") > 0.0
         if not math.isfinite(means["train/loss"]):
             raise NonFiniteLoss(f"the loss is {means['train/loss']} in task {self.task.index} by step {step}")
         rates = {f"train/lr_{name}": rate for name, rate in self._rates(step).items()}
-        if self.session.journal is not None:
-            global_step = self.session.progress.position.global_step
-            self.session.journal.step(global_step, means | rates, task=self.task.index, epoch=epoch, step=step + 1)
+        if self.session.chronicle is not None:
+            self.session.chronicle.step(self.session.progress.position, means | rates | self.clock.read(), epoch=epoch)
+        self.clock.restart()
         if stop and not self._is_last(step):
             self.session.save(self.engine)
-            raise Interrupted(f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume")
+            raise Interrupted(
+                f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume"
+            )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.selection import check_pictures, select
-from hlgp_dist.data.tasks import class_order, split_tasks
+from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import create_vit, meta_trunk
 from hlgp_dist.models.weights import load_weights
 from hlgp_dist.types import TaskSpec
-
-import torch
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def preflight(config: RunConfig) -> Preflight:
     """
     trunk = meta_trunk(config.backbone)
     manifest = read_manifest(config.data.path)
-    tasks = split_tasks(class_order(manifest.classes, config.benchmark), config.benchmark)
+    tasks = split_tasks(manifest.classes, config.benchmark)
     with torch.device("meta"):
         build_method(config.method, trunk.dimensions, tasks, config.seed)
     check_pictures(manifest, tasks, config.benchmark.validation_fraction)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
-from hlgp_dist.train.checkpoint import load_checkpoint
+from hlgp_dist.errors import Interrupted
+from hlgp_dist.train import metrics
+from hlgp_dist.train.checkpoint import Checkpoint, load_checkpoint
+from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder, write_json
-from hlgp_dist.train.journal import Journal
+from hlgp_dist.train.loop import TaskPlan
 from hlgp_dist.train.result import finished
 from hlgp_dist.train.sequence import run_sequence
-from hlgp_dist.train.session import open_session
+from hlgp_dist.train.session import Session, open_session
 from hlgp_dist.types import WorkerContext
 
 
@@ -19,12 +25,39 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
     try:
         session = open_session(config, context, folder)
         checkpoint = load_checkpoint(folder.checkpoints)
-        if context.world.rank == 0:
-            session.journal = Journal.open(config, folder, len(session.tasks), checkpoint)
-        run_sequence(session, checkpoint)
-        if session.journal is not None:
-            result = finished(session)
-            write_json(folder.result, result)
-            session.journal.finish(result)
+        if checkpoint is not None:
+            session.restore(checkpoint)
+        with _chronicle(session, checkpoint):
+            run_sequence(session, checkpoint)
+            if session.chronicle is not None:
+                write_json(folder.result, finished(session))
+                numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
+                session.chronicle.finish(session.progress.position, numbers)
     finally:
         close_process_group()
+
+
+@contextmanager
+def _chronicle(session: Session, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """The first rank's record, closed as what happened: a failure, or something that can be resumed."""
+    if session.context.world.rank > 0:
+        yield
+        return
+    plans = [TaskPlan.of(session.config, session.num_samples(task), session.context.world) for task in session.tasks]
+    has_steps = session.learner.method.has_gradients
+    session.chronicle = Chronicle.open(
+        session.config,
+        session.folder.path,
+        resumed_at=checkpoint.position if checkpoint else None,
+        matrix=session.progress.matrix(),
+        num_tasks=len(session.tasks),
+        steps=sum(plan.total_steps for plan in plans) if has_steps else 0,
+    )
+    is_failure = False
+    try:
+        yield
+    except Exception as error:
+        is_failure = not isinstance(error, Interrupted)
+        raise
+    finally:
+        session.chronicle.close(failed=is_failure)

@@ -24,9 +24,7 @@ METRIC_PREFIX = {"validation": "val", "test": "test"}
 
 
 def run_sequence(session: Session, checkpoint: Checkpoint | None) -> None:
-    """Run every task that is not yet done."""
-    if checkpoint is not None:
-        session.restore(checkpoint)
+    """Run every task that is not yet done; `checkpoint` is what the session was restored from."""
     for task in session.tasks[session.progress.position.task :]:
         resumed = checkpoint if session.progress.position.step > 0 else None
         engine = _learn(session, task, resumed)
@@ -131,9 +129,9 @@ def _report(session: Session) -> None:
     """Hand this task's numbers to the files and to the scheduler; then leave, if a signal asked for it."""
     progress = session.progress
     numbers = metrics.summary(progress.matrix(), progress.totals)
-    if session.journal is not None:
+    if session.chronicle is not None:
         session.folder.write_matrix(progress.matrix())
-        session.journal.task_end(progress.position, session.part, progress.matrix(), numbers)
+        session.chronicle.task_end(progress.matrix(), numbers)
     session.context.report(
         {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}
         | {"tasks_finished": progress.position.task, "global_step": progress.position.global_step}

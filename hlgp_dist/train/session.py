@@ -7,10 +7,10 @@ from typing import Any
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
 from hlgp_dist.data.manifest import Manifest, read_manifest
-from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.picture import PictureSize
+from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
-from hlgp_dist.data.tasks import class_order, split_tasks
+from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.distributed import barrier
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
@@ -23,8 +23,8 @@ from hlgp_dist.train.checkpoint import (
     save_checkpoint,
     without_prefix,
 )
+from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.journal import Journal
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 
@@ -63,7 +63,7 @@ class Session:
     backbone: BackboneIdentity
     memory: ClassMemory | None
     progress: Progress
-    journal: Journal | None = None
+    chronicle: Chronicle | None = None
     """Of the first rank alone."""
 
     @property
@@ -75,7 +75,7 @@ class Session:
         """The decoded pictures of one task; the first rank of a node builds, the others wait."""
         selection = self._selection(task, part)
         form = self.learner.trunk.input_format
-        size = PictureSize(form.img_size, form.crop_pct, form.interpolation)
+        size = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
         data = self.config.data
         store = open_store(
             data.path, self.manifest, selection, size, cache_dir=data.cache_dir, workers=data.decode_workers
@@ -85,6 +85,10 @@ class Session:
 
     def _selection(self, task: TaskSpec, part: Part) -> Selection:
         return select(self.manifest, task, part, self.config.benchmark.validation_fraction)
+
+    def num_samples(self, task: TaskSpec) -> int:
+        """Training pictures of a task."""
+        return len(self._selection(task, "train"))
 
     def bytes_of(self, task: TaskSpec) -> int:
         """Size of a task's training records in the shards, what reading it at least takes."""
@@ -119,7 +123,7 @@ class Session:
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:
     """Build trunk, method and head as the configuration says, on this rank's device."""
     manifest = read_manifest(config.data.path)
-    tasks = split_tasks(class_order(manifest.classes, config.benchmark), config.benchmark)
+    tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
         config.backbone, precision=config.engine.precision, seed=config.seed, device=context.device
     )

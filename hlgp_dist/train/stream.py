@@ -35,9 +35,7 @@ class TaskStream:
         )
 
     def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in evaluation_batches(
-            self.store, world=self.world, batch_size=self.batch_size, device=self.device
-        ):
+        for batch in evaluation_batches(self.store, world=self.world, batch_size=self.batch_size, device=self.device):
             seen = features(to_float(batch.images.to(self.device))).cpu()
             counted = batch.weights.cpu() > 0
             yield seen[counted], batch.labels.cpu()[counted] - self.task.start

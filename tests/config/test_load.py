@@ -166,6 +166,18 @@ def test_an_unknown_key_of_another_kind_names_that_kind() -> None:
     assert line.endswith("unknown key of optimizer with kind adam; kind adamw or sgd has it")
 
 
+def test_a_dotted_key_in_a_file_is_told_to_nest() -> None:
+    assert errors({**DATA, "optimizer.prompt_lr": 0.1}) == [
+        "optimizer.prompt_lr = 0.1: unknown key; in a file sections are nested"
+    ]
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, None, 3])
+def test_a_kind_of_any_type_is_refused_with_the_kinds(value: object) -> None:
+    assert "must be one of hlgp, independent" in errors({**DATA, "method": {"kind": value}})[0]
+    assert "kinds hlgp, independent" in errors({**DATA, "method": value})[0] or isinstance(value, dict)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert errors(tmp_path / "no.yaml") == [
         f"{tmp_path}/no.yaml: cannot read the configuration: No such file or directory"

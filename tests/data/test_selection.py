@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,7 @@ def test_labels_follow_the_stream_and_bytes_are_exact(shards: tuple[Path, Manife
 
 
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.2, [2, 2, 1]), (0.01, [1, 1, 1]), (0.99, [11, 8, 1])])
-def test_validation_is_a_stratified_part(
-    shards: tuple[Path, Manifest], fraction: float, held_out: list[int]
-) -> None:
+def test_validation_is_a_stratified_part(shards: tuple[Path, Manifest], fraction: float, held_out: list[int]) -> None:
     manifest = shards[1]
     parts = {part: select(manifest, TASK, part, fraction) for part in ("train", "validation")}
     assert [int((parts["validation"].labels == label).sum()) for label in (5, 6, 4)] == held_out
@@ -55,7 +54,7 @@ def test_errors(shards: tuple[Path, Manifest]) -> None:
         select(shards[1], TaskSpec(0, 0, ("elk",)), "train", 0.0)
 
 
-def test_a_class_without_a_picture_is_named(tmp_path: Path, write_picture) -> None:
+def test_a_class_without_a_picture_is_named(tmp_path: Path, write_picture: Callable[..., Path]) -> None:
     for name in ("train/ant/1.png", "train/ant/2.png", "test/ant/3.png", "train/bee/1.png", "test/cat/1.png"):
         write_picture(tmp_path / name)
     shard(tmp_path, tmp_path / "shards")

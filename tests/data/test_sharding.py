@@ -7,6 +7,7 @@ import shutil
 import signal
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from hlgp_dist.data.shard import shard
 from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 
-
-
+SHARD_BYTES = 24 * 1024  # as the fixture `shards` has it
+COUNTS = {"ant": 12, "bee": 5, "cat": 9, "dog": 2, "eel": 7}
+TEST_PICTURES = 3
 FORK = multiprocessing.get_context("fork")
 
 
@@ -80,7 +82,7 @@ def test_counts_and_sizes(shards: tuple[Path, Manifest]) -> None:
 
 
 def test_the_same_again_is_done_and_anything_else_is_refused(
-    pictures: Path, tmp_path: Path, write_picture: WritePicture, caplog: pytest.LogCaptureFixture
+    pictures: Path, tmp_path: Path, write_picture: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     source, folder = shutil.copytree(pictures, tmp_path / "source"), tmp_path / "shards"
     first = shard(source, folder)
@@ -105,7 +107,7 @@ def test_the_same_again_is_done_and_anything_else_is_refused(
 
 
 def test_bad_pictures_are_all_named_and_nothing_is_left(
-    pictures: Path, tmp_path: Path, write_picture: WritePicture
+    pictures: Path, tmp_path: Path, write_picture: Callable[..., Path]
 ) -> None:
     source = shutil.copytree(pictures, tmp_path / "source")
     cut = write_picture(source / "train" / "ant" / "cut.jpg", width=300, height=300)
@@ -121,7 +123,7 @@ def test_bad_pictures_are_all_named_and_nothing_is_left(
 
 
 def test_a_png_under_a_jpeg_name_keeps_its_bytes_and_gets_its_suffix(
-    tmp_path: Path, write_picture: WritePicture
+    tmp_path: Path, write_picture: Callable[..., Path]
 ) -> None:
     png = write_picture(tmp_path / "train" / "ant" / "a.png")
     png.rename(png.with_suffix(".JPEG"))
@@ -170,7 +172,9 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
 
 def test_progress_counts_pictures(pictures: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    shard(pictures, tmp_path / "shards", shard_bytes=SHARD_BYTES, progress=lambda done, total: calls.append((done, total)))
+    shard(
+        pictures, tmp_path / "shards", shard_bytes=SHARD_BYTES, progress=lambda done, total: calls.append((done, total))
+    )
     total = sum(COUNTS.values()) + TEST_PICTURES * len(COUNTS)
     assert calls[-1] == (total, total)
     assert calls == sorted(calls)

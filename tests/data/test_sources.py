@@ -29,7 +29,14 @@ def member(name: str, *, kind: bytes = tarfile.REGTYPE, linkname: str = "", size
 
 
 def test_a_folder_is_walked_below_its_classes(tmp_path: Path) -> None:
-    for name in ("train/b/1.JPG", "train/a/deep/2.Png", "test/a/3.jpeg", "train/a/notes.txt", "train/a/._1.jpg", "x.jpg"):
+    for name in (
+        "train/b/1.JPG",
+        "train/a/deep/2.Png",
+        "test/a/3.jpeg",
+        "train/a/notes.txt",
+        "train/a/._1.jpg",
+        "x.jpg",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert names(tmp_path) == ["test/a/3.jpeg", "train/a/deep/2.Png", "train/b/1.JPG"]
@@ -59,7 +66,7 @@ def test_an_unsafe_or_odd_member_is_refused(tmp_path: Path, bad: tarfile.TarInfo
         list_pictures(tar_with(tmp_path / "bad.tar", member("train/a/0.jpg"), bad))
 
 
-@pytest.mark.parametrize("left", [700, 1600, 3000])
+@pytest.mark.parametrize("left", [700, 1536, 1600, 3000, 4600])
 def test_a_truncated_tar_is_named(tmp_path: Path, left: int) -> None:
     path = tar_with(tmp_path / "cut.tar", *(member(f"train/a/{index}.jpg", size=1000) for index in range(3)))
     path.write_bytes(path.read_bytes()[:left])
@@ -110,3 +117,13 @@ def test_what_is_no_source(tmp_path: Path) -> None:
         list_pictures(tmp_path / "a.zip")
     with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
         list_pictures(tmp_path / "a.jsonl")
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "ant").mkdir(parents=True)
+    (tmp_path / "train" / "ant" / "1.jpg").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"ant/1\.jpg"):
+        list_pictures(tmp_path)
+    (tmp_path / "list.csv").write_bytes(b"path,class,split\n\xff\xfe,ant,train\n")
+    with pytest.raises(DataError, match=r"list\.csv: cannot be read"):
+        list_pictures(tmp_path / "list.csv")

@@ -13,7 +13,7 @@ NAMES = tuple(f"class{index:02d}" for index in range(10))
 
 def test_the_published_order() -> None:
     # numpy.random.RandomState(1993).permutation(10), as in the field's public code
-    published = [6, 2, 9, 7, 4, 5, 3, 1, 0, 8]
+    published = [4, 2, 7, 6, 0, 3, 5, 8, 9, 1]
     assert class_order(NAMES, Benchmark()) == tuple(NAMES[index] for index in published)
 
 

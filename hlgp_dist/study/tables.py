@@ -1,0 +1,78 @@
+"""What the terminal shows: results and searches as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hlgp_dist.train.folder import RunFolder
+
+console = Console()
+
+
+def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
+    """The accuracy matrix, the metrics and where to look next."""
+    console.print(matrix_table(result["accuracy_matrix"]))
+    console.print(metrics_table({folder.path.name: result}))
+    console.print(f"run folder: {folder.path}\ncurves:     hlgp tensorboard {folder.path}")
+
+
+def matrix_table(matrix: Sequence[Sequence[float | None]]) -> Table:
+    """Accuracy in percent: a row after each task, a column a task."""
+    table = Table("after task", *(f"task {i}" for i in range(len(matrix))), title="accuracy, %")
+    for t, row in enumerate(matrix):
+        table.add_row(str(t), *("" if value is None else f"{100 * value:.1f}" for value in row))
+    return table
+
+
+METRICS = {
+    "final_average_accuracy": "final",
+    "cumulative_average_accuracy": "cumulative",
+    "forgetting": "forgetting",
+    "plasticity": "plasticity",
+    "task_identification_accuracy": "task identified",
+    "oracle_task_accuracy": "oracle task",
+    "within_task_accuracy": "within task",
+}
+
+
+def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a run; accuracies in percent."""
+    table = Table("run", *METRICS.values(), "trained parameters", "images/s", title="metrics, %")
+    for name, result in results.items():
+        cells = ["-" if result[key] is None else f"{100 * result[key]:.1f}" for key in METRICS]
+        rate = result["images_per_second"]
+        parameters = f"{result['num_trainable_parameters']:,}"
+        table.add_row(name, *cells, parameters, "-" if rate is None else f"{rate:.0f}")
+    return table
+
+
+def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row a trial, best objective first."""
+    keys = [key for key in rows[0] if key not in ("trial", "status", "tasks_finished", "objective", "reason")]
+    table = Table("trial", *keys, "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}")
+    for row in sorted(rows, key=lambda row: -(row["objective"] or -1.0)):
+        objective = "-" if row["objective"] is None else f"{100 * row['objective']:.1f}"
+        values = [f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
+        table.add_row(row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
+    console.print(table)
+
+
+def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
+    """The winner's values, and what it came to on the test pictures."""
+    values = " ".join(f"{key}={value}" for key, value in outcome["best_values"].items())
+    console.print(f"best: {outcome['best_trial']} ({values}), refitted on all training pictures and tested once:")
+    show_run(RunFolder(folder / "best"), outcome["test"])
+
+
+def show_dataset(folder: Path, manifest: Any) -> None:
+    """Counts and sizes of a shard folder."""
+    table = Table("split", "pictures", "shards", "MiB", title=f"{folder}: {len(manifest.classes)} classes")
+    for name, split in manifest.splits.items():
+        size = sum(shard.bytes for shard in split.shards) / 2**20
+        table.add_row(name, f"{len(split.size):,}", str(len(split.shards)), f"{size:.1f}")
+    console.print(table)

@@ -1,0 +1,122 @@
+"""TensorBoard event files: scalars, images, text and HParams in one file, without TensorFlow or matplotlib."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tensorboard import program
+from tensorboard.compat.proto.event_pb2 import Event as EventProto
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from torch import Tensor
+
+from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.telemetry.journal import Event
+
+FLUSH_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
+
+HParam = bool | int | float | str | None
+
+
+def serve(folder: Path, port: int) -> None:
+    """Show a folder of event files on loopback until interrupted.
+
+    Raises:
+        EnvironmentFailure: the port is taken.
+    """
+    server = program.TensorBoard()
+    server.configure(argv=["tensorboard", "--logdir", str(folder), "--host", LOOPBACK, "--port", str(port)])
+    try:
+        address = server.launch()
+    except program.TensorBoardServerException as error:
+        raise EnvironmentFailure(f"TensorBoard cannot listen on {LOOPBACK}:{port}: {error}") from None
+    print(f"TensorBoard on {address}; ctrl-c ends it", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+class Board:
+    """One new event file in `folder`; those that were there are removed, which an open TensorBoard follows."""
+
+    def __init__(self, folder: Path) -> None:
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
+
+    def scalars(self, event: Event) -> None:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in event.tags.items()]
+        self._add(Summary(value=values), event.step, event.wall_time)
+
+    def image(self, tag: str, step: int, image: Tensor, wall_time: float) -> None:
+        """`image`: uint8 [3, H, W]."""
+        _, height, width = image.shape
+        encoded = io.BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(encoded, format="PNG")
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())
+        self._add(Summary(value=[Summary.Value(tag=tag, image=picture)]), step, wall_time)
+
+    def text(self, tag: str, markdown: str, wall_time: float) -> None:
+        tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()])
+        metadata = text_metadata.create_summary_metadata(display_name=tag, description="")
+        self._add(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), 0, wall_time)
+
+    def session_start(
+        self, name: str, hparams: Mapping[str, HParam], metrics: tuple[str, ...], wall_time: float
+    ) -> None:
+        """Declare the columns and write this run's values, now, so that a running trial has its row.
+
+        TensorBoard takes the columns of the first run it meets: every run of a search has to declare the same.
+        """
+        infos = [api_pb2.HParamInfo(name=key, type=_data_type(value), differs=True) for key, value in hparams.items()]
+        columns = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
+        experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=columns, time_created_secs=wall_time)
+        start = SessionStartInfo(group_name=name, start_time_secs=wall_time)
+        for key, value in hparams.items():
+            if value is not None:
+                setattr(start.hparams[key], _value_field(value), value)
+        self._hparams(hparams_metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment), wall_time)
+        self._hparams(hparams_metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start), wall_time)
+
+    def session_end(self, *, succeeded: bool, wall_time: float) -> None:
+        status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
+        end = SessionEndInfo(status=status, end_time_secs=wall_time)
+        self._hparams(hparams_metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end), wall_time)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _hparams(self, tag: str, data: Any, wall_time: float) -> None:
+        metadata = hparams_metadata.create_summary_metadata(data)
+        value = Summary.Value(tag=tag, metadata=metadata, tensor=hparams_metadata.NULL_TENSOR)
+        self._add(Summary(value=[value]), 0, wall_time)
+
+    def _add(self, summary: Any, step: int, wall_time: float) -> None:
+        self._writer.add_event(EventProto(wall_time=wall_time, step=step, summary=summary))
+
+
+def _value_field(value: HParam) -> str:
+    if isinstance(value, bool):
+        return "bool_value"
+    return "string_value" if isinstance(value, str) else "number_value"
+
+
+def _data_type(value: HParam) -> Any:
+    """A null says nothing of its column's type; most options that may be null are numbers."""
+    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    return types.get(type(value), api_pb2.DATA_TYPE_FLOAT64)

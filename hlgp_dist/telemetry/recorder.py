@@ -1,0 +1,126 @@
+"""What rank 0 writes of a run while it runs: `tensorboard/` and `metrics.jsonl`, the same scalars in both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from torch import Tensor
+
+from hlgp_dist.config.grammar import flow
+from hlgp_dist.config.identity import identity
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import Interrupted
+from hlgp_dist.telemetry.board import Board, HParam
+from hlgp_dist.telemetry.journal import Axis, Event, Journal, read_events
+
+HPARAM_METRICS = ("hparam/final_avg_acc", "hparam/cum_avg_acc", "hparam/forgetting")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a checkpoint stands: the global steps taken and the tasks whose evaluation it holds."""
+
+    step: int
+    tasks_done: int
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event happened before the checkpoint and will not happen again."""
+        return (
+            event.step <= self.step if event.axis == "step" else event.axis == "task" and event.step < self.tasks_done
+        )
+
+
+def hparams_of(config: RunConfig, keys: Sequence[str] | None = None) -> dict[str, HParam]:
+    """The HParams columns of a run: its identity values, or those of `keys` (null where its kinds have none).
+
+    Lists become text. The runs of a search give the same `keys`, so that the table's columns are stable.
+    """
+    values = identity(config)
+    chosen = values if keys is None else {key: values.get(key) for key in keys}
+    return {key: flow(value) if isinstance(value, list | dict) else value for key, value in chosen.items()}
+
+
+class Recorder:
+    """Opens a run's record, anew or at a checkpoint's position, and closes it with the run's outcome.
+
+    With `resume_from` the journal is cut to what the checkpoint holds and the event file is rebuilt from it, so no
+    step appears twice; without, earlier records are dropped. Configuration, HParams and scalars come back by
+    themselves; figures do not: the caller draws them again from the checkpoint's accuracy matrix. So that no event
+    is lost, record a step or a task before its checkpoint is saved.
+
+    Steps of a tag must increase.
+    """
+
+    def __init__(
+        self, run_dir: Path, *, config_text: str, hparams: Mapping[str, HParam], resume_from: Position | None = None
+    ) -> None:
+        folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        events = [event for event in read_events(journal) if resume_from is not None and resume_from.holds(event)]
+        started = events[0].wall_time if events else time.time()
+        self._last: dict[tuple[Axis, str], int] = {}
+        self._is_open = True
+        self._journal = Journal(journal, events)
+        self._board = Board(folder)
+        self._board.text("config", f"```yaml\n{config_text}\n```", started)
+        self._board.session_start(run_dir.name, hparams, HPARAM_METRICS, started)
+        for event in events:
+            self._note_steps(event)
+            self._board.scalars(event)
+        self._board.flush()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Values after a global step."""
+        self._record("step", step, values)
+
+    def task_scalars(self, task_index: int, values: Mapping[str, float]) -> None:
+        """Values after a task, against its index: `task/*`, `eval/task_ii/*`, `val/*`."""
+        self._record("task", task_index, values)
+
+    def figure(self, tag: str, step: int, image: Tensor) -> None:
+        """`image`: uint8 [3, H, W]; to TensorBoard only."""
+        self._board.image(tag, step, image, time.time())
+
+    def finish(self, step: int, *, final_avg_acc: float, cum_avg_acc: float, forgetting: float | None) -> None:
+        """The result's HParams metrics, and success; forgetting is None after a single task."""
+        values = dict(zip(HPARAM_METRICS, (final_avg_acc, cum_avg_acc, forgetting), strict=True))
+        self._record("run", step, {tag: value for tag, value in values.items() if value is not None})
+        self._end(succeeded=True)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Write everything out. A run that was neither finished nor failed counts as unfinished."""
+        if failed:
+            self._end(succeeded=False)
+        if self._is_open:
+            self._is_open = False
+            self._board.close()
+            self._journal.close()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(failed=isinstance(error, Exception) and not isinstance(error, Interrupted))
+
+    def _record(self, axis: Axis, step: int, values: Mapping[str, float]) -> None:
+        event = Event(time.time(), axis, step, {tag: float(value) for tag, value in values.items()})
+        self._note_steps(event)
+        self._journal.append(event)
+        self._board.scalars(event)
+
+    def _note_steps(self, event: Event) -> None:
+        for tag in event.tags:
+            last = self._last.get((event.axis, tag), -1)
+            assert event.step > last, f"{tag} goes from {event.axis} {last} to {event.step}"
+            self._last[event.axis, tag] = event.step
+
+    def _end(self, *, succeeded: bool) -> None:
+        if self._is_open:
+            self._board.session_end(succeeded=succeeded, wall_time=time.time())
+            self.close()

@@ -1,0 +1,104 @@
+"""What the first rank tells the world while a run goes on: TensorBoard, metrics.jsonl, the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.write import dump
+from hlgp_dist.telemetry.figures import accuracy_matrix
+from hlgp_dist.telemetry.progress import Progress, Snapshot, open_progress
+from hlgp_dist.telemetry.recorder import Position as RecordedPosition
+from hlgp_dist.telemetry.recorder import Recorder, hparams_of
+from hlgp_dist.train.checkpoint import Position
+from hlgp_dist.train.metrics import Matrix
+
+TAGS = {
+    "average_accuracy": "acc1_avg",
+    "cumulative_average_accuracy": "acc1_cum_avg",
+    "micro_accuracy": "acc1_micro",
+    "forgetting": "forgetting",
+    "backward_transfer": "bwt",
+    "plasticity": "plasticity",
+    "task_identification_accuracy": "task_id_acc",
+}
+"""Metric -> its tag under `task/`, or under `val/` where a validation part is evaluated on."""
+
+
+class Chronicle:
+    """Recorder and progress display, in the words of a run."""
+
+    def __init__(self, config: RunConfig, recorder: Recorder, progress: Progress, *, num_tasks: int, steps: int):
+        self._config, self._recorder, self._progress = config, recorder, progress
+        self._num_tasks, self._steps = num_tasks, steps
+        self._is_validation = config.benchmark.validation_fraction > 0.0
+
+    @classmethod
+    def open(
+        cls, config: RunConfig, folder: Path, *, resumed_at: Position | None, matrix: Matrix, num_tasks: int, steps: int
+    ) -> Chronicle:
+        """A new record, or the old one cut back to a checkpoint; `steps` is the run's total."""
+        recorder = Recorder(
+            folder,
+            config_text=dump(config),
+            hparams=hparams_of(config),
+            resume_from=RecordedPosition(resumed_at.global_step, resumed_at.task) if resumed_at else None,
+        )
+        progress = open_progress(enabled=config.telemetry.progress)
+        chronicle = cls(config, recorder, progress, num_tasks=num_tasks, steps=steps)
+        if resumed_at is not None:
+            progress.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")
+            for task in range(len(matrix)):
+                chronicle._show_matrix(matrix[: task + 1])
+        return chronicle
+
+    def step(self, position: Position, scalars: Mapping[str, float], *, epoch: int) -> None:
+        """One logging interval of the loop."""
+        self._recorder.scalars(position.global_step, scalars)
+        self._progress.show(
+            Snapshot(
+                task=position.task + 1,
+                num_tasks=self._num_tasks,
+                epoch=epoch + 1,
+                num_epochs=self._config.train.epochs,
+                step=position.global_step,
+                total_steps=self._steps,
+                loss=scalars["train/loss"],
+                images_per_second=scalars["throughput/images_per_s"],
+            )
+        )
+
+    def task_end(self, matrix: Matrix, numbers: Mapping[str, float]) -> None:
+        """One finished task: its row of the matrix and the metrics so far."""
+        task = len(matrix) - 1
+        prefix = "val" if self._is_validation else "task"
+        scalars = {f"{prefix}/{TAGS[name]}": value for name, value in numbers.items()}
+        scalars[f"{prefix}/acc1"] = matrix[-1][-1]
+        part = "val" if self._is_validation else "eval"
+        scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
+        self._recorder.task_scalars(task, scalars)
+        self._show_matrix(matrix)
+        self._progress.note(
+            f"task {task + 1}/{self._num_tasks} done: average accuracy {100 * numbers['average_accuracy']:.2f} %, "
+            f"forgetting {100 * numbers['forgetting']:.2f} %"
+        )
+
+    def _show_matrix(self, matrix: Matrix) -> None:
+        square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
+        self._recorder.figure("acc_matrix", len(matrix) - 1, accuracy_matrix(square))
+
+    def finish(self, position: Position, numbers: Mapping[str, float]) -> None:
+        """The end of the run."""
+        self._recorder.finish(
+            position.global_step,
+            final_avg_acc=numbers["average_accuracy"],
+            cum_avg_acc=numbers["cumulative_average_accuracy"],
+            forgetting=numbers["forgetting"],
+        )
+        self._progress.close()
+
+    def close(self, *, failed: bool) -> None:
+        """Give the files up; a run that neither finished nor failed can be resumed."""
+        self._recorder.close(failed=failed)
+        self._progress.close()

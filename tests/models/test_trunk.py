@@ -1,0 +1,118 @@
+"""The trunk is timm's model, bit for bit, until a prefix is set; then it is prefix attention by the book."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from hlgp_dist.config.schema import Backbone
+from hlgp_dist.models.backbone import create_vit, input_format, meta_trunk
+from hlgp_dist.models.trunk import Trunk
+
+SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
+ARCHITECTURES = {
+    "vit_base_patch16_224.augreg_in21k": {},
+    "vit_small_patch14_dinov2.lvd142m": {},
+    "vit_small_patch14_reg4_dinov2.lvd142m": {},
+    "vit_base_patch16_clip_224.openai": {},
+    "vit_base_patch16_siglip_224.webli": {},
+    "vit_base_patch16_rpn_224.sw_in1k": {},
+    "vit_giant_patch14_clip_224.laion2b": {},
+    "vit_little_patch16_reg4_gap_256.sbb_in1k": {},
+    "vit_base_patch16_224": {"qk_norm": True},
+}
+
+
+def small_trunk(name: str, **keywords: bool) -> Trunk:
+    spec = Backbone(name=name, weights="none", img_size=56, kwargs=SMALL | keywords)
+    torch.manual_seed(0)
+    vit = create_vit(spec)
+    with torch.no_grad():
+        for parameter in vit.parameters():  # timm starts some at zero, which would hide a mistake
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return Trunk(vit, input_format(spec, vit))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_without_prefixes_features_are_timms_bit_for_bit(name: str) -> None:
+    spec = Backbone(name=name, weights="none", img_size=56, kwargs=SMALL | ARCHITECTURES[name])
+    torch.manual_seed(0)
+    plain = create_vit(spec).eval()
+    images = torch.rand(3, 3, 56, 56)
+    form = input_format(spec, plain)
+    pixels = (images - torch.tensor(form.mean).view(1, 3, 1, 1)) / torch.tensor(form.std).view(1, 3, 1, 1)
+    with torch.no_grad():
+        expected = plain.forward_head(plain.forward_features(pixels), pre_logits=True)
+        assert torch.equal(Trunk(plain, form)(images), expected)
+
+
+class Same:
+    """The same random prefix for every block but those skipped."""
+
+    def __init__(self, prefix: torch.Tensor, skip: frozenset[int] = frozenset()) -> None:
+        self.prefix, self.skip = prefix, skip
+
+    def layer(self, index: int) -> torch.Tensor | None:
+        return None if index in self.skip else self.prefix
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_prefix_equals_attention_written_out(name: str) -> None:
+    attention = small_trunk(name, **ARCHITECTURES[name]).vit.blocks[0].attn
+    x, prefix = torch.randn(2, 9, 48), torch.randn(1, 2, 5, 48)
+    attention.prefixes = Same(prefix)
+    inner, heads = attention.inner, attention.inner.num_heads
+    query, key, value = inner.qkv(x).view(2, 9, 3, heads, -1).unbind(2)  # each [B, S, H, K]
+    query, key = inner.q_norm(query), inner.k_norm(key)
+    key = torch.cat([prefix[:, 0].view(1, 5, heads, -1).expand(2, -1, -1, -1), key], 1)
+    value = torch.cat([prefix[:, 1].view(1, 5, heads, -1).expand(2, -1, -1, -1), value], 1)
+    scores = torch.einsum("bshk,bthk->bhst", query, key) * inner.scale
+    expected = torch.einsum("bhst,bthk->bshk", functional.softmax(scores, -1), value).flatten(2)
+    torch.testing.assert_close(attention(x), inner.proj(inner.norm(expected)), atol=1e-5, rtol=1e-5)
+
+
+def test_a_prefix_of_one_block_reaches_that_block_alone() -> None:
+    trunk, images = small_trunk("vit_small_patch14_dinov2.lvd142m"), torch.rand(2, 3, 56, 56)
+    prefix = torch.randn(1, 2, 4, 48)
+    seen: dict[int, torch.Tensor] = {}
+    for index, block in enumerate(trunk.vit.blocks):
+        block.register_forward_hook(lambda module, inputs, output, i=index: seen.__setitem__(i, output))
+    trunk(images)
+    plain = dict(seen)
+    trunk(images, Same(prefix, skip=frozenset({0})))
+    assert torch.equal(seen[0], plain[0])
+    assert not torch.equal(seen[1], plain[1])
+    assert all(block.attn.prefixes is None for block in trunk.vit.blocks)
+
+
+def test_samples_do_not_leak_into_each_other(trunk: Trunk) -> None:
+    """Permuting two samples permutes their features: METHOD 9, traps 1 and 2."""
+    images, prefix = torch.rand(4, 3, 32, 32), torch.randn(4, 2, 3, 32)
+    swap = torch.tensor([0, 2, 1, 3])
+    features = trunk(images, Same(prefix))
+    torch.testing.assert_close(trunk(images[swap], Same(prefix[swap])), features[swap], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(trunk(images[:1], Same(prefix[:1])), features[:1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_trunk_stays_frozen_and_in_eval_mode(trunk: Trunk) -> None:
+    torch.nn.Sequential(trunk).train()
+    assert not any(module.training for module in trunk.modules())
+    assert not any(parameter.requires_grad for parameter in trunk.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "width", "millions"),
+    [
+        ("vit_large_patch16_224.augreg_in21k", 24, 1024, 303.3),
+        ("vit_huge_patch14_224.orig_in21k", 32, 1280, 630.8),
+        ("vit_giant_patch14_reg4_dinov2.lvd142m", 40, 1536, 1136.5),
+    ],
+)
+def test_large_backbones_have_their_published_shapes_on_the_meta_device(
+    name: str, depth: int, width: int, millions: float
+) -> None:
+    trunk = meta_trunk(Backbone(name=name, weights="none"))
+    assert (trunk.dimensions.depth, trunk.dimensions.width) == (depth, width)
+    assert sum(p.numel() for p in trunk.vit.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert all(parameter.is_meta for parameter in trunk.parameters())
