@@ -56,7 +56,9 @@ def tune(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="A folder for everything; a fresh one each time by default.")]) -> None:
+def demo(
+    out: Annotated[Path | None, typer.Option(help="A folder for everything; else the next demo/N.")] = None,
+) -> None:
     """The whole main job on the embedded pictures and backbone."""
     from hlgp_dist.study.demo import run_demo
 

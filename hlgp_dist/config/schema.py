@@ -64,7 +64,7 @@ class Data(Section):
 
 
 class Benchmark(Section):
-    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out and tests on it alone."""
+    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out to evaluate on."""
 
     init_cls: PositiveInt = 10
     increment: PositiveInt = 10

@@ -39,10 +39,11 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
     address = launch.address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False, logging_level="error")
         else:
+            # Ray Train frees the workers of a stopped trial by the dashboard's state API, so it has to be there.
             cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
-            ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+            ray.init(num_cpus=cpus, include_dashboard=True, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EnvironmentFailure(f"launch.address: no Ray cluster at {address or 'this machine'}: {error}") from error
     try:

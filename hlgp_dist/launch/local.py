@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
@@ -73,7 +73,7 @@ def run_local(config: RunConfig, folder: RunFolder) -> None:
             signal.signal(number, handler)
 
 
-def _forward_to(ranks: list[SpawnProcess]) -> object:
+def _forward_to(ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
     def forward(number: int, frame: FrameType | None) -> None:
         for process in ranks:
             if process.pid is not None and process.is_alive():

@@ -79,8 +79,9 @@ def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tas
             metric=OBJECTIVE,
             mode="max",
             num_samples=search.num_samples,
-            max_concurrent_trials=min(slots, search.max_concurrent_trials or slots),
-            search_alg=BasicVariantGenerator(random_state=search.seed),
+            search_alg=BasicVariantGenerator(
+                random_state=search.seed, max_concurrent=min(slots, search.max_concurrent_trials or slots)
+            ),
             scheduler=_scheduler(search.scheduler, num_tasks),
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -108,8 +109,8 @@ def _scheduler(scheduler: schema.Asha | schema.Fifo, num_tasks: int) -> TrialSch
         return FIFOScheduler()
     return ASHAScheduler(
         time_attr=RUNG,
-        max_t=num_tasks,
-        grace_period=min(scheduler.grace_tasks, num_tasks),
+        max_t=num_tasks + 1,
+        grace_period=scheduler.grace_tasks,
         reduction_factor=scheduler.reduction_factor,
     )
 

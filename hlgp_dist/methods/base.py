@@ -37,7 +37,8 @@ class Method(nn.Module):
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         """Features [B, F] as seen with the prompts of one task alone: what class statistics are taken of."""
-        return trunk(images)
+        features: Tensor = trunk(images)
+        return features
 
     def forward(
         self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None

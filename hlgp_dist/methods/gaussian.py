@@ -44,4 +44,5 @@ class GaussianClassifier(nn.Module):
         covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * scale * identity
         directions = torch.linalg.solve(covariance, self.means.double().T)  # [F, C]
         offsets = -0.5 * (self.means.double().T * directions).sum(0)
-        return (features.double() @ directions + offsets).float()
+        logits: Tensor = features.double() @ directions + offsets
+        return logits.float()

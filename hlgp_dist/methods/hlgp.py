@@ -76,7 +76,8 @@ class Hlgp(Method):
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         prompts = self.prompts(task_index + 1)
         weights = one_hot_weights(task_index, len(prompts.sub_prompts), images.device)
-        return trunk(images, prompts.mixed(weights))
+        features: Tensor = trunk(images, prompts.mixed(weights))
+        return features
 
     def forward(
         self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None

@@ -63,7 +63,7 @@ def _add_squares(squares: Tensor, features: Tensor, labels: Tensor, spread: Spre
     elif spread == "pooled":
         squares += features.T @ features
     elif spread == "full":
-        for label in labels.unique().tolist():
+        for label in set(labels.tolist()):
             own = features[labels == label]
             squares[label] += own.T @ own
 

@@ -42,7 +42,8 @@ class PrefixAttention(nn.Module):
         qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
         query, key = inner.q_norm(query), inner.k_norm(key)
-        prefix = prefix.to(key.dtype).unflatten(-1, (inner.num_heads, inner.head_dim)).transpose(2, 3)
+        prefix = prefix.to(key.dtype)
+        prefix = prefix.view(*prefix.shape[:3], inner.num_heads, inner.head_dim).transpose(2, 3)
         prefix_key, prefix_value = prefix.expand(batch, *prefix.shape[1:]).unbind(1)  # each [B, H, L, K]
         out = functional.scaled_dot_product_attention(
             query, torch.cat([prefix_key, key], 2), torch.cat([prefix_value, value], 2), scale=inner.scale

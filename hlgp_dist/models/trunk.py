@@ -39,6 +39,9 @@ class InputFormat:
 class Trunk(nn.Module):
     """A timm VisionTransformer, frozen: no gradients for its weights, always in eval mode."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, vit: VisionTransformer, input_format: InputFormat) -> None:
         super().__init__()
         self.vit = vit.requires_grad_(False).eval()

@@ -30,24 +30,27 @@ def matrix_table(matrix: Sequence[Sequence[float | None]]) -> Table:
 
 
 METRICS = {
-    "final_average_accuracy": "final",
-    "cumulative_average_accuracy": "cumulative",
+    "final_average_accuracy": "final average accuracy",
+    "cumulative_average_accuracy": "cumulative average accuracy",
     "forgetting": "forgetting",
     "plasticity": "plasticity",
-    "task_identification_accuracy": "task identified",
-    "oracle_task_accuracy": "oracle task",
-    "within_task_accuracy": "within task",
+    "task_identification_accuracy": "task identification",
+    "oracle_task_accuracy": "accuracy, oracle task prompts",
+    "within_task_accuracy": "accuracy within the true task",
 }
 
 
 def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row a run; accuracies in percent."""
-    table = Table("run", *METRICS.values(), "trained parameters", "images/s", title="metrics, %")
-    for name, result in results.items():
-        cells = ["-" if result[key] is None else f"{100 * result[key]:.1f}" for key in METRICS]
-        rate = result["images_per_second"]
-        parameters = f"{result['num_trainable_parameters']:,}"
-        table.add_row(name, *cells, parameters, "-" if rate is None else f"{rate:.0f}")
+    """One column a run; accuracies in percent."""
+    table = Table("", *results, title="metrics")
+    for key, title in METRICS.items():
+        cells = (result[key] for result in results.values())
+        table.add_row(f"{title}, %", *("-" if cell is None else f"{100 * cell:.1f}" for cell in cells))
+    table.add_row(
+        "trained parameters a task", *(f"{result['num_trainable_parameters']:,}" for result in results.values())
+    )
+    rates = (result["images_per_second"] for result in results.values())
+    table.add_row("training images/s", *("-" if rate is None else f"{rate:.0f}" for rate in rates))
     return table
 
 

@@ -46,7 +46,8 @@ class ClassMemory(nn.Module):
     def _roots(self) -> Tensor:
         if self.spread == "diagonal":
             return (self.spreads + RIDGE).sqrt()
-        return torch.linalg.cholesky(self.spreads + RIDGE * torch.eye(self.means.shape[1]))
+        roots: Tensor = torch.linalg.cholesky(self.spreads + RIDGE * torch.eye(self.means.shape[1]))
+        return roots
 
 
 class GaussianSampler:

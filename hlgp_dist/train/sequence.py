@@ -84,9 +84,9 @@ def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
         )
     )
     if task.index > 0:
-        rows = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
-        rows = tuple(tensor.to(context.device) for tensor in rows)
-        broadcast_(list(rows))
+        aligned = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
+        rows = [tensor.to(context.device) for tensor in aligned]
+        broadcast_(rows)
         learner.head.replace_rows(*rows)
 
 
@@ -132,10 +132,12 @@ def _report(session: Session) -> None:
     if session.chronicle is not None:
         session.folder.write_matrix(progress.matrix())
         session.chronicle.task_end(progress.matrix(), numbers)
+    if progress.position.task == len(session.tasks):
+        return  # nothing is left that a scheduler could decide
     session.context.report(
         {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}
         | {"tasks_finished": progress.position.task, "global_step": progress.position.global_step}
     )
     stop = reduce_sum(torch.tensor(float(session.context.stop_requested())))
-    if stop > 0 and progress.position.task < len(session.tasks):
+    if stop > 0:
         raise Interrupted(f"stopped by a signal after task {progress.position.task - 1}; run it again to resume")

@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Each makes its own .venv from nothing but Python >= 3.11.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check clean
+
+help:
+	@echo "make demo   the whole main job on the embedded pictures: shards, search, tables, TensorBoard"
+	@echo "make test   all tests that need no accelerator"
+	@echo "make check  format, lint, types and the import rule"
+	@echo "make clean  remove what these made"
+
+# Installed again only when the requirements change.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("hlgp_dist needs Python >= 3.11, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 6 GB, a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@$(BIN)/python -c 'open("$(READY)", "w").close()'
+
+demo: $(READY)
+	@$(BIN)/hlgp demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	@$(PYTHON) -c 'import shutil; [shutil.rmtree(name, ignore_errors=True) for name in ("$(VENV)", "build", "dist", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")]'

@@ -1,0 +1,52 @@
+"""The whole main job on what the package embeds: shards, a search of DeepSpeed trials, a linear probe, tables."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from hlgp_dist.config.load import apply, resolve
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.shard import shard
+from hlgp_dist.launch.search import run_search
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.study.tables import console, matrix_table, metrics_table, show_dataset, show_search
+
+
+def run_demo(folder: Path | None) -> None:
+    """Run it in `folder`, or in the next free `demo/N`, and say what to open next."""
+    began = time.monotonic()
+    folder = fresh_folder(Path("demo")) if folder is None else folder
+    with as_file(files("hlgp_dist.embedded")) as embedded:
+        show_dataset(folder / "shards", shard(embedded / "digits.tar", folder / "shards"))
+        config = demo_config(embedded, folder)
+        console.print("searching: 2 trials of 2 DeepSpeed workers each, on validation pictures")
+        _, outcome = run_search(config, "demo", show_search)
+        console.print("the linear probe: same backbone, head learning rate, alignment and task order")
+        probe = apply(config, {"search": None, "method.kind": "linear", "run.name": "linear"})
+        _, probe_result = start_run(probe, "linear")
+    console.print(matrix_table(outcome["test"]["accuracy_matrix"]))
+    console.print(metrics_table({"HLGP, best trial": outcome["test"], "linear probe": probe_result}))
+    console.print(
+        f"took {time.monotonic() - began:.0f} s; everything is in {folder}\n"
+        f"curves, accuracy matrix, hyperparameters:  hlgp tensorboard {folder}/runs"
+    )
+
+
+def demo_config(embedded: Path, folder: Path) -> RunConfig:
+    """embedded/demo.yaml with its paths made absolute."""
+    config = resolve(embedded / "demo.yaml").config
+    paths = {
+        "data.path": str((folder / "shards").absolute()),
+        "backbone.weights": str((embedded / config.backbone.weights).absolute()),
+        "run.dir": str((folder / "runs").absolute()),
+        "run.name": "search",
+    }
+    return apply(config, paths)
+
+
+def fresh_folder(root: Path) -> Path:
+    """The first `root/N` that does not exist yet."""
+    return next(root / str(n) for n in itertools.count(1) if not (root / str(n)).exists())
