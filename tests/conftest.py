@@ -7,20 +7,17 @@ import os
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from hlgp_dist.config.schema import Backbone
+from hlgp_dist.data.shard import shard
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
-
-TINY = Backbone(
-    name="vit_tiny_patch16_224",
-    weights="none",
-    img_size=32,
-    kwargs={"patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2},
-)
-
+from tests.jobs import TINY, draw_pictures
+from tests.ranks import Ranks
 
 @pytest.fixture(scope="session")
 def trunk() -> Trunk:
@@ -32,3 +29,19 @@ def trunk() -> Trunk:
 def tasks() -> tuple[TaskSpec, ...]:
     """Unequal tasks: 3, 2 and 1 classes."""
     return (TaskSpec(0, 0, ("a", "b", "c")), TaskSpec(1, 3, ("d", "e")), TaskSpec(2, 5, ("f",)))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn pictures of `jobs`, sharded. Read only."""
+    folder = tmp_path_factory.mktemp("drawn")
+    shard(draw_pictures(folder / "pictures"), folder / "shards")
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    """Two processes that tests run their ranks in."""
+    processes = Ranks(2)
+    yield processes
+    processes.close()

@@ -19,7 +19,6 @@ GRADIENT_KEYS = (
     "alignment.",
     "engine.zero_stage",
     "engine.micro_batch_size",
-    "engine.activation_checkpointing",
     "checkpoint.every_steps",
 )
 
@@ -37,8 +36,6 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         ignored |= {key: "method.kind: ncm takes no gradient step" for key in changed if key.startswith(GRADIENT_KEYS)}
     if config.method.kind == "linear":
         ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
-    if config.checkpoint.every_steps is None:
-        ignored.setdefault("checkpoint.keep", "without checkpoint.every_steps there are no step checkpoints")
     if config.search is not None:
         ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
     for key, because in ignored.items():

@@ -312,7 +312,6 @@ class EngineOptions(Section):
     precision: Literal["bf16", "fp32"] = "bf16"
     zero_stage: Literal[0, 1, 2, 3] = operational(0)
     micro_batch_size: PositiveInt | None = operational(None)
-    activation_checkpointing: bool = operational(False)
     timeout_seconds: PositiveInt = operational(1800)
 
 
@@ -323,17 +322,35 @@ class Evaluation(Section):
 
 
 class Checkpoint(Section):
-    """Saved at each task's end, and inside tasks every `every_steps`; the last `keep` step checkpoints stay."""
+    """Saved at each task's end, and inside tasks every `every_steps`; the last `keep` stay."""
 
     every_steps: PositiveInt | None = operational(None)
     keep: PositiveInt = operational(2)
 
 
+HPARAMS = (
+    "seed",
+    "backbone.name",
+    "method.kind",
+    "method.num_groups",
+    "method.prompt_length",
+    "alignment.kind",
+    "optimizer.prompt_lr",
+    "optimizer.head_lr",
+    "train.epochs",
+    "train.global_batch_size",
+)
+"""What most searches vary and most tables compare."""
+
+
 class Telemetry(Section):
-    """Scalars leave the device once every `log_every_steps`."""
+    """Scalars leave the device once every `log_every_steps`. `hparams`: TensorBoard's columns, to which a search adds
+    the keys it varies; TensorBoard wants them alike in all runs that it shows together.
+    """
 
     log_every_steps: PositiveInt = operational(10)
     progress: bool = operational(True)
+    hparams: tuple[str, ...] = operational(HPARAMS)
 
 
 class LaunchOptions(Section):

@@ -27,9 +27,9 @@ def init_process_group(device: str, timeout_seconds: int) -> None:
 
 
 def close_process_group() -> None:
-    """Leave the group, so that this process may join another."""
+    """Leave the group, so that this process may join another: DeepSpeed keeps its own reference to each."""
     if dist.is_initialized():
-        dist.destroy_process_group()
+        deepspeed.comm.destroy_process_group()
     deepspeed.comm.comm.cdb = None
 
 

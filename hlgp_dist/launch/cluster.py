@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    for name in ("ray.tune", "ray.train"):  # a failed trial stands in our table with its reason, not as a traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     address = launch.address or os.environ.get("RAY_ADDRESS")
     try:
         if address:

@@ -5,12 +5,8 @@ The best configuration is then refitted once on training and validation pictures
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from ray import tune
@@ -19,14 +15,15 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
-from hlgp_dist.config.identity import run_name
-from hlgp_dist.config.load import apply
+from hlgp_dist.config.identity import refuse_changed_identity, run_name
+from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import Failure, TrialsFailed
 from hlgp_dist.launch.cluster import ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import prepare_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.trials import as_csv, trial_rows
 from hlgp_dist.launch.worker import forget_failures
 from hlgp_dist.train.folder import RunFolder, write_json, write_text
 from hlgp_dist.train.preflight import preflight
@@ -50,7 +47,11 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
         Failure: all trials failed, or the checks refuse the search.
     """
     assert config.search is not None, "the command line asks for a search section"
-    folder = Path(config.run.dir) / run_name(config, stem)
+    folder = Path(config.run.dir) / run_name(config, stem, include_search=True)
+    finished = _finished_before(config, folder)
+    if finished is not None:
+        show(folder, finished["trials"])
+        return folder, finished
     trial = trial_config(config, folder)
     num_tasks = len(preflight(trial).tasks)
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,16 +59,39 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     with ray_cluster(config.launch):
         _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch)).fit()
         rows = trial_rows(folder / "trials", config.search)
-        write_text(folder / "trials.csv", _as_csv(rows))
+        write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
         return folder, _conclude(config, folder, rows)
+
+
+def _finished_before(config: schema.RunConfig, folder: Path) -> dict[str, Any] | None:
+    """What the same search came to when it ran to its end; a search of another identity is refused."""
+    if not (folder / "config.yaml").is_file():
+        return None
+    refuse_changed_identity(resolve(folder / "config.yaml").config, config, include_search=True)
+    result = RunFolder(folder).read_result()
+    return result if result is not None and result["exit_code"] == 0 else None
 
 
 def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
     """The run that every trial varies: it holds a validation part out and runs inside the search's Ray."""
     assert config.search is not None
-    held_out = {"benchmark.validation_fraction": config.search.validation_fraction, "search": None}
-    return apply(config, held_out | {"run.dir": str((folder / "trials").absolute()), "launch.kind": "ray"})
+    return apply(
+        config,
+        {
+            "search": None,
+            "benchmark.validation_fraction": config.search.validation_fraction,
+            "run.dir": str((folder / "trials").absolute()),
+            "launch.kind": "ray",
+            "telemetry.hparams": hparam_columns(config),
+        },
+    )
+
+
+def hparam_columns(config: schema.RunConfig) -> list[str]:
+    """TensorBoard's columns, the same for every run of the search: the usual ones and the keys it varies."""
+    assert config.search is not None
+    return list(dict.fromkeys([*config.telemetry.hparams, *config.search.space]))
 
 
 def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
@@ -130,46 +154,6 @@ def _drive(sample: dict[str, Any], trial: dict[str, Any]) -> None:
         raise
 
 
-def trial_rows(folder: Path, search: schema.Search) -> list[dict[str, Any]]:
-    """One row a trial: what was sampled, how far it came, its objective and, if it failed, why."""
-    rows = []
-    for path in sorted(folder.glob("trial-*")):
-        sample = json.loads((path / "sample.json").read_text())
-        result = RunFolder(path).read_result()
-        row: dict[str, Any] = {"trial": path.name} | {key: sample[key] for key in search.space}
-        rows.append(row | _outcome(path, result))
-    return rows
-
-
-def _outcome(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
-    reports = validation_history(path)
-    status = "stopped" if result is None else "done" if result["exit_code"] == 0 else "failed"
-    return {
-        "status": status,
-        "tasks_finished": len(reports),
-        "objective": reports[-1] if reports else None,
-        "reason": result["reason"] if result is not None and status == "failed" else "",
-    }
-
-
-def validation_history(path: Path) -> list[float]:
-    """The objective after each finished task of a trial, from its accuracy matrix."""
-    matrix = path / "accuracy_matrix.csv"
-    if not matrix.is_file():
-        return []
-    with open(matrix, newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [fmean(float(cell) for cell in row[1:] if cell) for row in rows]
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["trial"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
-
-
 def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Refit the best finished trial on everything, test it once, and write SEARCH/result.json."""
     assert config.search is not None
@@ -182,7 +166,8 @@ def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]
         raise failure
     best = max(finished, key=lambda row: row["objective"])
     values = {key: best[key] for key in config.search.space}
-    refit = apply(config, values | {"search": None, "run.dir": str(folder), "run.name": "best", "launch.kind": "ray"})
+    place = {"search": None, "run.dir": str(folder), "run.name": "best", "launch.kind": "ray"}
+    refit = apply(config, values | place | {"telemetry.hparams": hparam_columns(config)})
     _, result = start_run(refit, "best")
     outcome = {"exit_code": 0, "reason": "done", "best_trial": best["trial"], "best_values": values}
     outcome |= {"objective": OBJECTIVE, "best_objective": best["objective"], "test": result, "trials": rows}

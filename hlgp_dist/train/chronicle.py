@@ -42,7 +42,7 @@ class Chronicle:
         recorder = Recorder(
             folder,
             config_text=dump(config),
-            hparams=hparams_of(config),
+            hparams=hparams_of(config, config.telemetry.hparams),
             resume_from=RecordedPosition(resumed_at.global_step, resumed_at.task) if resumed_at else None,
         )
         progress = open_progress(enabled=config.telemetry.progress)

@@ -11,7 +11,7 @@ import pytest
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.options import default_kind, field_at, kinds
 from hlgp_dist.config.schema import Hlgp, Independent, RunConfig
-from hlgp_dist.config.write import dump, render
+from hlgp_dist.config.write import COMMENT_COLUMN, dump, render
 
 Nested = dict[str, Any]
 
@@ -70,7 +70,7 @@ def test_render_shows_each_origin_and_the_notes() -> None:
     assert comments["path: x"] == "given"
     assert comments["depth: 3"] == "override"
     assert comments["seed: 0"] == "default"
-    columns = {line.index("#") for line in lines[1:] if "#" in line}
+    columns = {line.index("#") for line in lines[1:] if "#" in line and len(line) < 2 * COMMENT_COLUMN}
     assert len(columns) == 1
 
 

@@ -1,0 +1,54 @@
+"""What became of each trial of a search, read from the trials' own run folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from hlgp_dist.config import schema
+from hlgp_dist.train.folder import RunFolder
+
+
+def trial_rows(folder: Path, search: schema.Search) -> list[dict[str, Any]]:
+    """One row a trial: what was sampled, how far it came, its objective and, if it failed, why."""
+    rows = []
+    for path in sorted(folder.glob("trial-*")):
+        sample = json.loads((path / "sample.json").read_text())
+        result = RunFolder(path).read_result()
+        row: dict[str, Any] = {"trial": path.name} | {key: sample[key] for key in search.space}
+        rows.append(row | _outcome(path, result))
+    return rows
+
+
+def _outcome(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
+    reports = validation_history(path)
+    status = "stopped" if result is None else "done" if result["exit_code"] == 0 else "failed"
+    return {
+        "status": status,
+        "tasks_finished": len(reports),
+        "objective": reports[-1] if reports else None,
+        "reason": result["reason"] if result is not None and status == "failed" else "",
+    }
+
+
+def validation_history(path: Path) -> list[float]:
+    """The objective after each finished task of a trial, from its accuracy matrix."""
+    matrix = path / "accuracy_matrix.csv"
+    if not matrix.is_file():
+        return []
+    with open(matrix, newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [fmean(float(cell) for cell in row[1:] if cell) for row in rows]
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """trials.csv."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["trial"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

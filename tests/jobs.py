@@ -1,0 +1,70 @@
+"""Whole runs small enough for a test: drawn pictures of ten classes, and a configuration of five tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.schema import Backbone, RunConfig
+from hlgp_dist.telemetry.journal import read_events
+from hlgp_dist.train.folder import RunFolder
+
+TINY = Backbone(
+    name="vit_tiny_patch16_224",
+    weights="none",
+    img_size=32,
+    kwargs={"patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2},
+)
+"""Six blocks of width 32 at 32 px, random."""
+CLASSES = tuple("abcdefghij")
+TRAIN_PICTURES = (13, 10, 9, 12, 14, 11, 10, 13, 12, 9)
+TEST_PICTURES = 5
+
+
+def draw_pictures(root: Path) -> Path:
+    """A folder of classes, uneven in number: each class a colour pattern under noise, so that it can be learned."""
+    random = np.random.default_rng(7)
+    for name, train in zip(CLASSES, TRAIN_PICTURES, strict=True):
+        pattern = random.uniform(40, 215, (4, 4, 3)).repeat(8, 0).repeat(8, 1)
+        for split, count in (("train", train), ("test", TEST_PICTURES)):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = pattern + random.normal(0, 20, pattern.shape)
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / split / name / f"{index}.png")
+    return root
+
+
+def job(shards: Path, folder: Path, *overrides: str) -> RunConfig:
+    """Five tasks of two classes, batches of 16 with a smaller last one, fp32, every step logged; run: `folder`."""
+    values: dict[str, Any] = {
+        "run": {"dir": str(folder.parent), "name": folder.name},
+        "data": {"path": str(shards), "cache_dir": str(shards.parent / "stores"), "augmentation": {"crop_scale": 0.8}},
+        "benchmark": {"init_cls": 2, "increment": 2},
+        "backbone": TINY.model_dump(mode="json", include={"name", "weights", "img_size", "kwargs"}),
+        "method": {"prompt_length": 2, "generator": {"kind": "bottleneck", "rank": 4}},
+        "alignment": {"kind": "diagonal"},
+        "train": {"epochs": 3, "global_batch_size": 16},
+        "optimizer": {"prompt_lr": 0.01, "head_lr": 0.05},
+        "engine": {"precision": "fp32", "timeout_seconds": 60},
+        "telemetry": {"log_every_steps": 1, "progress": False},
+    }
+    return resolve(values, overrides).config
+
+
+def written(config: RunConfig, path: Path) -> Path:
+    """The configuration as a file, for the command line; JSON is YAML."""
+    path.write_text(json.dumps(config.model_dump(mode="json", exclude_defaults=True)))
+    return path
+
+
+def step_values(folder: RunFolder, tag: str = "train/loss") -> dict[int, float]:
+    """What metrics.jsonl holds of a tag, by global step."""
+    events = [event for event in read_events(folder.path / "metrics.jsonl") if tag in event.tags]
+    values = {event.step: event.tags[tag] for event in events}
+    assert len(values) == len(events), "a step stands there twice"
+    return values
