@@ -27,18 +27,20 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class LocalContext:
-    """A rank among local processes. A first signal asks it to checkpoint and leave, a second kills it."""
+    """A rank among local processes. SIGTERM asks it to checkpoint and leave.
+
+    SIGINT is the launcher's: a terminal sends it to every process, and the launcher passes one SIGTERM on.
+    """
 
     def __init__(self, world: World, device: str) -> None:
         self.world = world
         self.device = device
         self._stop = False
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-        signal.signal(number, signal.SIG_DFL)
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Nobody schedules a local run."""
@@ -60,7 +62,8 @@ def run_local(config: RunConfig, folder: RunFolder) -> None:
         spawn.Process(target=_rank_main, args=(config.model_dump(mode="json"), str(folder.path), rank, port))
         for rank in range(config.launch.num_workers)
     ]
-    previous = {number: signal.signal(number, _forward_to(ranks)) for number in STOP_SIGNALS}
+    stop = _stopper(ranks)
+    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
         for process in ranks:
             process.start()
@@ -73,13 +76,20 @@ def run_local(config: RunConfig, folder: RunFolder) -> None:
             signal.signal(number, handler)
 
 
-def _forward_to(ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
-    def forward(number: int, frame: FrameType | None) -> None:
-        for process in ranks:
-            if process.pid is not None and process.is_alive():
-                os.kill(process.pid, number)
+def _stopper(ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
+    """The launcher's handler: a first signal asks the ranks to leave, a second ends everything at once."""
+    asked = False
 
-    return forward
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise SystemExit(128 + number)
+        asked = True
+        for process in ranks:
+            if process.is_alive():
+                process.terminate()
+
+    return stop
 
 
 def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:

@@ -23,9 +23,9 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder) -> int:
     """Run one rank; the exit code. Its log is RUN/logs/rank-NNN.log, a failure's reason beside it."""
     rank = f"rank-{context.world.rank:03d}"
     folder.logs.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=folder.logs / f"{rank}.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    handler = logging.FileHandler(folder.logs / f"{rank}.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
     try:
         run(config, context, folder)
         return 0

@@ -72,7 +72,7 @@ class Rehearsal:
             self.method.end_task(self.trunk, Pictures(task, self.trunk.dimensions.feature_width))
         self.method.eval()
 
-    def output(self, images: Tensor, task: TaskSpec, weights: Tensor | None = None):  # noqa: ANN201
+    def output(self, images: Tensor, task: TaskSpec, weights: Tensor | None = None):
         return self.method(self.trunk, self.head, images, task, weights)
 
     def layer_prompts(self, num_tasks: int, weights: Tensor) -> Tensor:
@@ -222,9 +222,7 @@ def test_old_prompts_and_old_head_rows_are_byte_identical_after_a_task(trunk: Tr
 
 @pytest.mark.parametrize("kind", ["posterior", "auxiliary"])
 def test_matching_weights_are_a_distribution_over_seen_tasks(trunk: Trunk, tasks, kind: str) -> None:
-    matching = (
-        schema.AuxiliaryMatching(kind="auxiliary") if kind == "auxiliary" else schema.PosteriorMatching(cycles=3)
-    )
+    matching = schema.AuxiliaryMatching(kind="auxiliary") if kind == "auxiliary" else schema.PosteriorMatching(cycles=3)
     rehearsal = Rehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
     images = torch.rand(4, 3, 32, 32)
     for seen, task in enumerate(tasks, start=1):
