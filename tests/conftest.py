@@ -19,6 +19,7 @@ from hlgp_dist.types import TaskSpec
 from tests.jobs import TINY, draw_pictures
 from tests.ranks import Ranks
 
+
 @pytest.fixture(scope="session")
 def trunk() -> Trunk:
     """Six blocks of width 32 at 32 px, fp32."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,14 @@ def step_values(folder: RunFolder, tag: str = "train/loss") -> dict[int, float]:
     values = {event.step: event.tags[tag] for event in events}
     assert len(values) == len(events), "a step stands there twice"
     return values
+
+
+def as_it_was(folder: RunFolder, path: Path, at: str) -> RunFolder:
+    """A copy of a run at `path`, as it was when its checkpoint `at` was the newest."""
+    shutil.copytree(folder.path, path)
+    copy = RunFolder(path)
+    copy.result.unlink()
+    for checkpoint in copy.checkpoints.iterdir():
+        if checkpoint.name > at:
+            shutil.rmtree(checkpoint)
+    return copy

@@ -72,6 +72,7 @@ def run_local(config: RunConfig, folder: RunFolder) -> None:
         for process in ranks:
             if process.is_alive():
                 process.kill()
+                process.join()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -99,19 +100,17 @@ def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
         multiprocessing.connection.wait([process.sentinel for process in waiting])
         ended = [process for process in waiting if process.exitcode is not None]
         waiting = [process for process in waiting if process.exitcode is None]
-        failed = [process for process in ended if process.exitcode != 0]
-        if failed:
-            _end(waiting)
-            raise _failure_of(ranks.index(failed[0]), failed[0].exitcode or 0, folder)
+        if any(process.exitcode for process in ended):
+            _wait(waiting, GRACE_SECONDS)
+            exit_codes = [process.exitcode or 0 for process in ranks]
+            worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
+            raise _failure_of(exit_codes.index(worst), worst, folder)
 
 
-def _end(ranks: list[SpawnProcess]) -> None:
-    deadline = time.monotonic() + GRACE_SECONDS
+def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     for process in ranks:
         process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
 
 
 def _failure_of(rank: int, exit_code: int, folder: RunFolder) -> Failure:
@@ -135,10 +134,13 @@ def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> 
 
 
 def _die_with_parent() -> None:
-    """On Linux a rank does not outlive its launcher, even one that was killed outright."""
+    """On Linux a rank does not outlive its launcher, even one that was killed outright, or already is."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(1, signal.SIGKILL)
+    launcher = multiprocessing.parent_process()
+    if launcher is not None and not launcher.is_alive():
+        raise SystemExit(1)
 
 
 def free_port() -> int:

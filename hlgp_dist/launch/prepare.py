@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from hlgp_dist.config.identity import refuse_changed_identity, run_name
+from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
@@ -26,10 +27,20 @@ def prepare_run(config: RunConfig, stem: str) -> RunFolder:
     if folder.config.exists():
         if config.run.resume == "never":
             raise ConfigError(f"run.resume: never, but {folder.path} holds a run; give another run.name")
-        refuse_changed_identity(resolve(folder.config).config, config)
+        _note_changes(folder, refuse_changed_identity(resolve(folder.config).config, config))
     elif config.run.resume == "must":
         raise ConfigError(f"run.resume: must, but there is no run in {folder.path}")
     folder.path.mkdir(parents=True, exist_ok=True)
     write_text(folder.config, dump(config))
     write_json(folder.environment, environment())
     return folder
+
+
+def _note_changes(folder: RunFolder, changed: Difference) -> None:
+    """Operational values may change from one resume to the next; RUN/logs/changes.log says which did and when."""
+    if not changed.operational:
+        return
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with open(folder.logs / "changes.log", "a") as file:
+        file.writelines(f"{now} {key}: {old} -> {new}\n" for key, (old, new) in changed.operational.items())

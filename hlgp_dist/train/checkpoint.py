@@ -62,7 +62,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     record = json.loads((finished[-1] / RECORD).read_text())
     position = Position(**record.pop("position"))
-    return Checkpoint(position, load_file(finished[-1] / TENSORS), record)
+    tensors = {name: tensor.clone() for name, tensor in load_file(finished[-1] / TENSORS).items()}
+    # Copied: in the file tensors lie at odd addresses, and there a matrix product differs in its last bit.
+    return Checkpoint(position, tensors, record)
 
 
 def _finished(folder: Path) -> list[Path]:

@@ -148,8 +148,9 @@ class TaskTrainer:
         self.session.progress.trained_seconds += now - self.timed_from
         self.timed_from = now
         stop = means.pop("stop") > 0.0
-        if not math.isfinite(means["train/loss"]):
-            raise NonFiniteLoss(f"the loss is {means['train/loss']} in task {self.task.index} by step {step}")
+        for name in ("train/loss", "train/grad_norm"):  # after a gradient like that the next loss is no better
+            if not math.isfinite(means[name]):
+                raise NonFiniteLoss(f"{name} is {means[name]} in task {self.task.index} by step {step + 1}")
         rates = {f"train/lr_{name}": rate for name, rate in self._rates(step).items()}
         if self.session.chronicle is not None:
             self.session.chronicle.step(self.session.progress.position, means | rates | self.clock.read(), epoch=epoch)

@@ -1,0 +1,108 @@
+"""What a run should come to, in plain torch: no DeepSpeed, no ranks, no accumulation, one loop.
+
+It shares the modules and the data with the package, and nothing of engine, train and launch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+
+from hlgp_dist.config import schema
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.augment import augment
+from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.picture import PictureSize
+from hlgp_dist.data.plan import epoch_order
+from hlgp_dist.data.selection import select
+from hlgp_dist.data.store import Store, open_store
+from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.methods.build import build_method
+from hlgp_dist.models.backbone import build_trunk
+from hlgp_dist.models.head import Head
+from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.types import TaskSpec
+
+
+class Step(NamedTuple):
+    """What a global batch gives: its mean loss, and the gradient's norm before clipping."""
+
+    loss: float
+    norm: float
+
+
+def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
+    """Every step of the first tasks."""
+    torch.set_num_threads(1)
+    trunk, _ = build_trunk(config.backbone, precision=config.engine.precision, seed=config.seed)
+    tasks = split_tasks(read_manifest(config.data.path).classes, config.benchmark)
+    method = build_method(config.method, trunk.dimensions, tasks, config.seed)
+    head = Head(trunk.dimensions.feature_width)
+    steps = []
+    for task in tasks[:num_tasks]:
+        head.begin_task(len(task.classes))
+        method.begin_task(task)
+        optimizer = _optimizer(config.optimizer, list(method.parameters()), list(head.parameters()))
+        batches = _batches(config, task, _store(config, trunk, task))
+        for step, (images, labels) in enumerate(batches):
+            cosine = 0.5 * (1.0 + math.cos(math.pi * step / len(batches)))
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * cosine
+            logits = method(trunk, head, images, task).logits[:, task.start : task.stop]
+            loss = functional.cross_entropy(logits, labels - task.start)
+            optimizer.zero_grad()
+            loss.backward()
+            trained = [*method.parameters(), *head.parameters()]
+            norm = clip_grad_norm_(trained, config.optimizer.max_grad_norm or math.inf)
+            optimizer.step()
+            steps.append(Step(loss.item(), norm.item()))
+        method.end_task(trunk, None)  # type: ignore[arg-type]
+    return steps
+
+
+def _store(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Store:
+    form, manifest = trunk.input_format, read_manifest(config.data.path)
+    size = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
+    selection = select(manifest, task, "train", 0.0)
+    return open_store(config.data.path, manifest, selection, size, cache_dir=config.data.cache_dir)
+
+
+def _batches(config: RunConfig, task: TaskSpec, store: Store) -> list[tuple[Tensor, Tensor]]:
+    """All global batches of a task, whole and augmented, in order."""
+    batches = []
+    for epoch in range(config.train.epochs):
+        order = torch.from_numpy(epoch_order(config.seed, task.index, epoch, len(store)))
+        for samples in order.split(config.train.global_batch_size):
+            images = torch.from_numpy(store.images[samples.numpy()])
+            seen = augment(
+                images,
+                samples,
+                augmentation=config.data.augmentation,
+                seed=config.seed,
+                task=task.index,
+                epoch=epoch,
+            )
+            batches.append((seen, torch.from_numpy(store.labels)[samples]))
+    return batches
+
+
+def _optimizer(
+    options: schema.Optimizer, prompts: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    groups = [
+        {"params": prompts, "initial_lr": options.prompt_lr},
+        {"params": head, "initial_lr": options.head_lr},
+    ]
+    groups = [group for group in groups if group["params"]]
+    match options:
+        case schema.Sgd():
+            return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay)
+        case schema.AdamW():
+            return torch.optim.AdamW(groups, lr=0.0, betas=options.betas, weight_decay=options.weight_decay)
+        case _:
+            return torch.optim.Adam(groups, lr=0.0, betas=options.betas)

@@ -1,0 +1,231 @@
+"""A run that was killed, stopped and killed again ends as the one that was left in peace."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hlgp_dist.errors import ConfigError, Interrupted
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.telemetry.journal import read_events
+from hlgp_dist.train.checkpoint import load_checkpoint
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import as_it_was, job, step_values, written
+from tests.ranks import Ranks
+
+STEPS_PER_TASK = 12
+WAIT_SECONDS = 120
+OPTIONS = ("train.epochs=6", "checkpoint.every_steps=2", "launch.num_workers=2")
+MEASURED = {"images_per_second"}
+"""What two runs of the same never share."""
+
+HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
+
+
+class Stage(NamedTuple):
+    """How one command ended: its exit code, what it said, the position it left, the processes it left."""
+
+    exit_code: int
+    message: str
+    position: tuple[int, int]
+    result: dict[str, Any]
+    left_over: list[int]
+
+
+def results(folder: RunFolder) -> dict[str, Any]:
+    result = folder.read_result()
+    assert result is not None
+    return {key: value for key, value in result.items() if key not in MEASURED}
+
+
+def position(folder: RunFolder) -> tuple[int, int]:
+    checkpoint = load_checkpoint(folder.checkpoints)
+    assert checkpoint is not None
+    return checkpoint.position.task, checkpoint.position.step
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.002)
+
+
+def inside_task(folder: RunFolder, task: int) -> Callable[[], bool]:
+    """Whether a checkpoint has been written inside the task."""
+    return lambda: any(folder.checkpoints.glob(f"task-{task:02d}-step-00000[2-9]"))
+
+
+@pytest.fixture(scope="module")
+def left_in_peace(drawn: Path, tmp_path_factory: pytest.TempPathFactory, ranks: Ranks) -> RunFolder:
+    """Five tasks on two ranks, all checkpoints kept."""
+    path = tmp_path_factory.mktemp("peace") / "run"
+    folder, codes = ranks.run(job(drawn, path, *OPTIONS, "checkpoint.keep=99"))
+    assert codes == [0, 0]
+    return folder
+
+
+def kill_a_worker(folder: RunFolder, config_file: Path) -> Stage:
+    """In task 3 of 5, of a launcher in this process."""
+    from hlgp_dist.config.load import resolve
+
+    def kill() -> None:
+        wait_for(inside_task(folder, 2))
+        workers = [process for process in multiprocessing.active_children() if not process.daemon]
+        os.kill(workers[-1].pid or 0, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(Interrupted) as failure:
+        start_run(resolve(config_file).config, "job")
+    killer.join()
+    alive = [process.pid or 0 for process in multiprocessing.active_children() if not process.daemon]
+    result = json.loads(folder.result.read_text())
+    return Stage(failure.value.exit_code, str(failure.value), position(folder), result, alive)
+
+
+def send(number: int, folder: RunFolder, config_file: Path, task: int) -> Stage:
+    """A signal to a launcher of its own process, inside a task."""
+    launcher = subprocess.Popen([*HLGP, "train", str(config_file)], stderr=subprocess.PIPE, text=True)
+    wait_for(inside_task(folder, task))
+    workers = children(launcher.pid)
+    launcher.send_signal(number)
+    _, message = launcher.communicate(timeout=WAIT_SECONDS)
+    deadline = time.monotonic() + 5
+    while (left_over := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    result = json.loads(folder.result.read_text())
+    return Stage(launcher.returncode, message, position(folder), result, left_over)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture(scope="module")
+def ordeal(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, list[Stage]]:
+    """The same command four times: a worker killed in task 3, the launcher in task 4, SIGTERM in task 5, the end."""
+    root = tmp_path_factory.mktemp("ordeal")
+    folder = RunFolder(root / "run")
+    config_file = written(job(drawn, folder.path, *OPTIONS), root / "job.yaml")
+    stages = [
+        kill_a_worker(folder, config_file),
+        send(signal.SIGKILL, folder, config_file, 3),
+        send(signal.SIGTERM, folder, config_file, 4),
+    ]
+    last = subprocess.run(
+        [*HLGP, "train", str(config_file), "checkpoint.keep=5"], capture_output=True, text=True, timeout=WAIT_SECONDS
+    )
+    stages.append(Stage(last.returncode, last.stderr, position(folder), results(folder), []))
+    return folder, stages
+
+
+def test_a_killed_worker_ends_the_others_and_can_be_resumed(ordeal: tuple[RunFolder, list[Stage]]) -> None:
+    stage = ordeal[1][0]
+    assert stage.exit_code == 75
+    assert re.fullmatch(r"rank [01] was killed by SIGKILL; the same command resumes .*", stage.message)
+    assert stage.result == {"exit_code": 75, "reason": stage.message}
+    assert stage.position[0] == 2 and 0 < stage.position[1] < STEPS_PER_TASK
+    assert stage.left_over == []
+
+
+def test_ranks_do_not_outlive_a_killed_launcher(ordeal: tuple[RunFolder, list[Stage]]) -> None:
+    stage = ordeal[1][1]
+    assert stage.exit_code == -signal.SIGKILL
+    assert stage.position[0] == 3 and 0 < stage.position[1] < STEPS_PER_TASK
+    assert stage.left_over == []
+
+
+def test_a_signal_saves_and_leaves(ordeal: tuple[RunFolder, list[Stage]]) -> None:
+    stage = ordeal[1][2]
+    assert stage.exit_code == 75
+    assert "stopped by a signal in task 4" in stage.message and "run it again to resume" in stage.message
+    assert "Traceback" not in stage.message
+    assert stage.result["exit_code"] == 75
+    assert stage.position[0] == 4
+    assert stage.left_over == []
+
+
+def test_the_end_is_that_of_the_run_left_in_peace(
+    ordeal: tuple[RunFolder, list[Stage]], left_in_peace: RunFolder
+) -> None:
+    folder, stages = ordeal
+    assert stages[-1].exit_code == 0
+    assert results(folder) == results(left_in_peace)
+    assert folder.matrix.read_bytes() == left_in_peace.matrix.read_bytes()
+    for tag in ("train/loss", "train/grad_norm", "train/acc1", "train/lr_prompt"):
+        assert step_values(folder, tag) == step_values(left_in_peace, tag)
+
+
+def test_the_record_holds_every_step_once(ordeal: tuple[RunFolder, list[Stage]]) -> None:
+    folder = ordeal[0]
+    total = 5 * STEPS_PER_TASK
+    assert list(step_values(folder)) == list(range(1, total + 1))
+    board = EventAccumulator(str(folder.path / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    journal = list(read_events(folder.path / "metrics.jsonl"))
+    for tag in board.Tags()["scalars"]:
+        steps = [event.step for event in board.Scalars(tag)]
+        assert steps == [event.step for event in journal if tag in event.tags]
+        assert all(before < after for before, after in itertools.pairwise(steps))
+    assert [event.step for event in board.Images("acc_matrix")] == [0, 1, 2, 3, 4]
+
+
+def test_a_finished_run_returns_at_once(ordeal: tuple[RunFolder, list[Stage]], drawn: Path) -> None:
+    folder, stages = ordeal
+    written_at = folder.result.stat().st_mtime_ns
+    began = time.monotonic()
+    again, result = start_run(job(drawn, folder.path, *OPTIONS), "job")
+    assert time.monotonic() - began < 5, "it started processes"
+    assert again.path == folder.path
+    assert {key: value for key, value in result.items() if key not in MEASURED} == stages[-1].result
+    assert folder.result.stat().st_mtime_ns == written_at
+
+
+def test_another_configuration_is_refused_with_the_difference(
+    ordeal: tuple[RunFolder, list[Stage]], drawn: Path
+) -> None:
+    folder = ordeal[0]
+    before = folder.config.read_bytes()
+    changed = job(drawn, folder.path, *OPTIONS, "optimizer.prompt_lr=0.5", "method.num_groups=2")
+    with pytest.raises(ConfigError) as failure:
+        start_run(changed, "job")
+    assert failure.value.exit_code == 2
+    assert "optimizer.prompt_lr: 0.01 -> 0.5" in str(failure.value)
+    assert "method.num_groups: 3 -> 2" in str(failure.value)
+    assert folder.config.read_bytes() == before
+
+
+def test_an_operational_change_is_accepted_and_recorded(ordeal: tuple[RunFolder, list[Stage]], drawn: Path) -> None:
+    folder = ordeal[0]
+    start_run(job(drawn, folder.path, *OPTIONS, "checkpoint.keep=7"), "job")
+    assert "keep: 7" in folder.config.read_text()
+    assert "checkpoint.keep: 2 -> 5" in (folder.logs / "changes.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["task-00-step-000002", "task-01-step-000000", "task-03-step-000010", "task-04-step-000002", "task-04-step-000004"],
+)
+def test_every_checkpoint_leads_to_the_same_end(
+    at: str, left_in_peace: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", at)
+    _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
+    assert codes == [0, 0]
+    assert results(folder) == results(left_in_peace)
+    assert step_values(folder) == step_values(left_in_peace)
