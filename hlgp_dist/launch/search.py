@@ -110,8 +110,30 @@ def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tas
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=tune.RunConfig(name="ray", storage_path=str((folder / "logs").absolute()), verbose=0),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str((folder / "logs").absolute()),
+            callbacks=[Narrator(num_tasks)],
+            verbose=0,
+        ),
     )
+
+
+class Narrator(tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """One line on the terminal for each task that a trial finishes, so that a long search can be watched."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self._num_tasks = num_tasks
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        accuracy = 100 * result[OBJECTIVE]
+        print(f"{trial}: task {result[RUNG]}/{self._num_tasks} done, val accuracy {accuracy:.2f} %", flush=True)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        print(f"{trial}: ended", flush=True)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        print(f"{trial}: failed", flush=True)
 
 
 def _trial_name(trial: Any) -> str:
