@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hlgp_dist.errors import ConfigError, Failure
+
+if TYPE_CHECKING:
+    from hlgp_dist.config.schema import RunConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe.")
@@ -30,29 +33,25 @@ def config(config: Config, overrides: Overrides = None) -> None:
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """One run through all tasks; the same command resumes it."""
-    from hlgp_dist.config.load import resolve
+    resolved = _resolved(config, overrides)
+    if resolved.search is not None:
+        raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
     from hlgp_dist.launch.start import start_run
     from hlgp_dist.study.tables import show_run
 
-    resolved = resolve(config, overrides or [])
-    _show_notes(resolved.notes)
-    if resolved.config.search is not None:
-        raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
-    show_run(*start_run(resolved.config, config.stem))
+    show_run(*start_run(resolved, config.stem))
 
 
 @app.command()
 def tune(config: Config, overrides: Overrides = None) -> None:
     """The search in the config's `search` section, on Ray Tune."""
-    from hlgp_dist.config.load import resolve
+    resolved = _resolved(config, overrides)
+    if resolved.search is None:
+        raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
     from hlgp_dist.launch.search import run_search
     from hlgp_dist.study.tables import show_outcome, show_search
 
-    resolved = resolve(config, overrides or [])
-    _show_notes(resolved.notes)
-    if resolved.config.search is None:
-        raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    show_outcome(*run_search(resolved.config, config.stem, show=show_search))
+    show_outcome(*run_search(resolved, config.stem, show=show_search))
 
 
 @app.command()
@@ -105,9 +104,14 @@ def data_info(folder: Path) -> None:
     show_dataset(folder, read_manifest(folder))
 
 
-def _show_notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
+def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:
+    """Checked before anything heavy is imported; what the merge has to say goes to standard error."""
+    from hlgp_dist.config.load import resolve
+
+    resolved = resolve(config, overrides or [])
+    for note in resolved.notes:
         typer.echo(f"note: {note}", err=True)
+    return resolved.config
 
 
 def main() -> None:

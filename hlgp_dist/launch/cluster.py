@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our recorder writes TensorBoard, Tune need not
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -16,6 +17,12 @@ import torch
 
 from hlgp_dist.config.schema import LaunchOptions
 from hlgp_dist.errors import EnvironmentFailure
+
+
+def enter(directory: str) -> None:
+    """Relative paths mean on every node what they mean to the launcher, where the node has the folder."""
+    if Path(directory).is_dir():
+        os.chdir(directory)
 
 
 def worker_resources(launch: LaunchOptions) -> dict[str, float]:
@@ -45,6 +52,8 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         else:
             # Ray Train frees the workers of a stopped trial by the dashboard's state API, so it has to be there.
+            # Nobody preempts this machine, and each watcher is a process that imports torch.
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
             ray.init(num_cpus=cpus, include_dashboard=True, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:

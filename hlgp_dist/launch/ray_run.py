@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -12,7 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import Failure
-from hlgp_dist.launch.cluster import ray_cluster, runs_at_once, worker_resources
+from hlgp_dist.launch.cluster import enter, ray_cluster, runs_at_once, worker_resources
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World
@@ -50,7 +51,11 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
     resources = worker_resources(config.launch)
     trainer = TorchTrainer(
         _worker_main,
-        train_loop_config={"config": config.model_dump(mode="json"), "folder": str(folder.path.absolute())},
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "folder": str(folder.path.absolute()),
+            "directory": str(Path.cwd()),
+        },
         scaling_config=ScalingConfig(
             num_workers=config.launch.num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
@@ -65,15 +70,18 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
     try:
         trainer.fit()
     except Exception as error:
-        raise failure_of(folder) or Failure(f"a worker of the run was lost: {_last_line(error)}") from error
+        raise failure_of(folder) or Failure(f"a worker of the run was lost: {_cause(error)}") from error
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+def _cause(error: Exception) -> str:
+    """The first line of what the first worker failed by, without Ray's wrapping."""
+    failure = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    lines = [line.strip() for line in str(getattr(failure, "cause", failure)).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(failure).__name__
 
 
 def _worker_main(payload: dict[str, Any]) -> None:
+    enter(payload["directory"])
     config = RunConfig.model_validate(payload["config"])
     code = work(config, RayContext(), RunFolder(payload["folder"]))
     if code:

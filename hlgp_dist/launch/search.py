@@ -19,11 +19,11 @@ from hlgp_dist.config.identity import refuse_changed_identity, run_name
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import Failure, TrialsFailed
-from hlgp_dist.launch.cluster import ray_cluster, runs_at_once
+from hlgp_dist.launch.cluster import enter, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import prepare_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.trials import as_csv, trial_rows
+from hlgp_dist.launch.trials import as_csv, forget_stopped, trial_rows
 from hlgp_dist.launch.worker import forget_failures
 from hlgp_dist.train.folder import RunFolder, write_json, write_text
 from hlgp_dist.train.preflight import preflight
@@ -57,7 +57,8 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", dump(config))
     with ray_cluster(config.launch):
-        _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch)).fit()
+        ended = _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch)).fit()
+        forget_stopped(folder / "trials", {Path(result.path).name for result in ended if result.error})
         rows = trial_rows(folder / "trials", config.search)
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
@@ -97,7 +98,9 @@ def hparam_columns(config: schema.RunConfig) -> list[str]:
 def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
     driver = {"CPU": 0, trial.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(_drive, trial=trial.model_dump(mode="json")), driver),
+        tune.with_resources(
+            tune.with_parameters(_drive, trial=trial.model_dump(mode="json"), directory=str(Path.cwd())), driver
+        ),
         param_space={key: _domain(domain) for key, domain in search.space.items()},
         tune_config=tune.TuneConfig(
             metric=OBJECTIVE,
@@ -161,8 +164,9 @@ def _scheduler(scheduler: schema.Asha | schema.Fifo, num_tasks: int) -> TrialSch
     )
 
 
-def _drive(sample: dict[str, Any], trial: dict[str, Any]) -> None:
+def _drive(sample: dict[str, Any], trial: dict[str, Any], directory: str) -> None:
     """The trial's driver: a small actor that starts the worker group and waits."""
+    enter(directory)
     name = tune.get_context().get_trial_name()
     config = apply(schema.RunConfig.model_validate(trial), sample | {"run.name": name})
     folder = RunFolder(Path(config.run.dir) / name)

@@ -13,6 +13,17 @@ from hlgp_dist.config import schema
 from hlgp_dist.train.folder import RunFolder
 
 
+def forget_stopped(folder: Path, failed: set[str]) -> None:
+    """Drop the failures of trials that did not fail: to a driver, being stopped by the scheduler looks like one.
+
+    `failed` names the trials that Tune itself counts as failed.
+    """
+    for path in folder.glob("trial-*"):
+        result = RunFolder(path).read_result()
+        if result is not None and result["exit_code"] != 0 and path.name not in failed:
+            RunFolder(path).result.unlink()
+
+
 def trial_rows(folder: Path, search: schema.Search) -> list[dict[str, Any]]:
     """One row a trial: what was sampled, how far it came, its objective and, if it failed, why."""
     rows = []

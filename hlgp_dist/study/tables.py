@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hlgp_dist.train.folder import RunFolder
@@ -61,7 +62,8 @@ def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in sorted(rows, key=lambda row: -(row["objective"] or -1.0)):
         objective = "-" if row["objective"] is None else f"{100 * row['objective']:.1f}"
         values = [f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
-        table.add_row(row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
+        cells = (row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
+        table.add_row(*map(escape, cells))
     console.print(table)
 
 
