@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -43,6 +44,8 @@ def serve(folder: Path, port: int) -> None:
         address = server.launch()
     except program.TensorBoardServerException as error:
         raise EnvironmentFailure(f"TensorBoard cannot listen on {LOOPBACK}:{port}: {error}") from None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # what a shell starts with `&` has SIGINT ignored
     print(f"TensorBoard on {address}; ctrl-c ends it", flush=True)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
