@@ -10,6 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import pytest
 import torch
 
 from hlgp_dist.config.schema import RunConfig
@@ -22,15 +23,27 @@ ANSWER_SECONDS = 120
 
 
 class Ranks:
-    """Real processes in which real process groups come and go. Groups may be smaller than there are processes."""
+    """Real processes in which real process groups come and go. Groups may be smaller than there are processes.
+
+    Their PATH is empty: nothing of a run may need a compiler, which DeepSpeed looks for, or another tool.
+    """
 
     def __init__(self, size: int) -> None:
+        self._size = size
+        self._start()
+
+    def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._ends: list[Connection] = []
-        for _ in range(size):
-            ours, theirs = spawn.Pipe()
-            spawn.Process(target=_serve, args=(theirs,), daemon=True).start()
-            self._ends.append(ours)
+        self._processes = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", "")
+            for _ in range(self._size):
+                ours, theirs = spawn.Pipe()
+                process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+                process.start()
+                self._ends.append(ours)
+                self._processes.append(process)
 
     def call(self, size: int, function: Callable[..., Any], *args: object) -> list[Any]:
         """What `function(rank, size, *args)` returns on each of `size` ranks."""
@@ -39,7 +52,10 @@ class Ranks:
             end.send((rank, size, port, function, args))
         answers = []
         for end in self._ends[:size]:
-            assert end.poll(ANSWER_SECONDS), "a rank does not answer"
+            if not end.poll(ANSWER_SECONDS):
+                self.close()
+                self._start()
+                raise AssertionError("a rank does not answer")
             answers.append(end.recv())
         failures = [trace for trace, _ in answers if trace]
         assert not failures, "\n".join(failures)
@@ -51,8 +67,10 @@ class Ranks:
         return folder, self.call(config.launch.num_workers, _work, config.model_dump(mode="json"), str(folder.path))
 
     def close(self) -> None:
-        for end in self._ends:
+        for end, process in zip(self._ends, self._processes, strict=True):
             end.close()
+            process.kill()
+            process.join()
 
 
 def _work(rank: int, size: int, config: dict[str, Any], folder: str) -> int:

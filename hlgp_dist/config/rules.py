@@ -25,7 +25,7 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_groups(config), *_checkpoints(config)]
+    broken = [*_without_effect(config), *_groups(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -54,12 +54,6 @@ def _groups(config: RunConfig) -> Iterator[Problem]:
     if method.group_layout is not None and sum(method.group_layout) != blocks:
         rule = f"must add up to the {blocks} blocks of method.layers"
         yield Problem("method.group_layout", rule, list(method.group_layout))
-
-
-def _checkpoints(config: RunConfig) -> Iterator[Problem]:
-    if config.engine.zero_stage == 3 and config.checkpoint.every_steps is not None:
-        rule = "engine.zero_stage: 3 saves at task ends only"
-        yield Problem("checkpoint.every_steps", rule, config.checkpoint.every_steps)
 
 
 def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:

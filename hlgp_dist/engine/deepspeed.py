@@ -7,13 +7,30 @@ from contextlib import contextmanager
 
 import deepspeed
 import torch
+from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
 from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
 from torch import Tensor, nn
 
 from hlgp_dist.config import schema
 from hlgp_dist.engine.options import deepspeed_config, torch_optimizer
 
-STATE_KEYS = {"adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+
+def _state_keys(optimizer: schema.Optimizer) -> tuple[str, ...]:
+    """What torch calls the tensors that an optimizer keeps of each parameter."""
+    if isinstance(optimizer, schema.Sgd):
+        return ("momentum_buffer",) if optimizer.momentum > 0.0 else ()
+    return ("exp_avg", "exp_avg_sq")
+
+
+class _Root(nn.Module):
+    """What one engine wraps. DeepSpeed hooks its root module and leaves the hooks there, and with them the engine."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: object) -> object:
+        return self.module(*args)
 
 
 class DeepSpeedEngine:
@@ -29,11 +46,12 @@ class DeepSpeedEngine:
         accumulation: int,
     ) -> None:
         self._stage = options.zero_stage
-        self._state_keys = STATE_KEYS[optimizer.kind]
+        self._state_keys = _state_keys(optimizer)
+        self._module = module
         names = {parameter: name for name, parameter in module.named_parameters()}
         self._parameters = {names[parameter]: parameter for group in parameters.values() for parameter in group}
         self._engine, *_ = deepspeed.initialize(
-            model=module,
+            model=_Root(module),
             optimizer=torch_optimizer(optimizer, parameters),
             config=deepspeed_config(options, optimizer.max_grad_norm, accumulation),
             dist_init_required=False,
@@ -85,7 +103,6 @@ class DeepSpeedEngine:
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """See Engine. Optimizers make their state at the first step, hence one at rate zero that is thrown away."""
-        assert self._stage < 3, "ZeRO 3 saves at task ends only, where there is no optimizer state"
         self._step_at_rate_zero()
         self._link_optimizer_state()
         for name, parameter in self._parameters.items():
@@ -99,7 +116,7 @@ class DeepSpeedEngine:
 
     def _step_at_rate_zero(self) -> None:
         for _ in range(self._engine.gradient_accumulation_steps()):
-            with torch.enable_grad():
+            with self.whole_parameters(), torch.enable_grad():
                 nothing = torch.stack([parameter.sum() * 0.0 for parameter in self._parameters.values()]).sum()
                 self._engine.backward(nothing)
             self._engine.step()
@@ -119,4 +136,11 @@ class DeepSpeedEngine:
         self._engine.global_steps = count
 
     def close(self) -> None:
+        with self.whole_parameters():
+            whole = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._engine.destroy()
+        if self._stage == 3:
+            FWD_MODULE_STACK.clear()  # at its bottom DeepSpeed keeps the root of every engine there ever was
+            for name, value in whole.items():
+                owner, _, leaf = name.rpartition(".")
+                setattr(self._module.get_submodule(owner), leaf, nn.Parameter(value))

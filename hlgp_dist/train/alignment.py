@@ -46,8 +46,14 @@ class ClassMemory(nn.Module):
     def _roots(self) -> Tensor:
         if self.spread == "diagonal":
             return (self.spreads + RIDGE).sqrt()
-        roots: Tensor = torch.linalg.cholesky(self.spreads + RIDGE * torch.eye(self.means.shape[1]))
-        return roots
+        return torch.stack([_root(covariance.double()).float() for covariance in self.spreads])
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """Lower triangular [F, F]; the ridge grows with the features, since so does what rounding takes away."""
+    ridge = RIDGE * covariance.diagonal().mean().clamp_min(1.0)
+    root: Tensor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype))
+    return root
 
 
 class GaussianSampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,14 +97,12 @@ class Session:
 
     def save(self, engine: Engine | None) -> None:
         """Write a checkpoint at the present position. Every rank calls it, the first writes."""
-        optimizer = engine.state() if engine is not None else {}
+        tensors = prefixed("optimizer", engine.state()) if engine is not None else {}
+        with engine.whole_parameters() if engine is not None else nullcontext():
+            tensors |= prefixed("method", self.learner.method.state_dict())
+            tensors |= prefixed("head", self.learner.head.state_dict())
+            tensors |= prefixed("memory", self.memory.state_dict() if self.memory else {})
         if self.context.world.rank == 0:
-            tensors = (
-                prefixed("method", self.learner.method.state_dict())
-                | prefixed("head", self.learner.head.state_dict())
-                | prefixed("memory", self.memory.state_dict() if self.memory else {})
-                | prefixed("optimizer", optimizer)
-            )
             checkpoint = Checkpoint(self.progress.position, tensors, self._record())
             save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
         barrier()
