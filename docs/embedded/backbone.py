@@ -5,7 +5,7 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models import VisionTransformer
 from torch import nn
@@ -61,3 +61,10 @@ def save(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
     save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, aside, metadata)
     aside.chmod(0o644)
     aside.replace(path)
+
+
+def read(path: Path) -> VisionTransformer:
+    """The model of a file that `save` wrote, in fp32."""
+    model = build_model()
+    model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return model

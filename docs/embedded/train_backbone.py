@@ -9,12 +9,13 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from augment import augment
-from backbone import ARCHITECTURE, DEPTH, MODEL_NAME, build_model, grown, save, start_positions
+from backbone import ARCHITECTURE, DEPTH, MODEL_NAME, build_model, grown, read, save, start_positions
 from timm.layers import set_fused_attn
 from timm.models import VisionTransformer
 from torch import Tensor, nn
@@ -89,6 +90,12 @@ def build_optimizers(model: VisionTransformer, args: argparse.Namespace) -> list
     ]
 
 
+def plan_stages(total: int) -> list[tuple[int, range]]:
+    """Each stage's depth and global steps, which together cover all of `total`."""
+    ends = [int(share * total) for share in accumulate(share for _, share in STAGES[:-1])] + [total]
+    return [(depth, range(*steps)) for (depth, _), steps in zip(STAGES, pairwise([0, *ends]), strict=True)]
+
+
 def rate(step: int, stage_step: int, total: int) -> float:
     """Factor of the learning rates: one cosine over all stages, times a warm-up at the start of each."""
     return min(1.0, (stage_step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / total))
@@ -131,6 +138,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("glyphs", type=Path, help="the .npz of render_glyphs.py")
     parser.add_argument("out", type=Path, help="the .safetensors to write, after each stage")
+    parser.add_argument("--last-stage", action="store_true", help="go on from `out`, which the second stage left")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--muon-lr", type=float, default=4e-3)
@@ -147,18 +155,20 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     set_fused_attn(False)  # on a CPU the fused kernel's backward pass takes a third of the step
     glyphs, held = load(args.glyphs)
-    model, start, first = build_model(STAGES[0][0]), time.monotonic(), 0
-    start_positions(model)
-    for depth, share in STAGES:
+    stages, start = plan_stages(args.steps), time.monotonic()
+    if args.last_stage:
+        stages, model = stages[-1:], read(args.out)
+    else:
+        model = build_model(stages[0][0])
+        start_positions(model)
+    for depth, steps in stages:
         model = grown(model, depth)
         for block in model.blocks:
             block.compile()
-        last = args.steps if depth == DEPTH else first + int(share * args.steps)
-        train_stage(model.train(), glyphs, range(first, last), args)
+        train_stage(model.train(), glyphs, steps, args)
         accuracy = held_out_accuracy(model.eval(), held)
         print(f"depth {depth}: held-out {accuracy:.4f}, {time.monotonic() - start:.0f} s so far", flush=True)
         save(args.out, grown(model, DEPTH), describe(glyphs, accuracy, args))
-        first = last
 
 
 if __name__ == "__main__":

@@ -141,6 +141,8 @@ class DeepSpeedEngine:
         self._engine.destroy()
         if self._stage == 3:
             FWD_MODULE_STACK.clear()  # at its bottom DeepSpeed keeps the root of every engine there ever was
+            for part in self._module.modules():  # and here the parameters that a module used but does not own
+                vars(part).pop("_external_params", None)
             for name, value in whole.items():
                 owner, _, leaf = name.rpartition(".")
                 setattr(self._module.get_submodule(owner), leaf, nn.Parameter(value))

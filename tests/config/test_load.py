@@ -152,7 +152,8 @@ def test_one_error(overrides: str, key: str, rule: str) -> None:
 
 
 def test_a_value_equal_to_the_default_is_never_without_effect() -> None:
-    resolve({**DATA, "method": {"kind": "ncm"}, "optimizer": {"prompt_lr": 0.003}, "train": {"epochs": 20}})
+    given = {**DATA, "method": {"kind": "ncm"}, "optimizer": {"prompt_lr": 0.003}, "train": {"epochs": 20}}
+    assert resolve(given).config == resolve({**DATA, "method": {"kind": "ncm"}}).config
 
 
 def test_what_is_required_is_named() -> None:
