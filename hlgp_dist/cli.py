@@ -48,10 +48,12 @@ def tune(config: Config, overrides: Overrides = None) -> None:
     resolved = _resolved(config, overrides)
     if resolved.search is None:
         raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    from hlgp_dist.launch.search import run_search
+    from hlgp_dist.launch.search import check_trials, run_search
     from hlgp_dist.study.tables import show_outcome, show_search
 
-    show_outcome(*run_search(resolved, config.stem, show=show_search))
+    folder, outcome = run_search(resolved, config.stem, show_search)
+    show_outcome(folder, outcome)
+    check_trials(outcome)
 
 
 @app.command()

@@ -34,7 +34,7 @@ class OutOfMemory(Failure):
 
 
 class NonFiniteLoss(Failure):
-    """The loss became NaN or infinite on some rank."""
+    """The loss, or what became of it, is NaN or infinite on some rank."""
 
     exit_code = 6
 

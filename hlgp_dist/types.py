@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,8 @@ class WorkerContext(Protocol):
 
     world: World
     device: str
+    screen: TextIO
+    """Where the first rank shows its progress."""
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Hand metrics to the scheduler. Every rank calls it equally often: in Ray it is a barrier."""

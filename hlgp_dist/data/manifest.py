@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.files import write_atomically
 from hlgp_dist.data.sources import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.files import write_atomically
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

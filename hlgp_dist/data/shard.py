@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hlgp_dist.data.files import locked, sync_folder
 from hlgp_dist.data.layout import PlannedShard, plan_shards
 from hlgp_dist.data.manifest import Manifest, Shard, Split, read_manifest, write_manifest
 from hlgp_dist.data.sources import SPLITS, Picture, list_pictures
 from hlgp_dist.data.writer import Written, read_picture, write_shard
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.files import locked, sync
 
 SHARD_BYTES = 256 * 2**20
 _LOCK = ".lock"
@@ -111,7 +111,7 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     (destination / _LOCK).unlink()
-    sync_folder(destination.parent)
+    sync(destination.parent)
     return manifest
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from hlgp_dist.data.files import locked, sync_folder, write_atomically
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import RangeSource, picture_pipeline
 from hlgp_dist.errors import DataError, EnvironmentFailure
+from hlgp_dist.files import locked, sync, write_atomically
 
 BLOCK_BYTES = 2**20
 _VERSION = 1
@@ -118,7 +118,7 @@ def _build(
         record = {"bytes_read": bytes_read, "decoded": len(selection), "seconds": seconds}
         write_atomically(file.with_suffix(".json"), json.dumps(record).encode())
         aside.replace(file)
-    sync_folder(file.parent)
+    sync(file.parent)
 
 
 @contextmanager

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TypeVar
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our recorder writes TensorBoard, Tune need not
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -16,7 +21,11 @@ import ray
 import torch
 
 from hlgp_dist.config.schema import LaunchOptions
-from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.errors import EnvironmentFailure, Interrupted
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+MEANWHILE_SECONDS = 0.5
+T = TypeVar("T")
 
 
 def enter(directory: str) -> None:
@@ -32,6 +41,43 @@ def worker_resources(launch: LaunchOptions) -> dict[str, float]:
         gpus = int(torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0)
     resources = {"CPU": float(launch.cpus_per_worker)}
     return resources | {"GPU": float(gpus)} if gpus else resources
+
+
+def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
+    """What `call()` returns, called in a thread while this one waits for signals and now and then does `meanwhile`.
+
+    On the main thread Ray Tune and Ray Train put in handlers of their own, after which a stopped job looks done.
+
+    Raises:
+        Interrupted: by SIGINT, SIGTERM or SIGUSR1; leaving `ray_cluster` then ends what was called.
+    """
+    future: Future[T] = Future()
+
+    def fulfil() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    former = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
+    try:
+        threading.Thread(target=fulfil, daemon=True).start()
+        while True:
+            try:
+                return future.result(timeout=MEANWHILE_SECONDS)
+            except TimeoutError:
+                if future.done():
+                    raise
+            finally:
+                meanwhile()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise Interrupted(f"stopped by {name}; the same command resumes at the last checkpoints")
 
 
 @contextmanager

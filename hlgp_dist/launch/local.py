@@ -8,15 +8,17 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import TextIO
 
 import torch
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import Failure, Interrupted
+from hlgp_dist.errors import EnvironmentFailure, Failure, Interrupted
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World
@@ -35,6 +37,7 @@ class LocalContext:
     def __init__(self, world: World, device: str) -> None:
         self.world = world
         self.device = device
+        self.screen: TextIO = sys.stderr
         self._stop = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -53,9 +56,15 @@ def run_local(config: RunConfig, folder: RunFolder) -> None:
     """Run `launch.num_workers` ranks to their end.
 
     Raises:
+        EnvironmentFailure: there are fewer GPUs than ranks.
         Failure: of the kind and with the reason of the first rank that failed.
         Interrupted: a rank was killed, or a signal came; the same command resumes.
     """
+    if config.launch.num_workers > torch.cuda.device_count() > 0:
+        raise EnvironmentFailure(
+            f"launch.num_workers: {config.launch.num_workers} ranks on {torch.cuda.device_count()} GPUs; "
+            "hide them with CUDA_VISIBLE_DEVICES= to run on the CPU"
+        )
     port = free_port()
     spawn = multiprocessing.get_context("spawn")
     ranks = [
@@ -126,7 +135,8 @@ def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> 
     size = resolved.launch.num_workers
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // size))  # the ranks share the cores
     device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     if device != "cpu":
         torch.cuda.set_device(rank)

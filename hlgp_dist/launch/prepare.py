@@ -10,8 +10,9 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.files import write_json, write_text
 from hlgp_dist.train.environment import environment
-from hlgp_dist.train.folder import RunFolder, write_json, write_text
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 
 

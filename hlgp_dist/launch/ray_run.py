@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import ray.train
 import ray.train.torch
@@ -13,19 +16,24 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import Failure
-from hlgp_dist.launch.cluster import enter, ray_cluster, runs_at_once, worker_resources
+from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
+from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World
+
+SCREEN = "progress.log"
+"""RUN/logs/: what a rank without a terminal shows."""
 
 
 class RayContext:
     """A rank among the workers of a Ray Train worker group."""
 
-    def __init__(self) -> None:
+    def __init__(self, screen: TextIO) -> None:
         context = ray.train.get_context()
         self.world = World(context.get_world_rank(), context.get_world_size(), context.get_local_rank())
         self.device = str(ray.train.torch.get_device())
+        self.screen = screen
 
     def report(self, metrics: Mapping[str, float]) -> None:
         ray.train.report(dict(metrics))
@@ -36,14 +44,31 @@ class RayContext:
 
 
 def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
-    """One run on a cluster.
+    """One run on a cluster; what its first rank shows is shown here, where this machine sees RUN.
 
     Raises:
         Failure: of the kind and with the reason that a rank left behind.
+        Interrupted: by a signal.
     """
     with ray_cluster(config.launch):
         runs_at_once(config.launch)
-        fit(config, folder)
+        with _copied(folder.logs / SCREEN, sys.stderr) as copy:
+            attended(lambda: fit(config, folder), meanwhile=copy)
+
+
+@contextmanager
+def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
+    """A function that copies what the file has grown by since the last call."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "a+") as stream:
+        stream.seek(0, os.SEEK_END)
+
+        def copy() -> None:
+            text = stream.read()
+            if text:
+                print(text, end="", file=screen, flush=True)
+
+        yield copy
 
 
 def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> None:
@@ -59,7 +84,9 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
         scaling_config=ScalingConfig(
             num_workers=config.launch.num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
-        torch_config=TorchConfig(backend="nccl" if "GPU" in resources else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if "GPU" in resources else "gloo", timeout_s=config.engine.timeout_seconds
+        ),
         run_config=ray.train.RunConfig(
             name="ray",
             storage_path=str(folder.logs.absolute()),
@@ -74,15 +101,15 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
 
 
 def _cause(error: Exception) -> str:
-    """The first line of what the first worker failed by, without Ray's wrapping."""
-    failure = next(iter(getattr(error, "worker_failures", {}).values()), error)
-    lines = [line.strip() for line in str(getattr(failure, "cause", failure)).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(failure).__name__
+    """What the first worker failed by."""
+    return first_line(next(iter(getattr(error, "worker_failures", {}).values()), error))
 
 
 def _worker_main(payload: dict[str, Any]) -> None:
     enter(payload["directory"])
-    config = RunConfig.model_validate(payload["config"])
-    code = work(config, RayContext(), RunFolder(payload["folder"]))
+    config, folder = RunConfig.model_validate(payload["config"]), RunFolder(payload["folder"])
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    with open(folder.logs / SCREEN, "a") as screen:
+        code = work(config, RayContext(screen), folder)
     if code:
         raise RuntimeError(f"exit code {code}")

@@ -5,6 +5,7 @@ The best configuration is then refitted once on training and validation pictures
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,18 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
-from hlgp_dist.config.identity import refuse_changed_identity, run_name
+from hlgp_dist.config.identity import difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import Failure, TrialsFailed
-from hlgp_dist.launch.cluster import enter, ray_cluster, runs_at_once
+from hlgp_dist.errors import ConfigError, Failure, TrialsFailed
+from hlgp_dist.files import write_json, write_text
+from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import prepare_run
 from hlgp_dist.launch.ray_run import fit
-from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.trials import as_csv, forget_stopped, trial_rows
-from hlgp_dist.launch.worker import forget_failures
-from hlgp_dist.train.folder import RunFolder, write_json, write_text
+from hlgp_dist.launch.start import alone, start_run
+from hlgp_dist.launch.trials import as_csv, first_line, forget_stopped, trial_rows
+from hlgp_dist.launch.worker import as_failure, forget_failures
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.result import failed
 
@@ -38,13 +40,13 @@ Show = Callable[[Path, list[dict[str, Any]]], None]
 
 
 def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, dict[str, Any]]:
-    """Search, refit the winner, and return its folder and what result.json in it holds.
+    """Search, refit the winner, and return the folder and what result.json in it holds.
 
-    `show(folder, rows)` is called with the table of trials before the refit.
+    `show(folder, rows)` is called with the table of trials before the refit. Where some trials failed the outcome is
+    valid and says so: see `check_trials`.
 
     Raises:
-        TrialsFailed: some trials failed; the result is written and valid all the same.
-        Failure: all trials failed, or the checks refuse the search.
+        Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
     folder = Path(config.run.dir) / run_name(config, stem, include_search=True)
@@ -54,24 +56,60 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
         return folder, finished
     trial = trial_config(config, folder)
     num_tasks = len(preflight(trial).tasks)
+    _check_rungs(config.search, num_tasks)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", dump(config))
-    with ray_cluster(config.launch):
-        ended = _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch)).fit()
-        forget_stopped(folder / "trials", {Path(result.path).name for result in ended if result.error})
-        rows = trial_rows(folder / "trials", config.search)
-        write_text(folder / "trials.csv", as_csv(rows))
-        show(folder, rows)
-        return folder, _conclude(config, folder, rows)
+    with alone(folder):
+        write_text(folder / "config.yaml", dump(config))
+        try:
+            outcome = _search(config, trial, folder, num_tasks, show)
+        except Failure as failure:
+            write_json(folder / "result.json", failed(failure))
+            raise
+        write_json(folder / "result.json", outcome)
+    return folder, outcome
+
+
+def check_trials(outcome: dict[str, Any]) -> None:
+    """Raise TrialsFailed if some did, once the outcome has been shown."""
+    if outcome["exit_code"] == TrialsFailed.exit_code:
+        raise TrialsFailed(outcome["reason"])
 
 
 def _finished_before(config: schema.RunConfig, folder: Path) -> dict[str, Any] | None:
-    """What the same search came to when it ran to its end; a search of another identity is refused."""
+    """What the same search came to when it ran to its end; one of another identity is refused."""
     if not (folder / "config.yaml").is_file():
+        if config.run.resume == "must":
+            raise ConfigError(f"run.resume: must, but there is no search in {folder}")
         return None
+    if config.run.resume == "never":
+        raise ConfigError(f"run.resume: never, but {folder} holds a search; give another run.name")
     refuse_changed_identity(resolve(folder / "config.yaml").config, config, include_search=True)
     result = RunFolder(folder).read_result()
     return result if result is not None and result["exit_code"] == 0 else None
+
+
+def _check_rungs(search: schema.Search, num_tasks: int) -> None:
+    scheduler = search.scheduler
+    if isinstance(scheduler, schema.Asha) and scheduler.grace_tasks >= num_tasks:
+        raise ConfigError(
+            f"search.scheduler.grace_tasks = {scheduler.grace_tasks}: must be less than the {num_tasks} tasks, "
+            "or no trial is ever stopped; scheduler.kind: fifo says so"
+        )
+
+
+def _search(
+    config: schema.RunConfig, trial: schema.RunConfig, folder: Path, num_tasks: int, show: Show
+) -> dict[str, Any]:
+    assert config.search is not None
+    with ray_cluster(config.launch):
+        tuner = _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch))
+        ended = attended(tuner.fit)
+        errors = {Path(result.path).name: first_line(result.error) for result in ended if result.error}
+        forget_stopped(folder / "trials", set(errors))
+        rows = trial_rows(folder / "trials", config.search, errors)
+        write_text(folder / "trials.csv", as_csv(rows))
+        show(folder, rows)
+        return _conclude(config, folder, rows)
 
 
 def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
@@ -83,6 +121,7 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
             "search": None,
             "benchmark.validation_fraction": config.search.validation_fraction,
             "run.dir": str((folder / "trials").absolute()),
+            "run.resume": "auto",
             "launch.kind": "ray",
             "telemetry.hparams": hparam_columns(config),
         },
@@ -175,33 +214,37 @@ def _drive(sample: dict[str, Any], trial: dict[str, Any], directory: str) -> Non
         prepare_run(config, name)
         forget_failures(folder)
         fit(config, folder, callbacks=[TuneReportCallback()])
-    except Failure as failure:
-        write_json(folder.result, failed(failure))
+    except Exception as error:
+        write_json(folder.result, failed(as_failure(error)))
         raise
 
 
 def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Refit the best finished trial on everything, test it once, and write SEARCH/result.json."""
+    """Refit the best finished trial on everything and test it once."""
     assert config.search is not None
     finished = [row for row in rows if row["status"] == "done"]
     failures = [row for row in rows if row["status"] == "failed"]
     if not finished:
         reasons = "; ".join(f"{row['trial']}: {row['reason']}" for row in failures[:3])
-        failure = TrialsFailed(f"no trial finished: {reasons or 'see the logs'}")
-        write_json(folder / "result.json", failed(failure) | {"trials": rows})
-        raise failure
+        raise TrialsFailed(f"no trial finished: {reasons or 'see the logs'}")
     best = max(finished, key=lambda row: row["objective"])
     values = {key: best[key] for key in config.search.space}
-    place = {"search": None, "run.dir": str(folder), "run.name": "best", "launch.kind": "ray"}
-    refit = apply(config, values | place | {"telemetry.hparams": hparam_columns(config)})
-    _, result = start_run(refit, "best")
-    outcome = {"exit_code": 0, "reason": "done", "best_trial": best["trial"], "best_values": values}
-    outcome |= {"objective": OBJECTIVE, "best_objective": best["objective"], "test": result, "trials": rows}
+    outcome: dict[str, Any] = {"exit_code": 0, "reason": "done"}
     if failures:
-        failure = TrialsFailed(
-            f"{len(failures)} of {len(rows)} trials failed, first {failures[0]['trial']}: {failures[0]['reason']}"
-        )
-        write_json(folder / "result.json", outcome | failed(failure))
-        raise failure
-    write_json(folder / "result.json", outcome)
-    return outcome
+        first = failures[0]
+        reason = f"{len(failures)} of {len(rows)} trials failed, first {first['trial']}: {first['reason']}"
+        outcome = failed(TrialsFailed(reason))
+    outcome |= {"best_trial": best["trial"], "best_values": values}
+    outcome |= {"objective": OBJECTIVE, "best_objective": best["objective"]}
+    return outcome | {"test": _refit(config, folder, values), "trials": rows}
+
+
+def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
+    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto", "launch.kind": "ray"}
+    refit = apply(config, values | place | {"telemetry.hparams": hparam_columns(config)})
+    former = RunFolder(folder / "best")
+    if former.config.is_file() and difference(resolve(former.config).config, refit).identity:
+        shutil.rmtree(former.path)
+    _, result = start_run(refit, "best")
+    return result

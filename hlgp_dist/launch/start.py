@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import Failure
+from hlgp_dist.errors import EnvironmentFailure, Failure
+from hlgp_dist.files import locked, write_json
 from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.prepare import prepare_run
 from hlgp_dist.launch.ray_run import run_on_ray
 from hlgp_dist.launch.worker import forget_failures
-from hlgp_dist.train.folder import RunFolder, write_json
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process runs in the folder.
+
+    Raises:
+        EnvironmentFailure: one does.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock", blocking=False))
+        except BlockingIOError as error:
+            raise EnvironmentFailure(f"run: another process is at work in {folder}; wait for it or end it") from error
+        yield
 
 
 def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
@@ -24,15 +43,14 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
     result = folder.read_result()
     if result is not None and result["exit_code"] == 0:
         return folder, result
-    forget_failures(folder)
-    try:
-        if config.launch.kind == "ray":
-            run_on_ray(config, folder)
-        else:
-            run_local(config, folder)
-    except Failure as failure:
-        write_json(folder.result, failed(failure))
-        raise
+    launch = run_on_ray if config.launch.kind == "ray" else run_local
+    with alone(folder.path):
+        forget_failures(folder)
+        try:
+            launch(config, folder)
+        except Failure as failure:
+            write_json(folder.result, failed(failure))
+            raise
     result = folder.read_result()
     assert result is not None, "the first rank writes the result before it leaves"
     return folder, result

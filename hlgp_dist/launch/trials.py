@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,26 +25,38 @@ def forget_stopped(folder: Path, failed: set[str]) -> None:
             RunFolder(path).result.unlink()
 
 
-def trial_rows(folder: Path, search: schema.Search) -> list[dict[str, Any]]:
-    """One row a trial: what was sampled, how far it came, its objective and, if it failed, why."""
+def trial_rows(folder: Path, search: schema.Search, errors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row a trial: what was sampled, how far it came, its objective and, if it failed, why.
+
+    `errors`: what Tune says of the trials that failed; their own result.json knows better where there is one.
+    """
     rows = []
     for path in sorted(folder.glob("trial-*")):
         sample = json.loads((path / "sample.json").read_text())
         result = RunFolder(path).read_result()
         row: dict[str, Any] = {"trial": path.name} | {key: sample[key] for key in search.space}
-        rows.append(row | _outcome(path, result))
+        rows.append(row | _outcome(path, result, errors.get(path.name)))
     return rows
 
 
-def _outcome(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
+def _outcome(path: Path, result: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
     reports = validation_history(path)
-    status = "stopped" if result is None else "done" if result["exit_code"] == 0 else "failed"
+    if result is not None:
+        status, reason = ("done", "") if result["exit_code"] == 0 else ("failed", result["reason"])
+    else:
+        status, reason = ("stopped", "") if error is None else ("failed", error)
     return {
         "status": status,
         "tasks_finished": len(reports),
         "objective": reports[-1] if reports else None,
-        "reason": result["reason"] if result is not None and status == "failed" else "",
+        "reason": reason,
     }
+
+
+def first_line(error: BaseException) -> str:
+    """Of its cause's message, without Ray's wrapping."""
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
 
 
 def validation_history(path: Path) -> list[float]:

@@ -11,7 +11,8 @@ import torch
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import FAILURES, Failure, OutOfMemory
-from hlgp_dist.train.folder import RunFolder, write_json
+from hlgp_dist.files import write_json
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.train.run import run
 from hlgp_dist.types import WorkerContext
@@ -26,7 +27,9 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder) -> int:
     handler = logging.FileHandler(folder.logs / f"{rank}.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
+        log.info("rank %d of %d on %s", context.world.rank, context.world.size, context.device)
         run(config, context, folder)
         return 0
     except Exception as error:
@@ -34,6 +37,9 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder) -> int:
         log.error("%s", traceback.format_exc())
         write_json(_reason_file(folder, context.world.rank), failed(failure))
         return failure.exit_code
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _reason_file(folder: RunFolder, rank: int) -> Path:
@@ -57,6 +63,7 @@ def as_failure(error: Exception) -> Failure:
     """What an exception means to the user."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if on_host or isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
     return Failure(f"internal error: {type(error).__name__}: {error}; the traceback is in the run's logs")

@@ -55,4 +55,5 @@ class Method(nn.Module):
     @torch.no_grad()
     def num_stored_parameters(self) -> int:
         """Numbers kept after the tasks so far, head apart."""
-        return sum(buffer.numel() for buffer in self.buffers())
+        trained = dict(self.named_parameters())
+        return sum(tensor.numel() for name, tensor in self.state_dict().items() if name not in trained)

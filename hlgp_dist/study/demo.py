@@ -10,9 +10,9 @@ from pathlib import Path
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.shard import shard
-from hlgp_dist.launch.search import run_search
+from hlgp_dist.launch.search import check_trials, run_search
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.study.tables import console, matrix_table, metrics_table, show_dataset, show_search
+from hlgp_dist.study.tables import console, matrix_table, metrics_table, show_dataset, show_search, tensorboard_command
 
 
 def run_demo(folder: Path | None) -> None:
@@ -31,8 +31,10 @@ def run_demo(folder: Path | None) -> None:
     console.print(metrics_table({"HLGP, best trial": outcome["test"], "linear probe": probe_result}))
     console.print(
         f"took {time.monotonic() - began:.0f} s; everything is in {folder}\n"
-        f"curves, accuracy matrix, hyperparameters:  hlgp tensorboard {folder}/runs"
+        f"curves, accuracy matrix, hyperparameters:  {tensorboard_command(folder / 'runs')}",
+        soft_wrap=True,
     )
+    check_trials(outcome)
 
 
 def demo_config(embedded: Path, folder: Path) -> RunConfig:
@@ -40,6 +42,7 @@ def demo_config(embedded: Path, folder: Path) -> RunConfig:
     config = resolve(embedded / "demo.yaml").config
     paths = {
         "data.path": str((folder / "shards").absolute()),
+        "data.cache_dir": str((folder / "stores").absolute()),
         "backbone.weights": str((embedded / config.backbone.weights).absolute()),
         "run.dir": str((folder / "runs").absolute()),
         "run.name": "search",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,13 @@ def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
     """The accuracy matrix, the metrics and where to look next."""
     console.print(matrix_table(result["accuracy_matrix"]))
     console.print(metrics_table({folder.path.name: result}))
-    console.print(f"run folder: {folder.path}\ncurves:     hlgp tensorboard {folder.path}")
+    console.print(f"run folder: {folder.path}\ncurves:     {tensorboard_command(folder.path)}", soft_wrap=True)
+
+
+def tensorboard_command(folder: Path) -> str:
+    """As this shell can run it: `hlgp` where it is on the PATH, else the path it was called by."""
+    command = "hlgp" if shutil.which("hlgp") else sys.argv[0]
+    return f"{command} tensorboard {folder}"
 
 
 def matrix_table(matrix: Sequence[Sequence[float | None]]) -> Table:
@@ -58,13 +66,21 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a trial, best objective first."""
     keys = [key for key in rows[0] if key not in ("trial", "status", "tasks_finished", "objective", "reason")]
-    table = Table("trial", *keys, "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}")
+    table = Table(
+        "trial", *short_names(keys), "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}"
+    )
     for row in sorted(rows, key=lambda row: -(row["objective"] or -1.0)):
         objective = "-" if row["objective"] is None else f"{100 * row['objective']:.1f}"
         values = [f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
         cells = (row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
         table.add_row(*map(escape, cells))
     console.print(table)
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Dotted keys by their last part where that is unique."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
 
 
 def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:

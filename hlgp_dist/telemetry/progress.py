@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,9 +37,8 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-def open_progress(*, enabled: bool, stream: TextIO | None = None) -> Progress:
-    """The display that fits the stream (standard error); silent if not enabled, as on every rank but the first."""
-    stream = stream if stream is not None else sys.stderr
+def open_progress(stream: TextIO, *, enabled: bool) -> Progress:
+    """The display that fits the stream; silent if not enabled."""
     if not enabled:
         return Silent()
     return Live(stream) if stream.isatty() else Plain(stream)

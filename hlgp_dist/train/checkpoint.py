@@ -1,12 +1,11 @@
-"""Checkpoints: a few megabytes of safetensors and JSON, whole for any number of ranks, renamed into place.
+"""Checkpoints: safetensors and JSON without the frozen weights, whole for any number of ranks, renamed into place.
 
-A checkpoint is named by the position it continues at. Nothing in it is ever unpickled, and no frozen weight is in it.
+A checkpoint is named by the position it continues at. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hlgp_dist.train.folder import write_json
+from hlgp_dist.files import sync, write_json
 
 TENSORS, RECORD = "state.safetensors", "state.json"
 
@@ -43,13 +42,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write aside, rename, then drop all but the newest `keep`."""
     position = checkpoint.position
     target = folder / f"task-{position.task:02d}-step-{position.step:06d}"
-    aside = folder / f".{target.name}.{os.getpid()}.aside"
-    shutil.rmtree(aside, ignore_errors=True)
+    for left_over in folder.glob(".*.aside"):
+        shutil.rmtree(left_over)
+    aside = folder / f".{target.name}.aside"
     aside.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, aside / TENSORS)
+    sync(aside / TENSORS)
     write_json(aside / RECORD, {"position": asdict(position), **checkpoint.record})
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+    sync(folder)
     for old in _finished(folder)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -68,7 +70,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _finished(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("task-*-step-*") if (path / RECORD).is_file())
+    """Oldest first."""
+    return sorted((path for path in folder.glob("task-*-step-*") if (path / RECORD).is_file()), key=_place)
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """(task, step) of a checkpoint's name; as text, task 100 would come before task 99."""
+    _, task, _, step = path.name.split("-")
+    return int(task), int(step)
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

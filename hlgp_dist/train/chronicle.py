@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
@@ -36,7 +37,15 @@ class Chronicle:
 
     @classmethod
     def open(
-        cls, config: RunConfig, folder: Path, *, resumed_at: Position | None, matrix: Matrix, num_tasks: int, steps: int
+        cls,
+        config: RunConfig,
+        folder: Path,
+        *,
+        screen: TextIO,
+        resumed_at: Position | None,
+        matrix: Matrix,
+        num_tasks: int,
+        steps: int,
     ) -> Chronicle:
         """A new record, or the old one cut back to a checkpoint; `steps` is the run's total."""
         recorder = Recorder(
@@ -45,7 +54,7 @@ class Chronicle:
             hparams=hparams_of(config, config.telemetry.hparams),
             resume_from=RecordedPosition(resumed_at.global_step, resumed_at.task) if resumed_at else None,
         )
-        progress = open_progress(enabled=config.telemetry.progress)
+        progress = open_progress(screen, enabled=config.telemetry.progress)
         chronicle = cls(config, recorder, progress, num_tasks=num_tasks, steps=steps)
         if resumed_at is not None:
             progress.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")

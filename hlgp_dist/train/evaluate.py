@@ -11,6 +11,7 @@ from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.store import Store
 from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.errors import NonFiniteLoss
 from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import TaskSpec, World
@@ -36,21 +37,29 @@ class Counts:
 def evaluate_task(
     learner: Learner, store: Store, true_task: TaskSpec, *, world: World, device: str, batch_size: int, oracle: bool
 ) -> Counts:
-    """Counts over all ranks, after the learner's current task."""
+    """Counts over all ranks, after the learner's current task.
+
+    Raises:
+        NonFiniteLoss: on all ranks together, when logits are not finite: their class would mean nothing.
+    """
     learner.eval()
-    sums = torch.zeros(5, dtype=torch.int64, device=device)
+    sums = torch.zeros(6, dtype=torch.int64, device=device)
     for batch in evaluation_batches(store, world=world, batch_size=batch_size, device=device):
         images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
         counted = batch.weights.to(device) > 0
         right = _judge(learner, images, labels, true_task, oracle)
         sums += (torch.cat([torch.ones_like(right[:1]), right]) & counted).sum(1)
-    total, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
+    total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
+    if not_finite:
+        raise NonFiniteLoss(
+            f"the logits of {not_finite} of {total} test pictures of task {true_task.index} are not finite"
+        )
     assert total == len(store), f"{total} of {len(store)} test pictures were seen"
     return Counts(total, right, task_right, oracle_right if oracle else None, within_right if oracle else None)
 
 
 def _judge(learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec, oracle: bool) -> Tensor:
-    """Booleans [4, B] in the order of Counts; the oracle's are False where it is not asked for."""
+    """Booleans [5, B]: logits not finite, then as in Counts; the oracle's are False where it is not asked for."""
     assert learner.task is not None
     output = learner.method(learner.trunk, learner.head, images, learner.task)
     predicted = output.logits.argmax(1)
@@ -58,7 +67,7 @@ def _judge(learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec
         task_right = output.task_weights.argmax(1) == true_task.index
     else:
         task_right = (predicted >= true_task.start) & (predicted < true_task.stop)
-    judged = [predicted == labels, task_right]
+    judged = [~output.logits.isfinite().all(1), predicted == labels, task_right]
     if oracle:
         known = output.logits
         if learner.method.knows_tasks:

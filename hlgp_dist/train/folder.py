@@ -1,14 +1,15 @@
-"""The run folder: where each file is, and how it is written without ever being half there."""
+"""The run folder: where each file is."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from hlgp_dist.files import write_text
 
 
 class RunFolder:
@@ -37,19 +38,3 @@ class RunFolder:
         for t, row in enumerate(matrix):
             rows.writerow([t, *map(repr, row), *[""] * (len(matrix) - len(row))])
         write_text(self.matrix, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write aside, flush to disk, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    with open(aside, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Indented JSON, atomically."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

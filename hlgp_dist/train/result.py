@@ -27,6 +27,7 @@ def finished(session: Session) -> dict[str, Any]:
         "forgetting": numbers["forgetting"],
         "backward_transfer": numbers["backward_transfer"],
         "plasticity": numbers["plasticity"],
+        "task_identification_accuracy": progress.task_identification(),
         **progress.final,
         "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
         "num_test_images": progress.totals,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from statistics import fmean
 
 import torch
 
@@ -10,7 +12,7 @@ from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
 from hlgp_dist.data.store import Store
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.engine.distributed import broadcast_, reduce_sum
-from hlgp_dist.errors import Interrupted
+from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.train import metrics
 from hlgp_dist.train.alignment import align
 from hlgp_dist.train.checkpoint import Checkpoint, Position, without_prefix
@@ -33,8 +35,13 @@ def run_sequence(session: Session, checkpoint: Checkpoint | None) -> None:
             engine.close()
         position = session.progress.position
         session.progress.position = Position(task.index + 1, 0, position.global_step)
+        numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
+        numbers["task_identification_accuracy"] = session.progress.task_identification()
+        if session.chronicle is not None:  # before the checkpoint, or a kill between them would lose the record
+            session.folder.write_matrix(session.progress.matrix())
+            session.chronicle.task_end(session.progress.matrix(), numbers)
         session.save(engine=None)
-        _report(session)
+        _report(session, numbers)
 
 
 def _learn(session: Session, task: TaskSpec, resumed: Checkpoint | None) -> Engine | None:
@@ -87,6 +94,8 @@ def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
         aligned = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
         rows = [tensor.to(context.device) for tensor in aligned]
         broadcast_(rows)
+        if not all(row.isfinite().all() for row in rows):
+            raise NonFiniteLoss(f"alignment.learning_rate: alignment after task {task.index} diverged")
         learner.head.replace_rows(*rows)
 
 
@@ -108,30 +117,21 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
         )
     progress = session.progress
     progress.right.append([count.right for count in counts])
+    progress.task_right.append([count.task_right for count in counts])
     progress.totals = [count.total for count in counts]
-    progress.final = _final_numbers(counts, session.learner.method.knows_tasks) if is_last else {}
+    progress.final = _oracle_numbers(counts, session.learner.method.knows_tasks) if is_last else {}
 
 
-def _final_numbers(counts: list[Counts], knows_tasks: bool) -> dict[str, float | None]:
-    """Means over tasks (macro) of what the oracle and the task matching reach."""
-
-    def macro(numerators: list[int]) -> float:
-        return sum(n / count.total for n, count in zip(numerators, counts, strict=True)) / len(counts)
-
-    return {
-        "task_identification_accuracy": macro([count.task_right for count in counts]),
-        "oracle_task_accuracy": macro([count.oracle_right or 0 for count in counts]) if knows_tasks else None,
-        "within_task_accuracy": macro([count.within_right or 0 for count in counts]),
-    }
+def _oracle_numbers(counts: list[Counts], knows_tasks: bool) -> dict[str, float | None]:
+    """Means over tasks (macro) of what is reached where the task is known."""
+    oracle = fmean((count.oracle_right or 0) / count.total for count in counts)
+    within = fmean((count.within_right or 0) / count.total for count in counts)
+    return {"oracle_task_accuracy": oracle if knows_tasks else None, "within_task_accuracy": within}
 
 
-def _report(session: Session) -> None:
-    """Hand this task's numbers to the files and to the scheduler; then leave, if a signal asked for it."""
+def _report(session: Session, numbers: Mapping[str, float]) -> None:
+    """Hand this task's numbers to the scheduler; then leave, if a signal asked for it."""
     progress = session.progress
-    numbers = metrics.summary(progress.matrix(), progress.totals)
-    if session.chronicle is not None:
-        session.folder.write_matrix(progress.matrix())
-        session.chronicle.task_end(progress.matrix(), numbers)
     if progress.position.task == len(session.tasks):
         return  # nothing is left that a scheduler could decide
     session.context.report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
@@ -13,6 +14,7 @@ from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.distributed import barrier
+from hlgp_dist.errors import DataError
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
 from hlgp_dist.train.alignment import ClassMemory
@@ -34,12 +36,14 @@ from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 class Progress:
     """What a run has done so far; all of it goes into every checkpoint.
 
-    right[t][i]: test pictures of task i classified right after task t; totals[i]: how many there are; final: what
-    only the last evaluation measures; bytes_read[t]: of the shards, for the training pictures of task t.
+    right[t][i]: test pictures of task i classified right after task t; task_right[t][i]: whose task was found;
+    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, for
+    the training pictures of task t.
     """
 
     position: Position = field(default_factory=Position)
     right: list[list[int]] = field(default_factory=list)
+    task_right: list[list[int]] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
     final: dict[str, float | None] = field(default_factory=dict)
     bytes_read: list[int] = field(default_factory=list)
@@ -49,6 +53,10 @@ class Progress:
     def matrix(self) -> list[list[float]]:
         """a[t][i], the lower triangle."""
         return [[right / total for right, total in zip(row, self.totals, strict=False)] for row in self.right]
+
+    def task_identification(self) -> float:
+        """Part of the test pictures whose task was found after the last task so far, mean over tasks (macro)."""
+        return fmean(right / total for right, total in zip(self.task_right[-1], self.totals, strict=True))
 
 
 @dataclass
@@ -99,24 +107,37 @@ class Session:
         """Write a checkpoint at the present position. Every rank calls it, the first writes."""
         tensors = prefixed("optimizer", engine.state()) if engine is not None else {}
         with engine.whole_parameters() if engine is not None else nullcontext():
-            tensors |= prefixed("method", self.learner.method.state_dict())
-            tensors |= prefixed("head", self.learner.head.state_dict())
-            tensors |= prefixed("memory", self.memory.state_dict() if self.memory else {})
-        if self.context.world.rank == 0:
-            checkpoint = Checkpoint(self.progress.position, tensors, self._record())
-            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
+            if self.context.world.rank == 0:
+                tensors |= prefixed("method", self.learner.method.state_dict())
+                tensors |= prefixed("head", self.learner.head.state_dict())
+                tensors |= prefixed("memory", self.memory.state_dict() if self.memory else {})
+                checkpoint = Checkpoint(self.progress.position, tensors, self._record())
+                save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
         barrier()
 
     def _record(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self.progress).items() if name != "position"}
+        progress = {name: value for name, value in vars(self.progress).items() if name != "position"}
+        return {"content": self._content(), "progress": progress}
+
+    def _content(self) -> dict[str, str]:
+        """What the configuration's paths led to."""
+        return {"data.path": self.manifest.digest, "backbone.weights": self.backbone.sha256}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue at a checkpoint that any number of ranks saved; the optimizer's part is the engine's to take."""
+        """Continue at a checkpoint that any number of ranks saved; the optimizer's part is the engine's to take.
+
+        Raises:
+            DataError: it was made with other pictures or weights than those now at the same paths.
+        """
+        for key, now in self._content().items():
+            saved = checkpoint.record["content"][key]
+            if saved != now:
+                raise DataError(f"{key}: {self.folder.path} was begun with content {saved}, now it is {now}")
         restore_module(self.learner.method, without_prefix("method", checkpoint.tensors))
         restore_module(self.learner.head, without_prefix("head", checkpoint.tensors))
         if self.memory is not None:
             restore_module(self.memory, without_prefix("memory", checkpoint.tensors))
-        self.progress = Progress(position=checkpoint.position, **checkpoint.record)
+        self.progress = Progress(position=checkpoint.position, **checkpoint.record["progress"])
 
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:

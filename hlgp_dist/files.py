@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +12,29 @@ from pathlib import Path
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside `path`, sync, rename: a reader sees the old content or the new, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     with aside.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the folder's renames durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def write_text(path: Path, text: str) -> None:
+    """See write_atomically."""
+    write_atomically(path, text.encode())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Indented, without NaN; see write_atomically."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Make a file that another library wrote durable, or the renames in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
