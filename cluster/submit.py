@@ -115,7 +115,7 @@ def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) ->
 def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
     """Overrides in place of relative paths: a worker's working directory is Ray's own."""
     paths = {"run.dir": config.run.dir, "data.path": config.data.path}
-    if config.backbone.weights.endswith((".safetensors", ".pth", ".npz")):
+    if config.backbone.weights not in ("hub", "none"):
         paths["backbone.weights"] = config.backbone.weights
     for key, path in paths.items():
         if path.startswith("/") or "://" in path:

@@ -80,9 +80,12 @@ def tensorboard(folder: Path, port: int = 6006) -> None:
 def data_shard(source: Path, destination: Path, shard_bytes: int = 256 * 2**20, workers: int | None = None) -> None:
     """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest."""
     from hlgp_dist.data.shard import shard
-    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.data.verify import info
+    from hlgp_dist.study.tables import counting, show_dataset
 
-    show_dataset(destination, shard(source, destination, shard_bytes=shard_bytes, workers=workers))
+    with counting("sharding") as progress:
+        shard(source, destination, shard_bytes=shard_bytes, workers=workers, progress=progress)
+    show_dataset(destination, info(destination))
 
 
 @data_app.command("verify")
@@ -100,10 +103,12 @@ def data_verify(folder: Path) -> None:
 @data_app.command("info")
 def data_info(folder: Path) -> None:
     """Counts, sizes and classes of a shard folder."""
-    from hlgp_dist.data.manifest import read_manifest
-    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.data.verify import info
+    from hlgp_dist.study.tables import show_classes, show_dataset
 
-    show_dataset(folder, read_manifest(folder))
+    described = info(folder)
+    show_classes(described)
+    show_dataset(folder, described)
 
 
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:

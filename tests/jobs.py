@@ -76,6 +76,7 @@ def as_it_was(folder: RunFolder, path: Path, at: str) -> RunFolder:
     shutil.copytree(folder.path, path)
     copy = RunFolder(path)
     copy.result.unlink()
+    copy.matrix.unlink()
     for checkpoint in copy.checkpoints.iterdir():
         if checkpoint.name > at:
             shutil.rmtree(checkpoint)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from hlgp_dist.config.grammar import Path, flow
 from hlgp_dist.config.options import (
     SectionType,
@@ -18,7 +20,7 @@ from hlgp_dist.config.options import (
     section_of,
     sections,
 )
-from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.schema import RunConfig, Section
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Layers:
         return (inside + around)[0] if inside or around else "default"
 
     def _drop_former_kind(self, section: Path, kind: Any, origin: str) -> None:
-        """Fields given to another kind do not apply to this one."""
+        """Fields given to another kind do not apply to this one, but for those that both have from a common base."""
         target = field_at(section, self.plain())
         if target is None or not kinds(target):
             return
@@ -81,12 +83,23 @@ class Layers:
         former = given.value if given is not None else default_kind(target)
         if kind == former:
             return
-        for path in [path for path in self.values if _is_within(path, section) and path != (*section, "kind")]:
+        kept = {(*section, name) for name in ("kind", *_common_fields(target, former, kind))}
+        given_here = [path for path in self.values if _is_within(path, section)]
+        for path in [path for path in given_here if path[: len(section) + 1] not in kept]:
             dropped = self.values.pop(path)
             self.notes.append(
                 f"{'.'.join(section)}.kind = {flow(kind)} ({origin}) drops {'.'.join(path)} = {flow(dropped.value)} "
                 f"({dropped.origin}), which was given to kind {former}"
             )
+
+
+def _common_fields(target: FieldInfo, former: Any, kind: Any) -> set[str]:
+    """Fields that two kinds inherit from the same section."""
+    old, new = kinds(target).get(str(former)), kinds(target).get(str(kind))
+    if old is None or new is None:
+        return set()
+    shared = [base for base in old.__mro__ if issubclass(base, Section) and issubclass(new, base)]
+    return {name for base in shared for name in base.model_fields}
 
 
 def split_key(key: str, data: Mapping[str, Any]) -> Path:

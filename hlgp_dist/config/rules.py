@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from hlgp_dist.config.options import leaf_values
+from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, Hlgp, RunConfig
 
 Origin = Callable[[str], str]
 
+RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker", "launch.driver_resource")
 GRADIENT_KEYS = (
     "optimizer.",
     "train.",
@@ -25,7 +28,7 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_groups(config)]
+    broken = [*_without_effect(config), *_groups(config), *_places(config), *_columns(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -36,6 +39,8 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         ignored |= {key: "method.kind: ncm takes no gradient step" for key in changed if key.startswith(GRADIENT_KEYS)}
     if config.method.kind == "linear":
         ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
+    if config.launch.kind == "local" and config.search is None:
+        ignored |= dict.fromkeys(RAY_KEYS, "launch.kind: local starts no Ray")
     if config.search is not None:
         ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
     for key, because in ignored.items():
@@ -54,6 +59,20 @@ def _groups(config: RunConfig) -> Iterator[Problem]:
     if method.group_layout is not None and sum(method.group_layout) != blocks:
         rule = f"must add up to the {blocks} blocks of method.layers"
         yield Problem("method.group_layout", rule, list(method.group_layout))
+
+
+def _places(config: RunConfig) -> Iterator[Problem]:
+    for key, place in (("run.dir", config.run.dir), ("data.path", config.data.path)):
+        if "://" in place:
+            yield Problem(key, "must be a folder that this machine and every node sees, not a URL", place)
+
+
+def _columns(config: RunConfig) -> Iterator[Problem]:
+    known = {re.sub("<.*?>", "", option.key) for option in all_options()}
+    for key in config.telemetry.hparams:
+        if key not in known and not key.startswith("backbone.kwargs."):
+            near = difflib.get_close_matches(key, known, n=1)
+            yield Problem("telemetry.hparams", f"{key} is no option{f'; did you mean {near[0]}?' if near else ''}")
 
 
 def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:

@@ -39,7 +39,7 @@ class Section(BaseModel):
             raise ValueError(f"{field} has no effect: {because}")
 
 
-class RunFolder(Section):
+class RunOptions(Section):
     """Where a run or a search writes: `dir/name`. `name: null` is the config's stem and its identity hash."""
 
     dir: str = operational("runs")
@@ -68,7 +68,7 @@ class Benchmark(Section):
 
     init_cls: PositiveInt = 10
     increment: PositiveInt = 10
-    class_order_seed: int | None = 1993
+    class_order_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = 1993
     class_order: tuple[str, ...] | None = None
     max_tasks: PositiveInt | None = None
     validation_fraction: Fraction = 0.0
@@ -82,6 +82,13 @@ class Benchmark(Section):
         return self
 
 
+_RESERVED = {
+    "img_size": "give backbone.img_size in its place",
+    "pretrained": "backbone.weights says it",
+    "num_classes": "the head is ours",
+}
+
+
 class Backbone(Section):
     """A timm VisionTransformer by `name.tag`; `weights` is `hub`, `none` or a local path."""
 
@@ -90,6 +97,13 @@ class Backbone(Section):
     img_size: PositiveInt | None = None
     normalization: Literal["pretrained", "none", "half", "imagenet"] = "pretrained"
     kwargs: dict[str, bool | int | float | str | None] = {}
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Backbone:
+        for key, because in _RESERVED.items():
+            if key in self.kwargs:
+                raise ValueError(f"kwargs.{key}: {because}")
+        return self
 
 
 class BottleneckGenerator(Section):
@@ -100,7 +114,7 @@ class BottleneckGenerator(Section):
 
 
 class LinearGenerator(Section):
-    """A(r) = r + W r, one full matrix a group."""
+    """A(r) = r + W r + b, one full matrix a group."""
 
     kind: Literal["linear"]
 
@@ -142,6 +156,12 @@ class PosteriorMatching(Section):
     kind: Literal["posterior"] = "posterior"
     cycles: PositiveInt = 2
     temperature: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _something_to_soften(self) -> PosteriorMatching:
+        if self.cycles == 1:
+            self.refuse_without_effect("temperature", "cycles: 1 weights all tasks alike")
+        return self
 
 
 class AuxiliaryMatching(Section):
@@ -321,7 +341,7 @@ class Evaluation(Section):
     batch_size: PositiveInt = operational(128)
 
 
-class Checkpoint(Section):
+class CheckpointOptions(Section):
     """Saved at each task's end, and inside tasks every `every_steps`; the last `keep` stay."""
 
     every_steps: PositiveInt | None = operational(None)
@@ -405,7 +425,7 @@ class Search(Section):
 
     space: dict[str, Domain] = Field(min_length=1)
     num_samples: PositiveInt = 8
-    seed: int = 0
+    seed: NonNegativeInt = 0
     scheduler: Scheduler = Asha()
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     max_concurrent_trials: PositiveInt | None = operational(None)
@@ -414,8 +434,8 @@ class Search(Section):
 class RunConfig(Section):
     """One run, or with `search` one search."""
 
-    seed: int = 0
-    run: RunFolder = operational(RunFolder())
+    seed: NonNegativeInt = 0
+    run: RunOptions = operational(RunOptions())
     data: Data
     benchmark: Benchmark = Benchmark()
     backbone: Backbone = Backbone()
@@ -425,7 +445,7 @@ class RunConfig(Section):
     optimizer: Optimizer = Adam()
     engine: EngineOptions = EngineOptions()
     evaluation: Evaluation = operational(Evaluation())
-    checkpoint: Checkpoint = operational(Checkpoint())
+    checkpoint: CheckpointOptions = operational(CheckpointOptions())
     telemetry: Telemetry = operational(Telemetry())
     launch: LaunchOptions = operational(LaunchOptions())
     search: Search | None = None

@@ -45,6 +45,9 @@ def space_problems(
     space = config.search.space
     found = [problem for key, domain in space.items() for problem in _key_problems(config, key, domain)]
     found = found or _unique(_sample_problems(space, try_values)) or list(_combination_problems(space, try_values))
+    if config.search.num_samples > 1 and all(isinstance(domain, Grid) for domain in space.values()):
+        rule = "must be 1 where all of search.space is grid: each further sample would repeat every trial"
+        found.append(Problem("search.num_samples", rule, config.search.num_samples))
     return [replace(problem, origin=origin_of(problem.key)) for problem in found]
 
 
@@ -55,6 +58,8 @@ def _key_problems(config: RunConfig, key: str, domain: Domain) -> Iterator[Probl
         yield Problem(name, f"the lower bound {bounds[0]} must be below the upper bound {bounds[1]}")
     if key == "data.path" or key.partition(".")[0] == "search":
         yield Problem(name, "cannot be searched")
+    elif key == "benchmark.validation_fraction":
+        yield Problem(name, "cannot be searched: search.validation_fraction decides what all trials are judged by")
     elif _is_operational(config, key):
         yield Problem(name, "cannot be searched: it is operational and changes no result")
 

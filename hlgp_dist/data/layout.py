@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from hlgp_dist.data.listing import Picture
 from hlgp_dist.data.record import TRAILER, record_size
-from hlgp_dist.data.sources import Picture
 
 
 class PlannedSample(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.sources import SPLITS
+from hlgp_dist.data.listing import SPLITS
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import write_atomically
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from hlgp_dist.data.layout import PlannedShard, plan_shards
+from hlgp_dist.data.listing import SPLITS, Picture, list_pictures
 from hlgp_dist.data.manifest import Manifest, Shard, Split, read_manifest, write_manifest
-from hlgp_dist.data.sources import SPLITS, Picture, list_pictures
 from hlgp_dist.data.writer import Written, read_picture, write_shard
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 from hlgp_dist.files import locked, sync

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from hlgp_dist.data.layout import PlannedSample, companions
+from hlgp_dist.data.listing import Picture
 from hlgp_dist.data.record import TRAILER, pack
-from hlgp_dist.data.sources import Picture
 from hlgp_dist.errors import DataError
 
 _SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}

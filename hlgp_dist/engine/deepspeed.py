@@ -140,9 +140,15 @@ class DeepSpeedEngine:
             whole = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._engine.destroy()
         if self._stage == 3:
-            FWD_MODULE_STACK.clear()  # at its bottom DeepSpeed keeps the root of every engine there ever was
-            for part in self._module.modules():  # and here the parameters that a module used but does not own
-                vars(part).pop("_external_params", None)
+            self._empty()
             for name, value in whole.items():
                 owner, _, leaf = name.rpartition(".")
                 setattr(self._module.get_submodule(owner), leaf, nn.Parameter(value))
+
+    def _empty(self) -> None:
+        """Divided modules keep references to every engine they were ever in: leave them shells without tensors."""
+        FWD_MODULE_STACK.clear()  # at its bottom lies the root of every engine
+        for part in self._module.modules():
+            vars(part).pop("_external_params", None)  # of former tasks, too; they would be gathered in each pass
+        vars(self._engine.optimizer).clear()
+        vars(self._engine).clear()

@@ -27,6 +27,7 @@ class GaussianClassifier(nn.Module):
         self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("means", torch.zeros(0, width))
         self.register_buffer("scatter", torch.zeros(width, width))
+        self._solved_for: Tensor | None = None
 
     def add(self, statistics: ClassStatistics) -> None:
         """Learn the classes of one more task from their `pooled` statistics."""
@@ -37,12 +38,17 @@ class GaussianClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, C]."""
+        if self._solved_for is not self.means:
+            self._directions, self._offsets, self._solved_for = *self._solve(), self.means
+        logits: Tensor = features.double() @ self._directions + self._offsets
+        return logits.float()
+
+    def _solve(self) -> tuple[Tensor, Tensor]:
+        """Directions [F, C] and offsets [C]: the same until the next task."""
         freedom = (self.counts.sum() - len(self.counts)).clamp_min(1)
         covariance = self.scatter.double() / freedom
         scale = covariance.diagonal().mean()
         identity = torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
         covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * scale * identity
-        directions = torch.linalg.solve(covariance, self.means.double().T)  # [F, C]
-        offsets = -0.5 * (self.means.double().T * directions).sum(0)
-        logits: Tensor = features.double() @ directions + offsets
-        return logits.float()
+        directions = torch.linalg.solve(covariance, self.means.double().T)
+        return directions, -0.5 * (self.means.double().T * directions).sum(0)

@@ -21,12 +21,9 @@ from hlgp_dist.methods.matching import one_hot_weights, posterior_weights
 from hlgp_dist.methods.position import Learned, position
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.seeding import generator
+from hlgp_dist.models.seeding import Purpose, generator
 from hlgp_dist.models.trunk import Dimensions, Trunk
 from hlgp_dist.types import TaskSpec
-
-INITIALISATION = 1
-"""Purpose number in the seeding key."""
 
 
 class Hlgp(Method):
@@ -56,7 +53,7 @@ class Hlgp(Method):
     def begin_task(self, task: TaskSpec) -> None:
         """Root, generator and position start as a copy of the last task's (by keeping them), or anew."""
         carry_over = "none" if task.index == 0 else self.options.carry_over
-        random = generator(self.seed, task.index, INITIALISATION)
+        random = generator(self.seed, task.index, Purpose.INITIALISATION)
         if carry_over == "none":
             self.sub_prompts.reset_root(random)
         if carry_over != "root_and_generator":

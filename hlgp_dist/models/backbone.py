@@ -43,10 +43,8 @@ def build_trunk(spec: Backbone, *, precision: str, seed: int, device: str = "cpu
         ConfigError: an unknown name, an unsupported architecture or keyword.
         DataError: weights that are missing or do not fit.
     """
-    vit = _random_vit(spec, seed)
-    if spec.weights == "hub":
-        _load_from_hub(spec, vit)
-    elif spec.weights != "none":
+    vit = _from_hub(spec) if spec.weights == "hub" else _random_vit(spec, seed)
+    if spec.weights not in ("hub", "none"):
         load_weights(vit, Path(spec.weights))
     name, _, tag = spec.name.partition(".")
     identity = BackboneIdentity(name, tag, weights_sha256(vit, spec.weights), timm.__version__)
@@ -63,11 +61,9 @@ def meta_trunk(spec: Backbone) -> Trunk:
 def create_vit(spec: Backbone) -> VisionTransformer:
     """timm's model with fresh weights and no classifier, refused unless its blocks can take a prefix."""
     _check_name(spec.name)
-    keywords: dict[str, Any] = dict(spec.kwargs)
-    if spec.img_size is not None:
-        keywords["img_size"] = spec.img_size
+    keywords = _keywords(spec)
     try:
-        model = timm.create_model(spec.name, pretrained=False, num_classes=0, **keywords)
+        model = timm.create_model(spec.name, pretrained=False, **keywords)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"backbone: timm refuses {spec.name} with {keywords}: {error}") from error
     _check_supported(spec.name, model)
@@ -102,18 +98,21 @@ def _random_vit(spec: Backbone, seed: int) -> VisionTransformer:
         return create_vit(spec)
 
 
-def _load_from_hub(spec: Backbone, vit: VisionTransformer) -> None:
-    keywords: dict[str, Any] = dict(spec.kwargs)
-    if spec.img_size is not None:
-        keywords["img_size"] = spec.img_size
+def _keywords(spec: Backbone) -> dict[str, Any]:
+    size = {} if spec.img_size is None else {"img_size": spec.img_size}
+    return {**spec.kwargs, **size, "num_classes": 0}
+
+
+def _from_hub(spec: Backbone) -> VisionTransformer:
     try:
-        pretrained = timm.create_model(spec.name, pretrained=True, num_classes=0, **keywords)
+        model = timm.create_model(spec.name, pretrained=True, **_keywords(spec))
     except Exception as error:  # network, missing tag and key errors all mean: these weights are not to be had
         raise DataError(
             f"backbone.weights: hub: cannot get {spec.name} ({type(error).__name__}: {error}); "
             "give a local file as backbone.weights"
         ) from error
-    vit.load_state_dict(pretrained.state_dict())
+    _check_supported(spec.name, model)
+    return model
 
 
 def input_format(spec: Backbone, vit: VisionTransformer) -> InputFormat:

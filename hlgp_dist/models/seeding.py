@@ -5,11 +5,20 @@ A resumed run therefore needs no saved generator state, and ranks agree without 
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy
 import torch
 
 
-def generator(*key: int) -> torch.Generator:
-    """A CPU generator that depends on the integers of `key` alone, e.g. (seed, task, purpose)."""
-    state = numpy.random.SeedSequence(key).generate_state(2, numpy.uint32)
+class Purpose(IntEnum):
+    """What a generator is for, so that no two draw the same numbers."""
+
+    INITIALISATION = 1
+    ALIGNMENT = 2
+
+
+def generator(seed: int, task: int, purpose: Purpose) -> torch.Generator:
+    """A CPU generator that depends on its arguments alone."""
+    state = numpy.random.SeedSequence((seed, task, purpose)).generate_state(2, numpy.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))

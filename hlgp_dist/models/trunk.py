@@ -21,7 +21,6 @@ class Dimensions:
     depth: int
     width: int
     feature_width: int
-    img_size: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Trunk(nn.Module):
     @property
     def dimensions(self) -> Dimensions:
         width = self.vit.blocks[0].attn.inner.attn_dim
-        return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size, self.input_format.img_size)
+        return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size)
 
     def train(self, mode: bool = True) -> Trunk:
         """Frozen means eval mode too, whatever the module around it does."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.shard import shard
+from hlgp_dist.data.verify import info
 from hlgp_dist.launch.search import check_trials, run_search
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.study.tables import console, matrix_table, metrics_table, show_dataset, show_search, tensorboard_command
@@ -20,7 +21,8 @@ def run_demo(folder: Path | None) -> None:
     began = time.monotonic()
     folder = fresh_folder(Path("demo")) if folder is None else folder
     with as_file(files("hlgp_dist.embedded")) as embedded:
-        show_dataset(folder / "shards", shard(embedded / "digits.tar", folder / "shards"))
+        shard(embedded / "digits.tar", folder / "shards")
+        show_dataset(folder / "shards", info(folder / "shards"))
         config = demo_config(embedded, folder)
         console.print("searching: 2 trials of 2 DeepSpeed workers each, on validation pictures")
         _, outcome = run_search(config, "demo", show_search)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
+from hlgp_dist.data.verify import Info
 from hlgp_dist.train.folder import RunFolder
 
 console = Console()
@@ -90,10 +93,32 @@ def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
     show_run(RunFolder(folder / "best"), outcome["test"])
 
 
-def show_dataset(folder: Path, manifest: Any) -> None:
+def show_dataset(folder: Path, info: Info) -> None:
     """Counts and sizes of a shard folder."""
-    table = Table("split", "pictures", "shards", "MiB", title=f"{folder}: {len(manifest.classes)} classes")
-    for name, split in manifest.splits.items():
-        size = sum(shard.bytes for shard in split.shards) / 2**20
-        table.add_row(name, f"{len(split.size):,}", str(len(split.shards)), f"{size:.1f}")
+    table = Table(
+        "split", "pictures", "a class", "shards", "MiB", title=f"{folder}: {len(info.classes)} classes", min_width=60
+    )
+    for name, split in info.splits.items():
+        a_class = f"{split.fewest}" if split.fewest == split.most else f"{split.fewest} to {split.most}"
+        table.add_row(name, f"{split.pictures:,}", a_class, str(split.shards), f"{split.bytes / 2**20:.1f}")
     console.print(table)
+
+
+def show_classes(info: Info) -> None:
+    """Pictures of each class, in the order of their names."""
+    table = Table("class", *info.splits, title="pictures")
+    for name in info.classes:
+        table.add_row(escape(name), *(str(info.counts[name].get(split, 0)) for split in info.splits))
+    console.print(table)
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere, moved by calls of (done, total)."""
+    bar = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True)
+    if not bar.console.is_terminal:
+        yield lambda done, total: None
+        return
+    with bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

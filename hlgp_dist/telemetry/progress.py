@@ -28,7 +28,7 @@ class Snapshot:
     images_per_second: float
 
 
-class Progress(Protocol):
+class Display(Protocol):
     def show(self, snapshot: Snapshot) -> None: ...
 
     def note(self, text: str) -> None:
@@ -37,7 +37,7 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-def open_progress(stream: TextIO, *, enabled: bool) -> Progress:
+def open_display(stream: TextIO, *, enabled: bool) -> Display:
     """The display that fits the stream; silent if not enabled."""
     if not enabled:
         return Silent()

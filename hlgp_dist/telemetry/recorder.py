@@ -21,7 +21,7 @@ HPARAM_METRICS = ("hparam/final_avg_acc", "hparam/cum_avg_acc", "hparam/forgetti
 
 
 @dataclass(frozen=True)
-class Position:
+class ResumePoint:
     """Where a checkpoint stands: the global steps taken and the tasks whose evaluation it holds."""
 
     step: int
@@ -56,7 +56,7 @@ class Recorder:
     """
 
     def __init__(
-        self, run_dir: Path, *, config_text: str, hparams: Mapping[str, HParam], resume_from: Position | None = None
+        self, run_dir: Path, *, config_text: str, hparams: Mapping[str, HParam], resume_from: ResumePoint | None = None
     ) -> None:
         folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)

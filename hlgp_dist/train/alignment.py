@@ -13,10 +13,8 @@ from torch.nn import functional
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.seeding import generator
+from hlgp_dist.models.seeding import Purpose, generator
 
-SAMPLING = 2
-"""Purpose number in the seeding key."""
 RIDGE = 1e-4
 """Added to variances: with fewer pictures than features a covariance is singular."""
 WEIGHT_DECAY = 5e-4
@@ -77,7 +75,7 @@ def align(
     head: Head, memory: ClassMemory, options: FullAlignment | DiagonalAlignment, *, seed: int, task_index: int
 ) -> tuple[Tensor, Tensor]:
     """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone."""
-    sampler = memory.sampler(generator(seed, task_index, SAMPLING))
+    sampler = memory.sampler(generator(seed, task_index, Purpose.ALIGNMENT))
     weight, bias = (nn.Parameter(rows.cpu()) for rows in head.rows())
     optimizer = torch.optim.SGD(
         [weight, bias], lr=options.learning_rate, momentum=options.momentum, weight_decay=WEIGHT_DECAY

@@ -9,9 +9,8 @@ from typing import TextIO
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.telemetry.figures import accuracy_matrix
-from hlgp_dist.telemetry.progress import Progress, Snapshot, open_progress
-from hlgp_dist.telemetry.recorder import Position as RecordedPosition
-from hlgp_dist.telemetry.recorder import Recorder, hparams_of
+from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
+from hlgp_dist.telemetry.recorder import Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.metrics import Matrix
 
@@ -30,8 +29,8 @@ TAGS = {
 class Chronicle:
     """Recorder and progress display, in the words of a run."""
 
-    def __init__(self, config: RunConfig, recorder: Recorder, progress: Progress, *, num_tasks: int, steps: int):
-        self._config, self._recorder, self._progress = config, recorder, progress
+    def __init__(self, config: RunConfig, recorder: Recorder, display: Display, *, num_tasks: int, steps: int):
+        self._config, self._recorder, self._display = config, recorder, display
         self._num_tasks, self._steps = num_tasks, steps
         self._is_validation = config.benchmark.validation_fraction > 0.0
 
@@ -52,12 +51,12 @@ class Chronicle:
             folder,
             config_text=dump(config),
             hparams=hparams_of(config, config.telemetry.hparams),
-            resume_from=RecordedPosition(resumed_at.global_step, resumed_at.task) if resumed_at else None,
+            resume_from=ResumePoint(resumed_at.global_step, resumed_at.task) if resumed_at else None,
         )
-        progress = open_progress(screen, enabled=config.telemetry.progress)
-        chronicle = cls(config, recorder, progress, num_tasks=num_tasks, steps=steps)
+        display = open_display(screen, enabled=config.telemetry.progress)
+        chronicle = cls(config, recorder, display, num_tasks=num_tasks, steps=steps)
         if resumed_at is not None:
-            progress.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")
+            display.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")
             for task in range(len(matrix)):
                 chronicle._show_matrix(matrix[: task + 1])
         return chronicle
@@ -65,7 +64,7 @@ class Chronicle:
     def step(self, position: Position, scalars: Mapping[str, float], *, epoch: int) -> None:
         """One logging interval of the loop."""
         self._recorder.scalars(position.global_step, scalars)
-        self._progress.show(
+        self._display.show(
             Snapshot(
                 task=position.task + 1,
                 num_tasks=self._num_tasks,
@@ -88,7 +87,7 @@ class Chronicle:
         scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
         self._recorder.task_scalars(task, scalars)
         self._show_matrix(matrix)
-        self._progress.note(
+        self._display.note(
             f"task {task + 1}/{self._num_tasks} done: average accuracy {100 * numbers['average_accuracy']:.2f} %, "
             f"forgetting {100 * numbers['forgetting']:.2f} %"
         )
@@ -105,9 +104,9 @@ class Chronicle:
             cum_avg_acc=numbers["cumulative_average_accuracy"],
             forgetting=numbers["forgetting"],
         )
-        self._progress.close()
+        self._display.close()
 
     def close(self, *, failed: bool) -> None:
         """Give the files up; a run that neither finished nor failed can be resumed."""
         self._recorder.close(failed=failed)
-        self._progress.close()
+        self._display.close()

@@ -69,6 +69,22 @@ def test_an_inner_kind_drops_only_its_own_fields() -> None:
     assert len(resolved.notes) == 1
 
 
+def test_what_two_kinds_share_is_kept() -> None:
+    """So that methods and optimizers are compared like for like."""
+    given = {
+        **DATA,
+        "method": {"prompt_length": 4, "num_groups": 2},
+        "optimizer": {"head_lr": 0.1, "betas": [0.8, 0.9]},
+    }
+    resolved = resolve(given, ["method.kind=independent", "optimizer.kind=sgd"])
+    values = identity(resolved.config)
+    assert (values["method.prompt_length"], values["optimizer.head_lr"]) == (4, 0.1)
+    assert [note.split(" drops ")[1].split(" =")[0] for note in resolved.notes] == [
+        "method.num_groups",
+        "optimizer.betas",
+    ]
+
+
 def test_a_kind_that_stays_drops_nothing() -> None:
     resolved = resolve({**DATA, "optimizer": {"prompt_lr": 0.1}}, ["optimizer.kind=adam"])
     assert resolved.config.optimizer.prompt_lr == 0.1
@@ -142,6 +158,17 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ),
         ("method.kind=ncm alignment.kind=full", "alignment.kind = full", "has no effect: method.kind: ncm takes no"),
         ("method.kind=ncm train.epochs=3", "train.epochs = 3", "has no effect: method.kind: ncm takes no"),
+        ("launch.cpus_per_worker=2", "launch.cpus_per_worker = 2", "has no effect: launch.kind: local starts no Ray"),
+        (
+            "method.matching.cycles=1 method.matching.temperature=2",
+            "method.matching.temperature = 2",
+            "temperature has no effect: cycles: 1",
+        ),
+        ("backbone.kwargs.img_size=32", "backbone.kwargs = {img_size: 32}", "kwargs.img_size: give backbone.img_size"),
+        ("run.dir=s3://bucket/runs", "run.dir = ", "must be a folder that this machine and every node sees"),
+        ("telemetry.hparams=[optimizer.promt_lr]", "telemetry.hparams", "optimizer.promt_lr is no option; did you"),
+        ("seed=-1", "seed = -1", "must be"),
+        ("benchmark.class_order_seed=-1", "benchmark.class_order_seed = -1", "must be"),
         ("method.num_groups=4 method.layers=[0,1]", "method.num_groups = 4", "must be at most the 2 blocks"),
     ],
 )

@@ -49,6 +49,7 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ("run.dir", {"choice": ["a"]}, ": cannot be searched: it is operational"),
         ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),
+        ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: search.validation_fraction"),
         ("search.seed", {"choice": [1]}, ": cannot be searched"),
         ("train", {"choice": [1]}, " = 1: must be a section"),
     ],
@@ -98,3 +99,11 @@ def test_a_space_key_is_overridden_as_a_whole() -> None:
 def test_a_search_has_one_validation_fraction() -> None:
     with pytest.raises(ConfigError, match=r"benchmark\.validation_fraction = 0\.1: has no effect"):
         with_space({"seed": {"choice": [1]}}, "benchmark.validation_fraction=0.1")
+
+
+def test_a_space_of_grids_runs_each_point_once() -> None:
+    space = {"optimizer.prompt_lr": {"grid": [0.1, 0.2]}}
+    with pytest.raises(ConfigError, match=r"search\.num_samples = 8: must be 1 where all of search\.space is grid"):
+        with_space(space)
+    assert with_space(space, "search.num_samples=1").search.num_samples == 1
+    assert with_space(space | {"seed": {"choice": [1, 2]}}).search.num_samples == 8

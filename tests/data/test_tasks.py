@@ -25,8 +25,6 @@ def test_no_seed_sorts_and_a_list_rules() -> None:
 def test_errors_name_key_and_classes() -> None:
     with pytest.raises(ConfigError, match=r"benchmark\.class_order: .*unknown: elk; missing: class09"):
         class_order(NAMES, Benchmark(class_order=("elk", *NAMES[:-1])))
-    with pytest.raises(ConfigError, match=r"benchmark\.class_order_seed=-1"):
-        class_order(NAMES, Benchmark(class_order_seed=-1))
     with pytest.raises(ConfigError, match=r"benchmark\.init_cls=11: .*10 classes"):
         split_tasks(NAMES, Benchmark(init_cls=11))
 

@@ -35,12 +35,12 @@ def hooks(module: nn.Module) -> int:
 
 
 def train_many_tasks(rank: int, size: int, stage: int) -> list[tuple[int, int, float]]:
-    """(live engines, hooks, resident GiB) after each of many tasks, each with an engine of its own."""
+    """(live optimizers, hooks, resident GiB) after each of many tasks, each with an engine of its own."""
     init_process_group("cpu", 60)
     tasks = [TaskSpec(index, index, (str(index),)) for index in range(TASKS)]
     trunk, _ = build_trunk(TINY, precision="fp32", seed=0)
     learner = Learner(trunk, build_method(schema.Hlgp(accumulation="last"), trunk.dimensions, tasks, 0))
-    engines, seen = [], []
+    optimizers, seen = [], []
     gc.freeze()  # the collections below need not look through torch
     for task in tasks:
         learner.begin_task(task)
@@ -55,17 +55,18 @@ def train_many_tasks(rank: int, size: int, stage: int) -> list[tuple[int, int, f
             loss, _right = engine(torch.rand(4, 3, 32, 32), torch.full((4,), task.start), torch.full((4,), 0.25))
             engine.backward(loss)
             engine.step({"prompt": 0.01, "head": 0.01})
+        optimizer = engine._engine.optimizer
+        optimizers.append(weakref.ref(optimizer if stage == 0 else optimizer.optimizer))
         engine.close()
-        engines.append(weakref.ref(engine._engine))
-        del engine, loss
+        del engine, loss, optimizer
         gc.collect()
-        live = sum(reference() is not None for reference in engines)
+        live = sum(reference() is not None for reference in optimizers)
         seen.append((live, hooks(learner), memory(torch.device("cpu"))["memory/rss_gib"]))
     close_process_group()
     return seen
 
 
-@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("stage", [0, 2, 3])
 def test_twenty_tasks_leave_nothing_behind(stage: int, own_ranks: Ranks) -> None:
     for seen in own_ranks.call(2, train_many_tasks, stage):
         live, left, resident = zip(*seen, strict=True)

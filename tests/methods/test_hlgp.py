@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -11,8 +12,10 @@ from torch import Tensor
 from hlgp_dist.config import schema
 from hlgp_dist.methods.bank import Mixture
 from hlgp_dist.methods.build import build_method
+from hlgp_dist.methods.generator import sub_prompts
 from hlgp_dist.methods.groups import layer_groups
 from hlgp_dist.methods.hlgp import Hlgp
+from hlgp_dist.methods.position import sines
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Dimensions, Trunk
@@ -84,7 +87,7 @@ class Rehearsal:
 def num_parameters(name: str, options: schema.Method) -> int:
     depth, width = BACKBONES[name]
     with torch.device("meta"):
-        method = build_method(options, Dimensions(depth, width, width, 224), [TaskSpec(0, 0, ("a",))], 0)
+        method = build_method(options, Dimensions(depth, width, width), [TaskSpec(0, 0, ("a",))], 0)
     return sum(parameter.numel() for parameter in method.parameters())
 
 
@@ -109,12 +112,47 @@ def test_trainable_parameters_are_those_of_the_table(name: str) -> None:
 def test_what_is_stored_after_ten_tasks_is_that_of_the_table(name: str) -> None:
     depth, width = BACKBONES[name]
     tasks = [TaskSpec(i, i, (str(i),)) for i in range(10)]
-    method = build_method(schema.Hlgp(), Dimensions(depth, width, width, 224), tasks, 0)
-    for task in tasks:
-        method.begin_task(task)
-        method.end_task(None, None)  # type: ignore[arg-type]
+
+    def stored(options: schema.Hlgp | schema.Independent) -> int:
+        method = build_method(options, Dimensions(depth, width, width), tasks, 0)
+        for task in tasks:
+            method.begin_task(task)
+            method.end_task(None, None)  # type: ignore[arg-type]
+        return method.num_stored_parameters()
+
     one_position_a_task = 9 * depth * width
-    assert method.num_stored_parameters() == COUNTS[name][-1] + one_position_a_task
+    assert stored(schema.Hlgp()) == COUNTS[name][-1] + one_position_a_task
+    sub_prompts = 10 * 3 * 2 * 10 * width
+    for position in (schema.NoPosition(kind="none"), schema.SinusoidalPosition(kind="sinusoidal")):
+        assert stored(schema.Hlgp(position=position)) == sub_prompts, "a fixed position is computed, not stored"
+    assert stored(schema.Independent(kind="independent")) == 10 * depth * 2 * 10 * width
+
+
+def test_the_linear_generator_adds_one_affine_map_a_group() -> None:
+    width, none = 768, schema.NoPosition(kind="none")
+    linear = schema.LinearGenerator(kind="linear")
+    assert num_parameters("B/16", schema.Hlgp(generator=linear, position=none)) == 2 * 10 * width + 1_771_776
+    module = sub_prompts(linear, groups=2, length=3, width=4, root_std=0.5)
+    random = torch.Generator().manual_seed(0)
+    module.reset_root(random)
+    module.reset_generator(random)
+    assert torch.equal(module(), module.root.expand(2, -1, -1, -1)), "at first every sub-prompt is the root"
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(generator=random)
+    weight, bias = (parameter for name, parameter in module.named_parameters() if name != "root")
+    for group in range(2):
+        moved = torch.stack([torch.stack([weight[group] @ row + bias[group] for row in part]) for part in module.root])
+        torch.testing.assert_close(module()[group], module.root + moved)
+
+
+def test_sines_are_those_of_their_formula() -> None:
+    waves = sines(5, 6, 0.5)
+    for layer in range(5):
+        for j in range(3):
+            angle = layer / 10000 ** (2 * j / 6)
+            assert waves[layer, 2 * j].item() == pytest.approx(0.5 * math.sin(angle), abs=1e-6)
+            assert waves[layer, 2 * j + 1].item() == pytest.approx(0.5 * math.cos(angle), abs=1e-6)
 
 
 @pytest.mark.parametrize(("layers", "groups"), [(12, 3), (24, 3), (32, 3), (12, 12), (7, 4), (5, 1)])

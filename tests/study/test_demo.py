@@ -43,7 +43,7 @@ def test_the_embedded_backbone_tells_the_embedded_digits_apart(tmp_path: Path) -
     means = functional.normalize(torch.stack([seen[labels == label].mean(0) for label in range(10)]))
     predicted = (features(trunk, test) @ means.T).argmax(1)
     accuracy = (predicted == torch.from_numpy(test.labels)).float().mean()
-    assert accuracy > 0.6, "ten per cent is chance; docs/embedded/README.md states what was measured"
+    assert accuracy > 0.95, "raw pixels give 0.933; docs/embedded/README.md states what was measured"
     assert len(identity.sha256) == 64
 
 

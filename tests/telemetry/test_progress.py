@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from hlgp_dist.telemetry.progress import PLAIN_SECONDS, Live, Plain, Silent, Snapshot, describe, open_progress
+from hlgp_dist.telemetry.progress import PLAIN_SECONDS, Live, Plain, Silent, Snapshot, describe, open_display
 
 
 class Terminal(io.StringIO):
@@ -36,7 +36,7 @@ def test_plain_lines_are_limited_and_end_with_the_last() -> None:
 
 def test_notes_are_never_held_back() -> None:
     stream = io.StringIO()
-    progress = open_progress(enabled=True, stream=stream)
+    progress = open_display(stream, enabled=True)
     assert isinstance(progress, Plain)
     progress.note("task 0: 93.1 %")
     progress.note("task 1: 90.2 %")
@@ -46,7 +46,7 @@ def test_notes_are_never_held_back() -> None:
 
 def test_a_terminal_gets_the_live_display() -> None:
     stream = Terminal()
-    progress = open_progress(enabled=True, stream=stream)
+    progress = open_display(stream, enabled=True)
     assert isinstance(progress, Live)
     progress.show(snapshot(120))
     progress.note("[kept] as it is")
@@ -57,7 +57,7 @@ def test_a_terminal_gets_the_live_display() -> None:
 
 def test_other_ranks_are_silent() -> None:
     stream = io.StringIO()
-    progress = open_progress(enabled=False, stream=stream)
+    progress = open_display(stream, enabled=False)
     assert isinstance(progress, Silent)
     progress.show(snapshot(1))
     progress.note("x")

@@ -25,7 +25,7 @@ from hlgp_dist.errors import Interrupted
 from hlgp_dist.telemetry.board import FLUSH_SECONDS, HParam
 from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.journal import read_events
-from hlgp_dist.telemetry.recorder import HPARAM_METRICS, Position, Recorder, hparams_of
+from hlgp_dist.telemetry.recorder import HPARAM_METRICS, Recorder, ResumePoint, hparams_of
 
 HPARAMS: dict[str, HParam] = {
     "optimizer.prompt_lr": 0.01,
@@ -35,7 +35,7 @@ HPARAMS: dict[str, HParam] = {
 }
 
 
-def open_recorder(run: Path, resume_from: Position | None = None) -> Recorder:
+def open_recorder(run: Path, resume_from: ResumePoint | None = None) -> Recorder:
     return Recorder(run, config_text="seed: 0\n", hparams=HPARAMS, resume_from=resume_from)
 
 
@@ -153,7 +153,7 @@ def test_a_resume_repeats_no_step(tmp_path: Path) -> None:
         train(recorder, range(1, 6), range(1))
         train(recorder, range(6, 9), range(1, 2))
         started = next(read_events(tmp_path / "metrics.jsonl")).wall_time
-    with open_recorder(tmp_path, Position(step=5, tasks_done=1)) as recorder:
+    with open_recorder(tmp_path, ResumePoint(step=5, tasks_done=1)) as recorder:
         assert [step for step, _ in series(tmp_path, "train/loss")] == [1, 2, 3, 4, 5]
         train(recorder, range(6, 11), range(1, 2))
         recorder.finish(10, final_avg_acc=0.5, cum_avg_acc=0.5, forgetting=0.1)
@@ -166,7 +166,7 @@ def test_a_resume_repeats_no_step(tmp_path: Path) -> None:
 
 
 def test_the_metrics_of_the_end_are_written_once_after_a_resume(tmp_path: Path) -> None:
-    for resume_from in (None, Position(step=3, tasks_done=2)):
+    for resume_from in (None, ResumePoint(step=3, tasks_done=2)):
         with open_recorder(tmp_path, resume_from) as recorder:
             train(
                 recorder,
@@ -191,7 +191,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     journal = tmp_path / "metrics.jsonl"
     journal.write_bytes(journal.read_bytes()[:-9])
     assert [event.step for event in read_events(journal)] == [1, 2]
-    with open_recorder(tmp_path, Position(step=3, tasks_done=0)) as recorder:
+    with open_recorder(tmp_path, ResumePoint(step=3, tasks_done=0)) as recorder:
         train(recorder, range(3, 5))
     assert [event.step for event in read_events(journal)] == [1, 2, 3, 4]
     assert [step for step, _ in series(tmp_path, "train/loss")] == [1, 2, 3, 4]
@@ -235,7 +235,7 @@ def killed_run(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_after_a_kill_everything_up_to_the_checkpoint_is_there(killed_run: Path) -> None:
-    with open_recorder(killed_run, Position(step=150, tasks_done=0)) as recorder:
+    with open_recorder(killed_run, ResumePoint(step=150, tasks_done=0)) as recorder:
         train(recorder, range(151, 161))
     assert [step for step, _ in series(killed_run, "train/loss")] == list(range(1, 161))
     assert [event.step for event in read_events(killed_run / "metrics.jsonl")] == list(range(1, 161))

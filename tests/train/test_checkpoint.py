@@ -55,6 +55,14 @@ def test_the_newest_is_loaded_and_the_newest_stay(tmp_path: Path) -> None:
     assert newest is not None and newest.position == Position(1, 10, 110)
 
 
+def test_places_are_compared_as_numbers(tmp_path: Path) -> None:
+    for task in (98, 99, 100):
+        save_checkpoint(tmp_path, checkpoint(task, 0), keep=2)
+    newest = load_checkpoint(tmp_path)
+    assert newest is not None and newest.position.task == 100
+    assert names(tmp_path) == ["task-100-step-000000", "task-99-step-000000"]
+
+
 def test_there_may_be_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "nowhere") is None
 
@@ -76,11 +84,13 @@ def test_a_save_that_dies_half_way_leaves_the_former_one(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "write_json", die)
         save_checkpoint(tmp_path, checkpoint(0, 6), keep=1)
+    assert len(names(tmp_path)) == 2
     loaded = load_checkpoint(tmp_path)
     assert loaded is not None and loaded.position.step == 5
     save_checkpoint(tmp_path, checkpoint(0, 7), keep=1)
     loaded = load_checkpoint(tmp_path)
     assert loaded is not None and loaded.position.step == 7
+    assert names(tmp_path) == ["task-00-step-000007"], "what the dead one left is swept up"
 
 
 def test_loaded_tensors_are_aligned(tmp_path: Path) -> None:

@@ -88,6 +88,15 @@ def test_a_non_finite_loss_stops_all_ranks_together(drawn: Path, tmp_path: Path,
         assert all(tensor.isfinite().all() for tensor in load_file(file).values())
 
 
+def test_an_alignment_that_diverges_is_no_result(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    options = ("benchmark.max_tasks=2", "alignment.learning_rate=1e30", "launch.num_workers=2")
+    folder, codes = ranks.run(job(drawn, tmp_path / "run", *options))
+    assert codes == [6, 6]
+    reason = (folder.logs / "rank-000.failure.json").read_text()
+    assert "alignment.learning_rate: alignment after task 1 diverged" in reason
+    assert not folder.result.exists()
+
+
 def test_a_non_finite_loss_is_the_reason_in_the_result(drawn: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(NonFiniteLoss, match=r"train/\w+ is (nan|inf) in task \d by step \d"):

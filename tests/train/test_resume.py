@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hlgp_dist.errors import ConfigError, Interrupted
-from hlgp_dist.launch.start import start_run
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
+from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.checkpoint import load_checkpoint
 from hlgp_dist.train.folder import RunFolder
@@ -196,6 +196,29 @@ def test_a_finished_run_returns_at_once(ordeal: tuple[RunFolder, list[Stage]], d
     assert folder.result.stat().st_mtime_ns == written_at
 
 
+@pytest.mark.parametrize("key", ["data.path", "backbone.weights"])
+def test_other_pictures_or_weights_at_the_same_path_are_refused(
+    key: str, left_in_peace: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", "task-04-step-000000")
+    record = folder.checkpoints / "task-04-step-000000" / "state.json"
+    state = json.loads(record.read_text())
+    assert state["content"][key] in json.dumps(results(left_in_peace))
+    state["content"][key] = "0" * 64
+    record.write_text(json.dumps(state))
+    _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
+    assert codes == [3, 3]
+    assert f"{key}: {folder.path} was begun with content 000" in (folder.logs / "rank-000.failure.json").read_text()
+
+
+def test_two_processes_never_share_a_folder(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", "task-01-step-000000")
+    with alone(folder.path), pytest.raises(EnvironmentFailure, match="another process is at work") as failure:
+        start_run(job(drawn, folder.path, *OPTIONS), "job")
+    assert failure.value.exit_code == 4
+    assert not folder.result.exists(), "the result is the other's to write"
+
+
 def test_another_configuration_is_refused_with_the_difference(
     ordeal: tuple[RunFolder, list[Stage]], drawn: Path
 ) -> None:
@@ -229,3 +252,6 @@ def test_every_checkpoint_leads_to_the_same_end(
     assert codes == [0, 0]
     assert results(folder) == results(left_in_peace)
     assert step_values(folder) == step_values(left_in_peace)
+    for tag in ("task/acc1_avg", "task/task_id_acc", "eval/task_00/acc1"):
+        assert step_values(folder, tag) == step_values(left_in_peace, tag)
+    assert folder.matrix.read_bytes() == left_in_peace.matrix.read_bytes()

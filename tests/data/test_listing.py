@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.data.sources import list_pictures
+from hlgp_dist.data.listing import list_pictures
 from hlgp_dist.errors import ConfigError, DataError
 
 

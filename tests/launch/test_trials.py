@@ -1,0 +1,84 @@
+"""What the table says of each trial, whatever it left behind; and that signals end what Ray would swallow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.config import schema
+from hlgp_dist.errors import ConfigError, Interrupted
+from hlgp_dist.files import write_json
+from hlgp_dist.launch.cluster import attended
+from hlgp_dist.launch.search import run_search
+from hlgp_dist.launch.trials import forget_stopped, trial_rows
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import job
+
+SEARCH = schema.Search(space={"seed": schema.Choice(choice=(1, 2))})
+
+
+def trial(root: Path, number: int, *, tasks: int, result: dict[str, object] | None) -> None:
+    folder = RunFolder(root / f"trial-{number:05d}")
+    write_json(folder.path / "sample.json", {"seed": number})
+    folder.write_matrix([[0.5] * (task + 1) for task in range(tasks)])
+    if result is not None:
+        write_json(folder.result, result)
+
+
+def test_each_status_is_told_apart(tmp_path: Path) -> None:
+    refused = {"exit_code": 2, "reason": "method.num_groups: no"}
+    trial(tmp_path, 0, tasks=3, result={"exit_code": 0, "reason": "done"})
+    trial(tmp_path, 1, tasks=1, result=None)
+    trial(tmp_path, 2, tasks=0, result=refused)
+    trial(tmp_path, 3, tasks=2, result=None)
+    trial(tmp_path, 4, tasks=2, result={"exit_code": 1, "reason": "a worker of the run was lost"})
+    errors = {"trial-00002": "RuntimeError", "trial-00003": "The actor died"}
+    forget_stopped(tmp_path, set(errors))
+    rows = trial_rows(tmp_path, SEARCH, errors)
+    assert [(row["status"], row["tasks_finished"], row["reason"]) for row in rows] == [
+        ("done", 3, ""),
+        ("stopped", 1, ""),
+        ("failed", 0, "method.num_groups: no"),
+        ("failed", 2, "The actor died"),
+        ("stopped", 2, ""),
+    ]
+    assert [row["objective"] for row in rows] == [0.5, 0.5, None, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_and_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
+        attended(lambda: time.sleep(5))
+    assert signal.getsignal(number) is before
+
+
+def test_what_it_attends_returns_and_raises() -> None:
+    calls: list[int] = []
+    assert attended(lambda: 7, meanwhile=lambda: calls.append(1)) == 7
+    assert calls
+    with pytest.raises(TimeoutError, match="its own"):
+        attended(lambda: (_ for _ in ()).throw(TimeoutError("its own")))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["search.scheduler.grace_tasks=5"], r"search\.scheduler\.grace_tasks = 5: must be less than the 5 tasks"),
+        (["run.resume=must"], "run.resume: must, but there is no search in"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(
+    overrides: list[str], message: str, drawn: Path, tmp_path: Path
+) -> None:
+    search = "search={space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}}"
+    config = job(drawn, tmp_path / "search", search, *overrides)
+    with pytest.raises(ConfigError, match=message):
+        run_search(config, "job", lambda folder, rows: None)
+    assert not (tmp_path / "search").exists()
