@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.jobs import job, written
 
@@ -24,10 +27,38 @@ TRIALS = {
 }
 
 
+HLGP = (sys.executable, "-c", "from hlgp_dist.cli import main; main()")
+
+
+class Stopped(NamedTuple):
+    """How a command ended after a signal: exit code, what it said, what result.json said, processes left behind."""
+
+    exit_code: int
+    message: str
+    result: dict[str, Any]
+    left_over: list[str]
+
+
 def hlgp(*arguments: str, mark: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", *arguments]
     environment = os.environ | {"HLGP_TEST_MARK": mark}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    return subprocess.run(
+        [*HLGP, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False
+    )
+
+
+def stopped_inside(folder: Path, *arguments: str, mark: str) -> Stopped:
+    """SIGTERM as soon as a trial has finished a task."""
+    environment = os.environ | {"HLGP_TEST_MARK": mark}
+    command = subprocess.Popen([*HLGP, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
+    while not any(folder.glob("trials/*/checkpoints/task-01-*")):
+        assert command.poll() is None, "it ended by itself"
+        time.sleep(0.05)
+    command.send_signal(signal.SIGTERM)
+    _, message = command.communicate(timeout=60)
+    deadline = time.monotonic() + 20
+    while (left_over := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return Stopped(command.returncode, message, json.loads((folder / "result.json").read_text()), left_over)
 
 
 def marked_processes(mark: str) -> list[str]:
@@ -42,14 +73,24 @@ def marked_processes(mark: str) -> list[str]:
     return found
 
 
+class Search(NamedTuple):
+    """SEARCH/, how its first command was stopped, how the second ended, and the mark of their processes."""
+
+    folder: Path
+    stopped: Stopped
+    command: subprocess.CompletedProcess[str]
+    mark: str
+
+
 @pytest.fixture(scope="module")
-def search(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str], str]:
-    """SEARCH/, the finished command, and the mark of its processes."""
+def search(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """A search stopped in its midst, then run again."""
     root, mark = tmp_path_factory.mktemp("search"), uuid.uuid4().hex
     config = job(drawn, root / "search", "launch.num_workers=2", "benchmark.max_tasks=3", "train.epochs=1")
     file = written(config, root / "search.yaml")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"search": TRIALS}))
-    return root / "search", hlgp("tune", str(file), mark=mark), mark
+    stopped = stopped_inside(root / "search", "tune", str(file), mark=mark)
+    return Search(root / "search", stopped, hlgp("tune", str(file), mark=mark), mark)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -57,8 +98,16 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def test_one_failed_trial_fails_itself_and_not_the_search(search) -> None:
-    folder, command, _ = search
+def test_a_signal_ends_a_search_as_interrupted(search: Search) -> None:
+    stopped = search.stopped
+    assert stopped.exit_code == 75
+    assert stopped.message == "hlgp: stopped by SIGTERM; the same command resumes at the last checkpoints\n"
+    assert stopped.result["exit_code"] == 75
+    assert stopped.left_over == []
+
+
+def test_one_failed_trial_fails_itself_and_not_the_search(search: Search) -> None:
+    folder, command = search.folder, search.command
     assert command.returncode == 7, command.stderr[-2000:]
     rows = rows_of(folder)
     assert [row["method.num_groups"] for row in rows] == ["1", "99", "3"]
@@ -67,10 +116,10 @@ def test_one_failed_trial_fails_itself_and_not_the_search(search) -> None:
     assert "1 of 3 trials failed" in command.stderr and "Traceback" not in command.stderr
 
 
-def test_asha_stops_at_rungs_only_and_the_winner_finished(search) -> None:
-    folder, _, _ = search
+def test_asha_stops_at_rungs_only_and_the_winner_finished(search: Search) -> None:
+    folder = search.folder
     rows = [row for row in rows_of(folder) if row["status"] != "failed"]
-    assert all(row["tasks_finished"] == ("3" if row["status"] == "done" else row["tasks_finished"]) for row in rows)
+    assert all(row["tasks_finished"] == "3" for row in rows if row["status"] == "done")
     assert all(row["tasks_finished"] in ("1", "2") for row in rows if row["status"] == "stopped")
     result = json.loads((folder / "result.json").read_text())
     done = [row for row in rows if row["status"] == "done"]
@@ -78,8 +127,8 @@ def test_asha_stops_at_rungs_only_and_the_winner_finished(search) -> None:
     assert result["best_trial"] in {row["trial"] for row in done}
 
 
-def test_trials_saw_validation_pictures_only_and_the_winner_was_tested_once(search) -> None:
-    folder, _, _ = search
+def test_trials_saw_validation_pictures_only_and_the_winner_was_tested_once(search: Search) -> None:
+    folder = search.folder
     for row in rows_of(folder):
         trial = folder / "trials" / row["trial"]
         if row["status"] == "done":
@@ -91,21 +140,29 @@ def test_trials_saw_validation_pictures_only_and_the_winner_was_tested_once(sear
     assert best["num_workers"] == 2 and json.loads((folder / "result.json").read_text())["test"] == best
 
 
-def test_every_trial_has_its_curves_and_the_same_hparams_columns(search) -> None:
-    folder, _, _ = search
+def hparams(events: EventAccumulator) -> dict[str, Any]:
+    """The HParams of a run, as TensorBoard reads them."""
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return dict(HParamsPluginData.FromString(content).session_start_info.hparams)
+
+
+def test_every_trial_has_its_curves_and_the_same_hparams_columns(search: Search) -> None:
+    folder = search.folder
     runs = [folder / "best", *(folder / "trials" / row["trial"] for row in rows_of(folder) if row["status"] == "done")]
+    columns: list[list[str]] = []
     for run in runs:
         events = EventAccumulator(str(run / "tensorboard")).Reload()
         assert [event.step for event in events.Scalars("train/loss")] == sorted(
             {event.step for event in events.Scalars("train/loss")}
         )
         assert {"hparam/final_avg_acc", "hparam/forgetting"} <= set(events.Tags()["scalars"])
+        columns.append(sorted(hparams(events)))
         assert events.Tags()["images"] == ["acc_matrix"]
+    assert all(column == columns[0] for column in columns) and "method.num_groups" in columns[0]
 
 
-def test_no_process_is_left_behind(search) -> None:
-    _, _, mark = search
-    assert marked_processes(mark) == []
+def test_no_process_is_left_behind(search: Search) -> None:
+    assert marked_processes(search.mark) == []
 
 
 def test_a_trial_that_can_never_be_placed_is_refused(drawn: Path, tmp_path: Path) -> None:
