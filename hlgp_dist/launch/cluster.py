@@ -22,7 +22,10 @@ import torch
 
 from hlgp_dist.config.schema import LaunchOptions
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
+from hlgp_dist.launch.local import free_port
 
+DASHBOARD = "RAY_API_SERVER_ADDRESS"
+"""Where the state API of a Ray looks for its dashboard."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 MEANWHILE_SECONDS = 0.5
 T = TypeVar("T")
@@ -97,17 +100,28 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         else:
-            # Ray Train frees the workers of a stopped trial by the dashboard's state API, so it has to be there.
-            # Nobody preempts this machine, and each watcher is a process that imports torch.
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-            cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
-            ray.init(num_cpus=cpus, include_dashboard=True, log_to_driver=False, logging_level="error")
+            _start_here(launch)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EnvironmentFailure(f"launch.address: no Ray cluster at {address or 'this machine'}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+        os.environ.pop(DASHBOARD, None)
+
+
+def _start_here(launch: LaunchOptions) -> None:
+    """A Ray of this process's own.
+
+    Ray Train frees the workers of a stopped trial by the dashboard's state API, so there has to be a dashboard. It is
+    named to the workers: among several Rays of a machine they would ask the newest.
+    """
+    port = free_port()
+    os.environ[DASHBOARD] = f"http://127.0.0.1:{port}"
+    # Nobody preempts this machine, and each watcher is a process that imports torch.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
+    ray.init(num_cpus=cpus, include_dashboard=True, dashboard_port=port, log_to_driver=False, logging_level="error")
 
 
 def runs_at_once(launch: LaunchOptions) -> int:
