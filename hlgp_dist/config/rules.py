@@ -69,10 +69,11 @@ def _places(config: RunConfig) -> Iterator[Problem]:
 
 def _columns(config: RunConfig) -> Iterator[Problem]:
     known = {re.sub("<.*?>", "", option.key) for option in all_options()}
-    for key in config.telemetry.hparams:
+    columns = [("telemetry.hparams", key) for key in config.telemetry.hparams]
+    for name, key in columns + [("telemetry.varied", key) for key in config.telemetry.varied]:
         if key not in known and not key.startswith("backbone.kwargs."):
             near = difflib.get_close_matches(key, known, n=1)
-            yield Problem("telemetry.hparams", f"{key} is no option{f'; did you mean {near[0]}?' if near else ''}")
+            yield Problem(name, f"{key} is no option{f'; did you mean {near[0]}?' if near else ''}")
 
 
 def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:

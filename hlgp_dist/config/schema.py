@@ -364,13 +364,14 @@ HPARAMS = (
 
 
 class Telemetry(Section):
-    """Scalars leave the device once every `log_every_steps`. `hparams`: TensorBoard's columns, to which a search adds
-    the keys it varies; TensorBoard wants them alike in all runs that it shows together.
+    """Scalars leave the device once every `log_every_steps`. `hparams` and `varied` are TensorBoard's columns, those of
+    `varied` first; a search puts in the keys of its space. TensorBoard wants them alike in all runs it shows together.
     """
 
     log_every_steps: PositiveInt = operational(10)
     progress: bool = operational(True)
     hparams: tuple[str, ...] = operational(HPARAMS)
+    varied: tuple[str, ...] = operational(())
 
 
 class LaunchOptions(Section):

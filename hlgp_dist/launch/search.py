@@ -123,15 +123,9 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
             "run.dir": str((folder / "trials").absolute()),
             "run.resume": "auto",
             "launch.kind": "ray",
-            "telemetry.hparams": hparam_columns(config),
+            "telemetry.varied": list(config.search.space),
         },
     )
-
-
-def hparam_columns(config: schema.RunConfig) -> list[str]:
-    """TensorBoard's columns, the same for every run of the search: the usual ones and the keys it varies."""
-    assert config.search is not None
-    return list(dict.fromkeys([*config.telemetry.hparams, *config.search.space]))
 
 
 def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
@@ -242,7 +236,7 @@ def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]
 def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto", "launch.kind": "ray"}
-    refit = apply(config, values | place | {"telemetry.hparams": hparam_columns(config)})
+    refit = apply(config, values | place | {"telemetry.varied": list(values)})
     former = RunFolder(folder / "best")
     if former.config.is_file() and difference(resolve(former.config).config, refit).identity:
         shutil.rmtree(former.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,22 @@ class Board:
         self._add(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), 0, wall_time)
 
     def session_start(
-        self, name: str, hparams: Mapping[str, HParam], metrics: tuple[str, ...], wall_time: float
+        self,
+        name: str,
+        hparams: Mapping[str, HParam],
+        varied: Collection[str],
+        metrics: tuple[str, ...],
+        wall_time: float,
     ) -> None:
         """Declare the columns and write this run's values, now, so that a running trial has its row.
 
+        TensorBoard shows five columns until it is asked for more, those that differ first: `varied`.
         TensorBoard takes the columns of the first run it meets: every run of a search has to declare the same.
         """
-        infos = [api_pb2.HParamInfo(name=key, type=_data_type(value), differs=True) for key, value in hparams.items()]
+        infos = [
+            api_pb2.HParamInfo(name=key, type=_data_type(value), differs=key in varied)
+            for key, value in hparams.items()
+        ]
         columns = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
         experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=columns, time_created_secs=wall_time)
         start = SessionStartInfo(group_name=name, start_time_secs=wall_time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ from hlgp_dist.telemetry.board import Board, HParam
 from hlgp_dist.telemetry.journal import Axis, Event, Journal, read_events
 
 HPARAM_METRICS = ("hparam/final_avg_acc", "hparam/cum_avg_acc", "hparam/forgetting")
+EVALUATED_ON = "evaluated_on"
+"""A column, since a search shows trials (validation pictures) beside its refit (test pictures)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,17 @@ class ResumePoint:
         )
 
 
-def hparams_of(config: RunConfig, keys: Sequence[str] | None = None) -> dict[str, HParam]:
-    """The HParams columns of a run: its identity values, or those of `keys` (null where its kinds have none).
+def hparams_of(config: RunConfig) -> dict[str, HParam]:
+    """The HParams columns of a run: what it is evaluated on, and the identity values that `telemetry` names.
 
-    Lists become text. The runs of a search give the same `keys`, so that the table's columns are stable.
+    A key that the run's kinds have not is null. Lists become text. The runs of a search name the same keys, so that
+    the table's columns are stable.
     """
     values = identity(config)
-    chosen = values if keys is None else {key: values.get(key) for key in keys}
-    return {key: flow(value) if isinstance(value, list | dict) else value for key, value in chosen.items()}
+    part = "validation" if config.benchmark.validation_fraction > 0.0 else "test"
+    chosen = {key: values.get(key) for key in (*config.telemetry.varied, *config.telemetry.hparams)}
+    flat = {key: flow(value) if isinstance(value, list | dict) else value for key, value in chosen.items()}
+    return {EVALUATED_ON: part, **flat}
 
 
 class Recorder:
@@ -56,7 +61,13 @@ class Recorder:
     """
 
     def __init__(
-        self, run_dir: Path, *, config_text: str, hparams: Mapping[str, HParam], resume_from: ResumePoint | None = None
+        self,
+        run_dir: Path,
+        *,
+        config_text: str,
+        hparams: Mapping[str, HParam],
+        varied: Collection[str] = (),
+        resume_from: ResumePoint | None = None,
     ) -> None:
         folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +78,7 @@ class Recorder:
         self._journal = Journal(journal, events)
         self._board = Board(folder)
         self._board.text("config", f"```yaml\n{config_text}\n```", started)
-        self._board.session_start(run_dir.name, hparams, HPARAM_METRICS, started)
+        self._board.session_start(run_dir.name, hparams, varied, HPARAM_METRICS, started)
         for event in events:
             self._note_steps(event)
             self._board.scalars(event)

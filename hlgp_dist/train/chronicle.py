@@ -10,7 +10,7 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
-from hlgp_dist.telemetry.recorder import Recorder, ResumePoint, hparams_of
+from hlgp_dist.telemetry.recorder import EVALUATED_ON, Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.metrics import Matrix
 
@@ -50,7 +50,8 @@ class Chronicle:
         recorder = Recorder(
             folder,
             config_text=dump(config),
-            hparams=hparams_of(config, config.telemetry.hparams),
+            hparams=hparams_of(config),
+            varied=(EVALUATED_ON, *config.telemetry.varied),
             resume_from=ResumePoint(resumed_at.global_step, resumed_at.task) if resumed_at else None,
         )
         display = open_display(screen, enabled=config.telemetry.progress)

@@ -136,16 +136,19 @@ def test_an_error_ends_the_session_and_an_interruption_does_not(
         assert hparams(tmp_path, "session_end_info").session_end_info.status == api_pb2.STATUS_FAILURE
 
 
-def test_the_columns_of_a_search_are_those_it_names() -> None:
-    config = resolve({"data": {"path": "x"}, "method": {"kind": "linear"}}).config
-    assert hparams_of(config, ["method.num_groups", "optimizer.betas", "seed"]) == {
-        "method.num_groups": None,
-        "optimizer.betas": "[0.9, 0.999]",
-        "seed": 0,
-    }
-    every = hparams_of(config)
-    assert "launch.num_workers" not in every
-    assert all(isinstance(value, bool | int | float | str | None) for value in every.values())
+def test_the_columns_are_those_that_telemetry_names() -> None:
+    columns = {"hparams": ["method.num_groups", "seed"], "varied": ["optimizer.betas"]}
+    config = resolve({"data": {"path": "x"}, "method": {"kind": "linear"}, "telemetry": columns}).config
+    expected = {"optimizer.betas": "[0.9, 0.999]", "method.num_groups": None, "seed": 0}
+    assert hparams_of(config) == {"evaluated_on": "test", **expected}
+    held_out = resolve({"data": {"path": "x"}, "benchmark": {"validation_fraction": 0.2}}).config
+    assert hparams_of(held_out)["evaluated_on"] == "validation"
+
+
+def test_what_varies_is_marked_as_differing(tmp_path: Path) -> None:
+    with Recorder(tmp_path, config_text="", hparams=HPARAMS, varied=["method.kind"]):
+        infos = hparams(tmp_path, "experiment").experiment.hparam_infos
+    assert {info.name for info in infos if info.differs} == {"method.kind"}
 
 
 def test_a_resume_repeats_no_step(tmp_path: Path) -> None:
