@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
-
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our recorder writes TensorBoard, Tune need not
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
@@ -27,6 +24,7 @@ from hlgp_dist.launch.local import free_port
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
 T = TypeVar("T")
 
@@ -111,17 +109,26 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
 
 
 def _start_here(launch: LaunchOptions) -> None:
-    """A Ray of this process's own.
+    """A Ray of this process's own, on the loopback address: it works without a network, and nobody else reaches it.
 
     Ray Train frees the workers of a stopped trial by the dashboard's state API, so there has to be a dashboard. It is
     named to the workers: among several Rays of a machine they would ask the newest.
     """
     port = free_port()
-    os.environ[DASHBOARD] = f"http://127.0.0.1:{port}"
+    os.environ[DASHBOARD] = f"http://{LOOPBACK}:{port}"
+    if shutil.which("bash") is None:  # by which Ray starts a worker that has an environment of its own
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), os.defpath])
     # Nobody preempts this machine, and each watcher is a process that imports torch.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
-    ray.init(num_cpus=cpus, include_dashboard=True, dashboard_port=port, log_to_driver=False, logging_level="error")
+    ray.init(
+        _node_ip_address=LOOPBACK,
+        num_cpus=cpus,
+        include_dashboard=True,
+        dashboard_port=port,
+        log_to_driver=False,
+        logging_level="error",
+    )
 
 
 def runs_at_once(launch: LaunchOptions) -> int:

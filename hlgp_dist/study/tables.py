@@ -15,6 +15,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from hlgp_dist.data.verify import Info
+from hlgp_dist.telemetry.progress import rate
 from hlgp_dist.train.folder import RunFolder
 
 console = Console()
@@ -61,8 +62,8 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     table.add_row(
         "trained parameters a task", *(f"{result['num_trainable_parameters']:,}" for result in results.values())
     )
-    rates = (result["images_per_second"] for result in results.values())
-    table.add_row("training images/s", *("-" if rate is None else f"{rate:.0f}" for rate in rates))
+    speeds = (result["images_per_second"] for result in results.values())
+    table.add_row("training images/s", *("-" if speed is None else rate(speed) for speed in speeds))
     return table
 
 

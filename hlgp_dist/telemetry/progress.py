@@ -124,8 +124,13 @@ def describe(snapshot: Snapshot, eta_seconds: float | None) -> str:
     return (
         f"task {snapshot.task}/{snapshot.num_tasks} epoch {snapshot.epoch}/{snapshot.num_epochs} "
         f"step {snapshot.step}/{snapshot.total_steps} loss {snapshot.loss:.4f} "
-        f"{snapshot.images_per_second:.0f} images/s ETA {_duration(eta_seconds)}"
+        f"{rate(snapshot.images_per_second)} images/s ETA {_duration(eta_seconds)}"
     )
+
+
+def rate(images_per_second: float) -> str:
+    """With a decimal where it is small: large backbones on a CPU see less than one a second."""
+    return f"{images_per_second:.1f}" if images_per_second < 10 else f"{images_per_second:.0f}"
 
 
 def _duration(seconds: float | None) -> str:

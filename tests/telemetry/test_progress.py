@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from hlgp_dist.telemetry.progress import PLAIN_SECONDS, Live, Plain, Silent, Snapshot, describe, open_display
+from hlgp_dist.telemetry.progress import PLAIN_SECONDS, Live, Plain, Silent, Snapshot, describe, open_display, rate
 
 
 class Terminal(io.StringIO):
@@ -19,6 +19,7 @@ def snapshot(step: int) -> Snapshot:
 def test_one_line_says_it_all() -> None:
     assert describe(snapshot(120), 3190.4) == "task 2/5 epoch 3/8 step 120/600 loss 0.4312 412 images/s ETA 0:53:10"
     assert describe(snapshot(120), None).endswith("ETA -:--:--")
+    assert [rate(0.0312), rate(0.46), rate(9.96), rate(412.3)] == ["0.0", "0.5", "10.0", "412"]
 
 
 def test_plain_lines_are_limited_and_end_with_the_last() -> None:
