@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlgp_dist.errors import ConfigError, Failure
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Failure, describe
 
 if TYPE_CHECKING:
     from hlgp_dist.config.schema import RunConfig
@@ -67,7 +67,7 @@ def demo(
 
 
 @app.command()
-def tensorboard(folder: Path, port: int = 6006) -> None:
+def tensorboard(folder: Path, port: Annotated[int, typer.Option(min=0, max=65535)] = 6006) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
@@ -77,7 +77,12 @@ def tensorboard(folder: Path, port: int = 6006) -> None:
 
 
 @data_app.command("shard")
-def data_shard(source: Path, destination: Path, shard_bytes: int = 256 * 2**20, workers: int | None = None) -> None:
+def data_shard(
+    source: Path,
+    destination: Path,
+    shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
     """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest."""
     from hlgp_dist.data.shard import shard
     from hlgp_dist.data.verify import info
@@ -128,3 +133,6 @@ def main() -> None:
     except Failure as failure:
         typer.echo(f"hlgp: {failure}", err=True)
         sys.exit(failure.exit_code)
+    except OSError as error:
+        typer.echo(f"hlgp: {describe(error)}", err=True)
+        sys.exit(EnvironmentFailure.exit_code)

@@ -57,6 +57,11 @@ class Interrupted(Failure):
     exit_code = 75
 
 
+def describe(error: OSError) -> str:
+    """What the machine refused, and where."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 FAILURES: dict[int, type[Failure]] = {
     kind.exit_code: kind
     for kind in (

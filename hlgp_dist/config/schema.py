@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def operational(default: Any, **constraints: Any) -> Any:
@@ -68,7 +69,7 @@ class Benchmark(Section):
 
     init_cls: PositiveInt = 10
     increment: PositiveInt = 10
-    class_order_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = 1993
+    class_order_seed: Seed | None = 1993
     class_order: tuple[str, ...] | None = None
     max_tasks: PositiveInt | None = None
     validation_fraction: Fraction = 0.0
@@ -85,7 +86,10 @@ class Benchmark(Section):
 _RESERVED = {
     "img_size": "give backbone.img_size in its place",
     "pretrained": "backbone.weights says it",
+    "checkpoint_path": "backbone.weights says it",
     "num_classes": "the head is ours",
+    "in_chans": "pictures have three channels",
+    "features_only": "the whole trunk is used",
 }
 
 
@@ -426,7 +430,7 @@ class Search(Section):
 
     space: dict[str, Domain] = Field(min_length=1)
     num_samples: PositiveInt = 8
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     scheduler: Scheduler = Asha()
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     max_concurrent_trials: PositiveInt | None = operational(None)
@@ -435,7 +439,7 @@ class Search(Section):
 class RunConfig(Section):
     """One run, or with `search` one search."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     run: RunOptions = operational(RunOptions())
     data: Data
     benchmark: Benchmark = Benchmark()

@@ -54,7 +54,10 @@ def shard(
     """
     if shard_bytes < 1:
         raise ConfigError(f"shard_bytes={shard_bytes}: must be positive")
-    pictures, destination = list_pictures(source), Path(destination)
+    destination = Path(destination).resolve()
+    if destination.is_mount():
+        raise ConfigError(f"{destination}: is a mount point, which cannot be renamed to; give a folder inside it")
+    pictures = list_pictures(source)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         if _is_taken(destination):
             return _made_before(pictures, destination, shard_bytes, pool)

@@ -108,7 +108,7 @@ def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
     while waiting:
         multiprocessing.connection.wait([process.sentinel for process in waiting])
         ended = [process for process in waiting if process.exitcode is not None]
-        waiting = [process for process in waiting if process.exitcode is None]
+        waiting = [process for process in waiting if process not in ended]  # asked once: one may end in between
         if any(process.exitcode for process in ended):
             _wait(waiting, GRACE_SECONDS)
             exit_codes = [process.exitcode or 0 for process in ranks]

@@ -16,25 +16,47 @@ from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 
 
-def prepare_run(config: RunConfig, stem: str) -> RunFolder:
-    """Check everything, then make the run folder or find it and refuse one of another identity.
+def check_run(config: RunConfig, stem: str) -> RunFolder:
+    """Check everything and name the run folder; nothing is written.
 
     Raises:
-        ConfigError: the configuration does not fit, or `run.resume` forbids what the folder says.
+        ConfigError: the configuration does not fit, the folder holds a run of another one, or `run.resume` forbids
+            what it holds.
         DataError: data or weights do not fit.
     """
     preflight(config)
     folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
-    if folder.config.exists():
-        if config.run.resume == "never":
-            raise ConfigError(f"run.resume: never, but {folder.path} holds a run; give another run.name")
-        _note_changes(folder, refuse_changed_identity(resolve(folder.config).config, config))
-    elif config.run.resume == "must":
+    former = former_config(folder.config)
+    if former is None and config.run.resume == "must":
         raise ConfigError(f"run.resume: must, but there is no run in {folder.path}")
-    folder.path.mkdir(parents=True, exist_ok=True)
+    if former is not None and config.run.resume == "never":
+        raise ConfigError(f"run.resume: never, but {folder.path} holds a run; give another run.name")
+    if former is not None:
+        refuse_changed_identity(former, config)
+    return folder
+
+
+def open_run(config: RunConfig, folder: RunFolder) -> None:
+    """Write what is to be known of a run that is about to start or to go on."""
+    former = former_config(folder.config)
+    if former is not None:
+        _note_changes(folder, refuse_changed_identity(former, config))
     write_text(folder.config, dump(config))
     write_json(folder.environment, environment())
-    return folder
+
+
+def former_config(file: Path) -> RunConfig | None:
+    """What a folder's config.yaml says, None where there is none.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return resolve(file).config
+    except ConfigError as error:
+        raise ConfigError(f"{file} is damaged; take another run.name, or delete its folder: {error}") from error
 
 
 def _note_changes(folder: RunFolder, changed: Difference) -> None:

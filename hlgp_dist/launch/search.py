@@ -17,12 +17,12 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.identity import difference, refuse_changed_identity, run_name
-from hlgp_dist.config.load import apply, resolve
+from hlgp_dist.config.load import apply
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, Failure, TrialsFailed
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once
-from hlgp_dist.launch.prepare import prepare_run
+from hlgp_dist.launch.prepare import check_run, former_config, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.trials import as_csv, first_line, forget_stopped, trial_rows
@@ -77,13 +77,14 @@ def check_trials(outcome: dict[str, Any]) -> None:
 
 def _finished_before(config: schema.RunConfig, folder: Path) -> dict[str, Any] | None:
     """What the same search came to when it ran to its end; one of another identity is refused."""
-    if not (folder / "config.yaml").is_file():
+    former = former_config(folder / "config.yaml")
+    if former is None:
         if config.run.resume == "must":
             raise ConfigError(f"run.resume: must, but there is no search in {folder}")
         return None
     if config.run.resume == "never":
         raise ConfigError(f"run.resume: never, but {folder} holds a search; give another run.name")
-    refuse_changed_identity(resolve(folder / "config.yaml").config, config, include_search=True)
+    refuse_changed_identity(former, config, include_search=True)
     result = RunFolder(folder).read_result()
     return result if result is not None and result["exit_code"] == 0 else None
 
@@ -205,7 +206,8 @@ def _drive(sample: dict[str, Any], trial: dict[str, Any], directory: str) -> Non
     folder = RunFolder(Path(config.run.dir) / name)
     write_json(folder.path / "sample.json", sample)
     try:
-        prepare_run(config, name)
+        check_run(config, name)
+        open_run(config, folder)
         forget_failures(folder)
         fit(config, folder, callbacks=[TuneReportCallback()])
     except Exception as error:
@@ -237,8 +239,9 @@ def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> di
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto", "launch.kind": "ray"}
     refit = apply(config, values | place | {"telemetry.varied": list(values)})
-    former = RunFolder(folder / "best")
-    if former.config.is_file() and difference(resolve(former.config).config, refit).identity:
-        shutil.rmtree(former.path)
+    best = RunFolder(folder / "best")
+    former = former_config(best.config)
+    if former is not None and difference(former, refit).identity:
+        shutil.rmtree(best.path)
     _, result = start_run(refit, "best")
     return result

@@ -11,7 +11,7 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, Failure
 from hlgp_dist.files import locked, write_json
 from hlgp_dist.launch.local import run_local
-from hlgp_dist.launch.prepare import prepare_run
+from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import run_on_ray
 from hlgp_dist.launch.worker import forget_failures
 from hlgp_dist.train.folder import RunFolder
@@ -39,18 +39,31 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
     Raises:
         Failure: of any kind; result.json then holds its exit code and reason, unless the checks refused the run.
     """
-    folder = prepare_run(config, stem)
-    result = folder.read_result()
-    if result is not None and result["exit_code"] == 0:
+    folder = check_run(config, stem)
+    result = _finished(folder)
+    if result is not None:
         return folder, result
-    launch = run_on_ray if config.launch.kind == "ray" else run_local
+    folder.path.mkdir(parents=True, exist_ok=True)
     with alone(folder.path):
-        forget_failures(folder)
-        try:
-            launch(config, folder)
-        except Failure as failure:
-            write_json(folder.result, failed(failure))
-            raise
+        result = _finished(folder)  # by another process, since we looked
+        return folder, result if result is not None else _launch(config, folder)
+
+
+def _finished(folder: RunFolder) -> dict[str, Any] | None:
     result = folder.read_result()
+    return result if result is not None and result["exit_code"] == 0 else None
+
+
+def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    launch = run_on_ray if config.launch.kind == "ray" else run_local
+    open_run(config, folder)
+    folder.result.unlink(missing_ok=True)
+    forget_failures(folder)
+    try:
+        launch(config, folder)
+    except Failure as failure:
+        write_json(folder.result, failed(failure))
+        raise
+    result = _finished(folder)
     assert result is not None, "the first rank writes the result before it leaves"
-    return folder, result
+    return result

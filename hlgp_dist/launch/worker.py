@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import FAILURES, Failure, OutOfMemory
+from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, OutOfMemory, describe
 from hlgp_dist.files import write_json
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
@@ -66,4 +66,6 @@ def as_failure(error: Exception) -> Failure:
     on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     if on_host or isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
+    if isinstance(error, OSError) and error.filename:
+        return EnvironmentFailure(describe(error))
     return Failure(f"internal error: {type(error).__name__}: {error}; the traceback is in the run's logs")

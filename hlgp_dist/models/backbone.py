@@ -64,8 +64,9 @@ def create_vit(spec: Backbone) -> VisionTransformer:
     keywords = _keywords(spec)
     try:
         model = timm.create_model(spec.name, pretrained=False, **keywords)
-    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"backbone: timm refuses {spec.name} with {keywords}: {error}") from error
+    except Exception as error:  # a wrong keyword fails wherever it is first used
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"backbone.kwargs: timm refuses {spec.name} with {keywords}: {reason}") from error
     _check_supported(spec.name, model)
     return model
 
@@ -84,6 +85,8 @@ def _check_supported(name: str, model: object) -> None:
     """Block and ResPostBlock with the standard Attention; any other kind is named and refused."""
     if not isinstance(model, VisionTransformer):
         raise ConfigError(f"backbone.name: {name} is a {type(model).__name__}, not a timm VisionTransformer")
+    if not len(model.blocks):
+        raise ConfigError(f"backbone.kwargs.depth: {name} would have no block")
     for block in model.blocks:
         if type(block) not in (Block, ResPostBlock):
             raise ConfigError(f"backbone.name: blocks of {name} are {type(block).__name__}, which take no prefix")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,15 @@ def hparams_of(config: RunConfig) -> dict[str, HParam]:
     return {EVALUATED_ON: part, **flat}
 
 
+def _increasing(events: Iterable[Event]) -> Iterator[Event]:
+    """Without those that go back on an axis, as in a journal that was edited: a record must not stop a run."""
+    last: dict[tuple[Axis, str], int] = {}
+    for event in events:
+        if all(event.step > last.get((event.axis, tag), -1) for tag in event.tags):
+            last |= {(event.axis, tag): event.step for tag in event.tags}
+            yield event
+
+
 class Recorder:
     """Opens a run's record, anew or at a checkpoint's position, and closes it with the run's outcome.
 
@@ -71,7 +80,8 @@ class Recorder:
     ) -> None:
         folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        events = [event for event in read_events(journal) if resume_from is not None and resume_from.holds(event)]
+        held = (event for event in read_events(journal) if resume_from is not None and resume_from.holds(event))
+        events = list(_increasing(held))
         started = events[0].wall_time if events else time.time()
         self._last: dict[tuple[Axis, str], int] = {}
         self._is_open = True

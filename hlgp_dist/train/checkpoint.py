@@ -5,18 +5,23 @@ A checkpoint is named by the position it continues at. Nothing in it is ever unp
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hlgp_dist.errors import DataError
 from hlgp_dist.files import sync, write_json
 
+log = logging.getLogger("hlgp_dist")
 TENSORS, RECORD = "state.safetensors", "state.json"
 
 
@@ -48,25 +53,49 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     aside.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, aside / TENSORS)
     sync(aside / TENSORS)
-    write_json(aside / RECORD, {"position": asdict(position), **checkpoint.record})
+    record = {"position": asdict(position), "sha256": _sha256(aside / TENSORS), **checkpoint.record}
+    write_json(aside / RECORD, record)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
     sync(folder)
-    for old in _finished(folder)[:-keep]:
-        shutil.rmtree(old)
+    former = [path for path in _finished(folder) if _place(path) <= _place(target)]
+    for path in _finished(folder):
+        if path not in former[-keep:]:  # too old, or of a future that a damaged checkpoint has cut off
+            shutil.rmtree(path)
     return target
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint, None where there is none."""
-    finished = _finished(folder)
-    if not finished:
-        return None
-    record = json.loads((finished[-1] / RECORD).read_text())
+    """The newest checkpoint that is whole, None where there has been none.
+
+    Raises:
+        DataError: there are checkpoints, and all of them are damaged.
+    """
+    reasons = []
+    for path in reversed(_finished(folder)):
+        try:
+            return _load(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reasons.append(f"{path}: {error}")
+            log.warning("passing over a damaged checkpoint, %s", reasons[-1])
+    if reasons:
+        raise DataError(f"no checkpoint is whole ({'; '.join(reasons)}); delete {folder} to start anew")
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    record = json.loads((path / RECORD).read_text())
+    if record.pop("sha256") != _sha256(path / TENSORS):
+        raise ValueError(f"{TENSORS} is not what was written")
     position = Position(**record.pop("position"))
-    tensors = {name: tensor.clone() for name, tensor in load_file(finished[-1] / TENSORS).items()}
+    tensors = {name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}
     # Copied: in the file tensors lie at odd addresses, and there a matrix product differs in its last bit.
     return Checkpoint(position, tensors, record)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _finished(folder: Path) -> list[Path]:

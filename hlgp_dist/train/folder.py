@@ -25,10 +25,12 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
 
     def read_result(self) -> dict[str, Any] | None:
-        """What result.json says, None where there is none yet."""
-        if not self.result.is_file():
+        """What result.json says, None where there is none yet or a damaged one: the run then writes it again."""
+        try:
+            result = json.loads(self.result.read_text())
+        except (FileNotFoundError, ValueError):
             return None
-        return dict(json.loads(self.result.read_text()))
+        return result if isinstance(result, dict) and "exit_code" in result else None
 
     def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
         """One row a finished task, un-rounded, empty above the diagonal."""

@@ -62,6 +62,21 @@ def test_a_mistyped_key(train: Train, runs: Path) -> None:
     assert_refused(train("optimizer.promt_lr=0.1"), 2, "optimizer.promt_lr", "prompt_lr", runs=runs)
 
 
+@pytest.mark.parametrize("keyword", ["num_heads=0", "patch_size=0", "act_layer=foo", "depth=0", "in_chans=1"])
+def test_a_keyword_that_timm_cannot_use(keyword: str, train: Train, runs: Path) -> None:
+    assert_refused(train(f"backbone.kwargs.{keyword}"), 2, "backbone.kwargs", runs=runs)
+
+
+def test_a_seed_out_of_range(train: Train, runs: Path) -> None:
+    assert_refused(train(f"seed={2**64}"), 2, "seed = 18446744073709551616", runs=runs)
+
+
+def test_a_place_that_cannot_be_written(train: Train, tmp_path: Path, runs: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = train(f"run.dir={tmp_path}/file")
+    assert_refused(said, 4, f"{tmp_path}/file", runs=runs)
+
+
 def test_groups_that_do_not_fit_the_depth(train: Train, runs: Path) -> None:
     assert_refused(train("method.num_groups=7"), 2, "method.num_groups", "7", "6", runs=runs)
 

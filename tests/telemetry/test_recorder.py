@@ -151,6 +151,17 @@ def test_what_varies_is_marked_as_differing(tmp_path: Path) -> None:
     assert {info.name for info in infos if info.differs} == {"method.kind"}
 
 
+def test_an_edited_journal_does_not_stop_a_resume(tmp_path: Path) -> None:
+    with open_recorder(tmp_path) as recorder:
+        train(recorder, range(1, 4))
+    journal = tmp_path / "metrics.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([*lines, lines[0]]))
+    with open_recorder(tmp_path, ResumePoint(3, 0)) as recorder:
+        train(recorder, range(4, 6))
+    assert [step for step, _ in series(tmp_path, "train/loss")] == [1, 2, 3, 4, 5]
+
+
 def test_a_resume_repeats_no_step(tmp_path: Path) -> None:
     with open_recorder(tmp_path) as recorder:
         train(recorder, range(1, 6), range(1))

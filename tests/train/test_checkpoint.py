@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hlgp_dist.config.schema import Hlgp as HlgpOptions
+from hlgp_dist.errors import DataError
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.train import checkpoint as module
@@ -91,6 +92,20 @@ def test_a_save_that_dies_half_way_leaves_the_former_one(tmp_path: Path, monkeyp
     loaded = load_checkpoint(tmp_path)
     assert loaded is not None and loaded.position.step == 7
     assert names(tmp_path) == ["task-00-step-000007"], "what the dead one left is swept up"
+
+
+def test_damaged_ones_are_passed_over_until_none_is_left(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, checkpoint(0, step), keep=3)
+    (tmp_path / "task-00-step-000003" / module.TENSORS).unlink()
+    (tmp_path / "task-00-step-000002" / module.RECORD).write_text('{"pos')
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None and loaded.position.step == 1
+    save_checkpoint(tmp_path, checkpoint(0, 2, value=2.0), keep=1)
+    assert names(tmp_path) == ["task-00-step-000002"], "those of a future that did not come are gone"
+    (tmp_path / "task-00-step-000002" / module.TENSORS).write_bytes(b"")
+    with pytest.raises(DataError, match=r"no checkpoint is whole .*delete .* to start anew"):
+        load_checkpoint(tmp_path)
 
 
 def test_loaded_tensors_are_aligned(tmp_path: Path) -> None:

@@ -235,9 +235,49 @@ def test_another_configuration_is_refused_with_the_difference(
 
 def test_an_operational_change_is_accepted_and_recorded(ordeal: tuple[RunFolder, list[Stage]], drawn: Path) -> None:
     folder = ordeal[0]
-    start_run(job(drawn, folder.path, *OPTIONS, "checkpoint.keep=7"), "job")
-    assert "keep: 7" in folder.config.read_text()
+    assert "keep: 5" in folder.config.read_text()
     assert "checkpoint.keep: 2 -> 5" in (folder.logs / "changes.log").read_text()
+
+
+def test_what_is_said_of_a_finished_run_stays(ordeal: tuple[RunFolder, list[Stage]], drawn: Path) -> None:
+    folder = ordeal[0]
+    files = [folder.config, folder.environment, folder.logs / "changes.log"]
+    before = [file.read_bytes() for file in files]
+    start_run(job(drawn, folder.path, *OPTIONS, "checkpoint.keep=7"), "job")
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"exit_code"'])
+def test_a_damaged_result_is_written_again(
+    damage: bytes, left_in_peace: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", "task-05-step-000000")
+    folder.result.write_bytes(damage)
+    assert folder.read_result() is None
+    _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
+    assert codes == [0, 0]
+    assert results(folder) == results(left_in_peace)
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    left_in_peace: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", "task-04-step-000004")
+    tensors = folder.checkpoints / "task-04-step-000004" / "state.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
+    assert codes == [0, 0]
+    assert results(folder) == results(left_in_peace)
+    assert "passing over a damaged checkpoint" in (folder.logs / "rank-000.log").read_text()
+
+
+def test_a_damaged_configuration_is_named(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:
+    folder = as_it_was(left_in_peace, tmp_path / "run", "task-01-step-000000")
+    folder.config.write_text("")
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged; take another run\.name"):
+        start_run(job(drawn, folder.path, *OPTIONS), "job")
 
 
 @pytest.mark.parametrize(
