@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -91,6 +91,9 @@ def _translate(detail: Any, data: dict[str, Any]) -> Problem:
     kind, context = detail["type"], detail.get("ctx", {})
     if place.key.startswith("search.space."):
         return Problem(place.key, _domain_rule(detail, place.value), place.value)
+    if kind in ("missing", "too_long") and place.field is not None and isinstance(place.value, list | tuple):
+        wanted = [part for part in get_args(place.field.annotation) if part is not Ellipsis]
+        return Problem(place.key, f"must be a list of {len(wanted)} values", place.value)
     if kind == "missing":
         return Problem(place.key, "is required")
     if kind == "extra_forbidden":

@@ -185,4 +185,10 @@ def _text(row: dict[str, object], column: str, where: str) -> str:
     value = row.get(column)
     if not isinstance(value, str) or not value:
         raise DataError(f"{where}: no {column}; columns are {', '.join(COLUMNS)}")
+    if column != "path" and value != value.strip():
+        raise DataError(f"{where}: {column} {value!r} begins or ends with a blank, which would make a class of its own")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: {column} {value!r} cannot be written as text: {error.reason}") from error
     return value

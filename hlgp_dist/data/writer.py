@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from hlgp_dist.data.layout import PlannedSample, companions
 from hlgp_dist.data.listing import Picture
@@ -83,7 +83,11 @@ def picture_suffix(data: bytes) -> str:
     Raises:
         OSError: neither, or not decodable (PIL raises SyntaxError for some broken PNGs).
     """
-    with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
+    try:
+        picture = Image.open(BytesIO(data), formats=("JPEG", "PNG"))
+    except UnidentifiedImageError:
+        raise OSError("neither JPEG nor PNG") from None
+    with picture:
         picture.draft("RGB", (1, 1))
         picture.load()
         return _SUFFIX[str(picture.format)]

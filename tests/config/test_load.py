@@ -165,6 +165,8 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
             "temperature has no effect: cycles: 1",
         ),
         ("backbone.kwargs.img_size=32", "backbone.kwargs = {img_size: 32}", "kwargs.img_size: give backbone.img_size"),
+        ("optimizer.betas=[0.9]", "optimizer.betas = [0.9]", "must be a list of 2 values"),
+        ("optimizer.betas=[0.9,0.9,0.9]", "optimizer.betas = [0.9, 0.9, 0.9]", "must be a list of 2 values"),
         ("run.dir=s3://bucket/runs", "run.dir = ", "must be a folder that this machine and every node sees"),
         ("telemetry.hparams=[optimizer.promt_lr]", "telemetry.hparams", "optimizer.promt_lr is no option; did you"),
         ("seed=-1", "seed = -1", "must be"),

@@ -95,6 +95,7 @@ def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
         ("raw/1.jpg,,train", r"list\.csv:3: no class"),
         ("raw/../raw/0.jpg,ant,test", r"list\.csv:3: .* listed on line 2"),
         ("raw/1.txt,ant,train", r"list\.csv:3: .* not a \.jpg"),
+        ("raw/1.jpg, ant,train", r"list\.csv:3: class ' ant' begins or ends with a blank"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -104,6 +105,13 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "list.csv").write_text(f"path,class,split\nraw/0.jpg,ant,train\n{line}\n")
     with pytest.raises(DataError, match=message):
         list_pictures(tmp_path / "list.csv")
+
+
+def test_a_class_that_no_file_system_can_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").touch()
+    (tmp_path / "list.jsonl").write_text('{"path": "0.jpg", "class": "a\\ud800", "split": "train"}\n')
+    with pytest.raises(DataError, match=r"list\.jsonl:1: class 'a.*' cannot be written as text"):
+        list_pictures(tmp_path / "list.jsonl")
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
