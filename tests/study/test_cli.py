@@ -1,0 +1,67 @@
+"""The verbs that need no worker, as a user types them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.cli import main
+from tests.jobs import CLASSES, draw_pictures
+
+
+def hlgp(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit code of `hlgp ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["hlgp", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_shards_are_made_described_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = tmp_path / "shards"
+    assert hlgp(monkeypatch, "data", "shard", draw_pictures(tmp_path / "pictures"), shards) == 0
+    assert "113" in capsys.readouterr().out
+    assert hlgp(monkeypatch, "data", "info", shards) == 0
+    described = capsys.readouterr().out
+    assert [line.split()[1] for line in described.splitlines() if line.startswith("│ ")][:10] == list(CLASSES)
+    assert "9 to 14" in described
+    assert hlgp(monkeypatch, "data", "verify", shards) == 0
+    tar = shards / "train-000000.tar"
+    content = bytearray(tar.read_bytes())
+    content[600] ^= 1
+    tar.write_bytes(content)
+    assert hlgp(monkeypatch, "data", "verify", shards) == 3
+    assert "train-000000.tar" in capsys.readouterr().err
+
+
+def test_the_resolved_configuration_names_origins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.yaml").write_text("data: {path: x}\nmethod: {num_groups: 4}\n")
+    assert hlgp(monkeypatch, "config", tmp_path / "job.yaml", "optimizer.prompt_lr=1e-3") == 0
+    lines = {line.split(":")[0].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert lines["num_groups"].endswith("job.yaml:2")
+    assert "0.001" in lines["prompt_lr"] and lines["prompt_lr"].endswith("# override")
+    assert lines["head_lr"].endswith("# default")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("train", "nowhere.yaml"), 2),
+        (("data", "info", "nowhere"), 3),
+        (("data", "shard", "a", "b", "--workers", "0"), 2),
+        (("tensorboard", "nowhere"), 2),
+        (("tensorboard", ".", "--port", "-1"), 2),
+        (("fly",), 2),
+    ],
+)
+def test_misuse_ends_with_the_documented_code(
+    arguments: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert hlgp(monkeypatch, *arguments) == code
