@@ -68,7 +68,7 @@ def _places(config: RunConfig) -> Iterator[Problem]:
 
 
 def _columns(config: RunConfig) -> Iterator[Problem]:
-    known = {re.sub("<.*?>", "", option.key) for option in all_options()}
+    known = _known()
     columns = [("telemetry.hparams", key) for key in config.telemetry.hparams]
     for name, key in columns + [("telemetry.varied", key) for key in config.telemetry.varied]:
         if key not in known and not key.startswith("backbone.kwargs."):
@@ -82,6 +82,12 @@ def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:
     for key, value, _ in leaf_values(config):
         if key in defaults and value != defaults[key]:
             yield key, value
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The dotted key of every option of every kind."""
+    return frozenset(re.sub("<.*?>", "", option.key) for option in all_options())
 
 
 @cache

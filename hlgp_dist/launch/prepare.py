@@ -26,14 +26,19 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
     """
     preflight(config)
     folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
+    refuse_other(config, folder)
+    return folder
+
+
+def refuse_other(config: RunConfig, folder: RunFolder, *, include_search: bool = False) -> None:
+    """ConfigError where the folder (of a run or a search) is another configuration's, or `run.resume` forbids it."""
     former = former_config(folder.config)
     if former is None and config.run.resume == "must":
-        raise ConfigError(f"run.resume: must, but there is no run in {folder.path}")
+        raise ConfigError(f"run.resume: must, but there is nothing to resume in {folder.path}")
     if former is not None and config.run.resume == "never":
-        raise ConfigError(f"run.resume: never, but {folder.path} holds a run; give another run.name")
+        raise ConfigError(f"run.resume: never, but {folder.path} is taken; give another run.name")
     if former is not None:
-        refuse_changed_identity(former, config)
-    return folder
+        refuse_changed_identity(former, config, include_search=include_search)
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> None:

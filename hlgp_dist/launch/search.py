@@ -16,13 +16,13 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
-from hlgp_dist.config.identity import difference, refuse_changed_identity, run_name
+from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, Failure, TrialsFailed
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once
-from hlgp_dist.launch.prepare import check_run, former_config, open_run
+from hlgp_dist.launch.prepare import check_run, former_config, open_run, refuse_other
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.trials import as_csv, first_line, forget_stopped, trial_rows
@@ -50,7 +50,8 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     """
     assert config.search is not None, "the command line asks for a search section"
     folder = Path(config.run.dir) / run_name(config, stem, include_search=True)
-    finished = _finished_before(config, folder)
+    refuse_other(config, RunFolder(folder), include_search=True)
+    finished = RunFolder(folder).read_finished()
     if finished is not None:
         show(folder, finished["trials"])
         return folder, finished
@@ -73,20 +74,6 @@ def check_trials(outcome: dict[str, Any]) -> None:
     """Raise TrialsFailed if some did, once the outcome has been shown."""
     if outcome["exit_code"] == TrialsFailed.exit_code:
         raise TrialsFailed(outcome["reason"])
-
-
-def _finished_before(config: schema.RunConfig, folder: Path) -> dict[str, Any] | None:
-    """What the same search came to when it ran to its end; one of another identity is refused."""
-    former = former_config(folder / "config.yaml")
-    if former is None:
-        if config.run.resume == "must":
-            raise ConfigError(f"run.resume: must, but there is no search in {folder}")
-        return None
-    if config.run.resume == "never":
-        raise ConfigError(f"run.resume: never, but {folder} holds a search; give another run.name")
-    refuse_changed_identity(former, config, include_search=True)
-    result = RunFolder(folder).read_result()
-    return result if result is not None and result["exit_code"] == 0 else None
 
 
 def _check_rungs(search: schema.Search, num_tasks: int) -> None:

@@ -40,18 +40,13 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
         Failure: of any kind; result.json then holds its exit code and reason, unless the checks refused the run.
     """
     folder = check_run(config, stem)
-    result = _finished(folder)
+    result = folder.read_finished()
     if result is not None:
         return folder, result
     folder.path.mkdir(parents=True, exist_ok=True)
     with alone(folder.path):
-        result = _finished(folder)  # by another process, since we looked
+        result = folder.read_finished()  # by another process, since we looked
         return folder, result if result is not None else _launch(config, folder)
-
-
-def _finished(folder: RunFolder) -> dict[str, Any] | None:
-    result = folder.read_result()
-    return result if result is not None and result["exit_code"] == 0 else None
 
 
 def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
@@ -64,6 +59,6 @@ def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     except Failure as failure:
         write_json(folder.result, failed(failure))
         raise
-    result = _finished(folder)
+    result = folder.read_finished()
     assert result is not None, "the first rank writes the result before it leaves"
     return result

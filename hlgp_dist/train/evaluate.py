@@ -52,7 +52,6 @@ def evaluate_task(
     total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
     if not_finite:
         raise NonFiniteLoss(f"logits of {not_finite} of the {total} pictures of task {true_task.index} are not finite")
-
     assert total == len(store), f"{total} of {len(store)} test pictures were seen"
     return Counts(total, right, task_right, oracle_right if oracle else None, within_right if oracle else None)
 

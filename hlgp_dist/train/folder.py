@@ -32,6 +32,11 @@ class RunFolder:
             return None
         return result if isinstance(result, dict) and "exit_code" in result else None
 
+    def read_finished(self) -> dict[str, Any] | None:
+        """The result, if all went well."""
+        result = self.read_result()
+        return result if result is not None and result["exit_code"] == 0 else None
+
     def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
         """One row a finished task, un-rounded, empty above the diagonal."""
         text = io.StringIO()

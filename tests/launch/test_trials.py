@@ -71,7 +71,7 @@ def test_what_it_attends_returns_and_raises() -> None:
     ("overrides", "message"),
     [
         (["search.scheduler.grace_tasks=5"], r"search\.scheduler\.grace_tasks = 5: must be less than the 5 tasks"),
-        (["run.resume=must"], "run.resume: must, but there is no search in"),
+        (["run.resume=must"], "run.resume: must, but there is nothing to resume in"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_refused(
