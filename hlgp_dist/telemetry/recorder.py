@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,13 +49,21 @@ def hparams_of(config: RunConfig) -> dict[str, HParam]:
     return {EVALUATED_ON: part, **flat}
 
 
-def _increasing(events: Iterable[Event]) -> Iterator[Event]:
-    """Without those that go back on an axis, as in a journal that was edited: a record must not stop a run."""
-    last: dict[tuple[Axis, str], int] = {}
-    for event in events:
-        if all(event.step > last.get((event.axis, tag), -1) for tag in event.tags):
-            last |= {(event.axis, tag): event.step for tag in event.tags}
-            yield event
+class _Steps:
+    """How far each tag has come on its axis."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[Axis, str], int] = {}
+
+    def going_back(self, event: Event) -> list[str]:
+        """The event's tags that would not go on, each said in words; where there are none the event is taken."""
+        last = {tag: self._last.get((event.axis, tag), -1) for tag in event.tags}
+        back = [
+            f"{tag} goes from {event.axis} {step} to {event.step}" for tag, step in last.items() if event.step <= step
+        ]
+        if not back:
+            self._last |= {(event.axis, tag): event.step for tag in event.tags}
+        return back
 
 
 class Recorder:
@@ -81,16 +89,15 @@ class Recorder:
         folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         held = (event for event in read_events(journal) if resume_from is not None and resume_from.holds(event))
-        events = list(_increasing(held))
+        self._steps = _Steps()
+        events = [event for event in held if not self._steps.going_back(event)]  # one may have been edited in
         started = events[0].wall_time if events else time.time()
-        self._last: dict[tuple[Axis, str], int] = {}
         self._is_open = True
         self._journal = Journal(journal, events)
         self._board = Board(folder)
         self._board.text("config", f"```yaml\n{config_text}\n```", started)
         self._board.session_start(run_dir.name, hparams, varied, HPARAM_METRICS, started)
         for event in events:
-            self._note_steps(event)
             self._board.scalars(event)
         self._board.flush()
 
@@ -131,15 +138,10 @@ class Recorder:
 
     def _record(self, axis: Axis, step: int, values: Mapping[str, float]) -> None:
         event = Event(time.time(), axis, step, {tag: float(value) for tag, value in values.items()})
-        self._note_steps(event)
+        wrong = self._steps.going_back(event)
+        assert not wrong, wrong
         self._journal.append(event)
         self._board.scalars(event)
-
-    def _note_steps(self, event: Event) -> None:
-        for tag in event.tags:
-            last = self._last.get((event.axis, tag), -1)
-            assert event.step > last, f"{tag} goes from {event.axis} {last} to {event.step}"
-            self._last[event.axis, tag] = event.step
 
     def _end(self, *, succeeded: bool) -> None:
         if self._is_open:
