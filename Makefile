@@ -11,7 +11,7 @@ help:
 	@echo "make demo   the whole main job on the embedded pictures: shards, search, tables, TensorBoard"
 	@echo "make test   all tests that need no accelerator"
 	@echo "make check  format, lint, types and the import rule"
-	@echo "make clean  remove what these made"
+	@echo "make clean  remove .venv, builds and caches; results in demo/ and runs/ stay"
 
 # Installed again only when the requirements change.
 $(READY): pyproject.toml constraints.txt
@@ -34,4 +34,4 @@ check: $(READY)
 	@$(BIN)/lint-imports
 
 clean:
-	@$(PYTHON) -c 'import shutil; [shutil.rmtree(name, ignore_errors=True) for name in ("$(VENV)", "build", "dist", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")]'
+	@$(PYTHON) -c 'import shutil; [shutil.rmtree(name, ignore_errors=True) for name in ("$(VENV)", "build", "dist", "hlgp_dist.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")]'

@@ -45,12 +45,6 @@ class TrialsFailed(Failure):
     exit_code = 7
 
 
-class BudgetReached(Failure):
-    """A stated budget ended the job; what it wrote is valid."""
-
-    exit_code = 8
-
-
 class Interrupted(Failure):
     """Stopped by a signal after a checkpoint; the same command resumes."""
 
@@ -72,7 +66,6 @@ FAILURES: dict[int, type[Failure]] = {
         OutOfMemory,
         NonFiniteLoss,
         TrialsFailed,
-        BudgetReached,
         Interrupted,
     )
 }

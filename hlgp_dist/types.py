@@ -17,7 +17,6 @@ class World:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,20 @@ class TaskSpec:
     @property
     def stop(self) -> int:
         return self.start + len(self.classes)
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """How a picture becomes S x S, named as in timm's `pretrained_cfg`.
+
+    size: S in pixels; crop_pct: the part of the resized picture that the central crop keeps; interpolation: PIL's
+    name; crop_mode: resize the shorter side (`center`) or both sides (`squash`) to floor(S / crop_pct).
+    """
+
+    size: int
+    crop_pct: float
+    interpolation: str
+    crop_mode: str = "center"
 
 
 class Batch(NamedTuple):

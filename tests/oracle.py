@@ -17,7 +17,6 @@ from hlgp_dist.config import schema
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import augment
 from hlgp_dist.data.manifest import read_manifest
-from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.store import Store, open_store
@@ -66,8 +65,7 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
 
 
 def _store(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Store:
-    form, manifest = trunk.input_format, read_manifest(config.data.path)
-    size = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
+    size, manifest = trunk.input_format.size, read_manifest(config.data.path)
     selection = select(manifest, task, "train", 0.0)
     return open_store(config.data.path, manifest, selection, size, cache_dir=config.data.cache_dir)
 

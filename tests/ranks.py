@@ -74,7 +74,7 @@ class Ranks:
 
 
 def _work(rank: int, size: int, config: dict[str, Any], folder: str) -> int:
-    return work(RunConfig.model_validate(config), LocalContext(World(rank, size, rank), "cpu"), RunFolder(folder))
+    return work(RunConfig.model_validate(config), LocalContext(World(rank, size), "cpu"), RunFolder(folder))
 
 
 def _serve(end: Connection) -> None:

@@ -19,6 +19,7 @@ RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker"
 GRADIENT_KEYS = (
     "optimizer.",
     "train.",
+    "data.augmentation",
     "alignment.",
     "engine.zero_stage",
     "engine.micro_batch_size",
@@ -41,7 +42,9 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
     if config.launch.kind == "local" and config.search is None:
         ignored |= dict.fromkeys(RAY_KEYS, "launch.kind: local starts no Ray")
-    if config.search is not None:
+    if config.search is None:
+        ignored["launch.driver_resource"] = "only the trials of a search have a driver"
+    else:
         ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
     for key, because in ignored.items():
         if key in changed:

@@ -74,6 +74,11 @@ class Benchmark(Section):
     max_tasks: PositiveInt | None = None
     validation_fraction: Fraction = 0.0
 
+    @property
+    def evaluated_on(self) -> Literal["validation", "test"]:
+        """A run that holds a validation part out never sees a test picture."""
+        return "validation" if self.validation_fraction > 0.0 else "test"
+
     @model_validator(mode="after")
     def _one_order(self) -> Benchmark:
         if self.class_order is not None:
@@ -385,7 +390,7 @@ class LaunchOptions(Section):
     num_workers: PositiveInt = operational(1)
     address: str | None = operational(None)
     cpus_per_worker: PositiveInt = operational(1)
-    gpus_per_worker: NonNegativeInt | None = operational(None)
+    gpus_per_worker: Literal[0, 1] | None = operational(None)
     driver_resource: str | None = operational(None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -74,9 +74,9 @@ def _is_operational(config: RunConfig, key: str) -> bool:
 def _sample_problems(space: Mapping[str, Domain], try_values: Callable[[Samples], list[Problem]]) -> Iterator[Problem]:
     """Each sample of each key alone; searched kinds decide which keys there are."""
     kind_keys = [key for key in space if key.endswith(".kind")]
-    for chosen in _combinations({key: samples(space[key]) for key in kind_keys}):
+    for chosen in combinations({key: space[key] for key in kind_keys}):
         yield from (problem for key in kind_keys for problem in _own_problems(key, chosen, try_values))
-        context = f" (with {_assignment(chosen)})" if chosen else ""
+        context = f" (with {assignment(chosen)})" if chosen else ""
         for key in [key for key in space if key not in kind_keys]:
             for value in samples(space[key]):
                 for problem in _own_problems(key, {**chosen, key: value}, try_values):
@@ -96,13 +96,15 @@ def _own_problems(key: str, trial: Samples, try_values: Callable[[Samples], list
 def _combination_problems(
     space: Mapping[str, Domain], try_values: Callable[[Samples], list[Problem]]
 ) -> Iterator[Problem]:
-    for trial in _combinations({key: samples(domain) for key, domain in space.items()}):
+    for trial in combinations(space):
         for problem in try_values(trial):
-            yield Problem("search.space", f"{_assignment(trial)} is no valid trial: {problem}")
+            yield Problem("search.space", f"{assignment(trial)} is no valid trial: {problem}")
             return
 
 
-def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+def combinations(space: Mapping[str, Domain]) -> Iterator[dict[str, Any]]:
+    """The trials that stand for a space in checks; where they are too many, a fixed random part of them."""
+    choices = {key: samples(domain) for key, domain in space.items()}
     total = math.prod(len(values) for values in choices.values())
     if total <= MAX_COMBINATIONS:
         yield from (dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values()))
@@ -115,7 +117,8 @@ def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, An
         yield trial
 
 
-def _assignment(trial: Samples) -> str:
+def assignment(trial: Samples) -> str:
+    """As it would be typed."""
     return ", ".join(f"{key}={flow(value)}" for key, value in trial.items())
 
 

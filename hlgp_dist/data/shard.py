@@ -41,7 +41,7 @@ def shard(
     pictures with the same `shard_bytes`, nothing is written.
 
     Args:
-        source: a folder, a .tar, a .csv or a .jsonl (see `sources`).
+        source: a folder, a .tar, a .csv or a .jsonl (see `listing`).
         destination: the shard folder.
         shard_bytes: upper bound of a shard's length, but for a sample that is larger alone.
         workers: threads, `None` for one a core; the result does not depend on it.

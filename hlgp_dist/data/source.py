@@ -12,9 +12,10 @@ import webdataset
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import Split
-from hlgp_dist.data.picture import PictureSize, to_array
+from hlgp_dist.data.picture import to_array
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
+from hlgp_dist.types import PictureSize
 
 PICTURE_SUFFIXES = ("jpg", "png")
 

@@ -18,11 +18,11 @@ import PIL
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import Manifest, Split
-from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import RangeSource, picture_pipeline
 from hlgp_dist.errors import DataError, EnvironmentFailure
 from hlgp_dist.files import locked, sync, write_atomically
+from hlgp_dist.types import PictureSize
 
 BLOCK_BYTES = 2**20
 _VERSION = 1

@@ -1,4 +1,4 @@
-"""The process group of a run, and the few collectives that training needs."""
+"""The process group of a run: joined and left by DeepSpeed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -31,25 +30,3 @@ def close_process_group() -> None:
     if dist.is_initialized():
         deepspeed.comm.destroy_process_group()
     deepspeed.comm.comm.cdb = None
-
-
-def reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum over ranks, in place, on the device that the group's backend wants; returned where it came from."""
-    if dist.get_world_size() == 1:
-        return tensor
-    moved = tensor.to("cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(moved)
-    return moved.to(tensor.device)
-
-
-def broadcast_(tensors: list[Tensor]) -> None:
-    """Give every rank the first rank's values, in place."""
-    if dist.get_world_size() > 1:
-        for tensor in tensors:
-            dist.broadcast(tensor, src=0)
-
-
-def barrier() -> None:
-    """Wait for all ranks."""
-    if dist.get_world_size() > 1:
-        dist.barrier()

@@ -19,11 +19,10 @@ import torch
 
 from hlgp_dist.config.schema import LaunchOptions
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
-from hlgp_dist.launch.local import free_port
+from hlgp_dist.launch.local import STOP_SIGNALS, free_port
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
 T = TypeVar("T")
@@ -37,11 +36,10 @@ def enter(directory: str) -> None:
 
 def worker_resources(launch: LaunchOptions) -> dict[str, float]:
     """What one DeepSpeed rank reserves. GPUs default to one where the driver sees any."""
-    gpus = launch.gpus_per_worker
-    if gpus is None:
-        gpus = int(torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0)
+    sees_gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
+    has_gpu = sees_gpus if launch.gpus_per_worker is None else launch.gpus_per_worker == 1
     resources = {"CPU": float(launch.cpus_per_worker)}
-    return resources | {"GPU": float(gpus)} if gpus else resources
+    return resources | {"GPU": 1.0} if has_gpu else resources
 
 
 def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
@@ -142,9 +140,9 @@ def runs_at_once(launch: LaunchOptions) -> int:
     fits = min(int(total.get(name, 0.0) // amount) for name, amount in needs.items())
     if fits < 1:
         has = {name: total.get(name, 0.0) for name in needs}
-        raise EnvironmentFailure(f"launch.num_workers: one run needs {_shown(needs)}, the cluster has {_shown(has)}")
+        raise EnvironmentFailure(f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}")
     return fits
 
 
-def _shown(resources: dict[str, float]) -> str:
+def _words(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

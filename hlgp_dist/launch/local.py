@@ -26,6 +26,9 @@ from hlgp_dist.types import World
 GRACE_SECONDS = 20.0
 """How long the other ranks may take to notice that one has left, before they are killed."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Ask a run to checkpoint and leave."""
+SENT_SIGNALS = (*STOP_SIGNALS, signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)
+"""Come from outside, and not from what a process did itself."""
 
 
 class LocalContext:
@@ -123,10 +126,14 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
 
 
 def _failure_of(rank: int, exit_code: int, folder: RunFolder) -> Failure:
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
+    """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash."""
+    left = failure_of(folder)
+    if exit_code >= 0 or (left is not None and left.exit_code != Failure.exit_code):
+        return left or Failure(f"rank {rank} ended with exit code {exit_code}; see {folder.logs}")
+    name = signal.Signals(-exit_code).name
+    if -exit_code in SENT_SIGNALS:
         return Interrupted(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
-    return failure_of(folder) or Failure(f"rank {rank} ended with exit code {exit_code}; see {folder.logs}")
+    return Failure(f"rank {rank} crashed with {name}; see {folder.logs}")
 
 
 def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> None:
@@ -140,7 +147,7 @@ def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> 
     device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     if device != "cpu":
         torch.cuda.set_device(rank)
-    raise SystemExit(work(resolved, LocalContext(World(rank, size, rank), device), RunFolder(folder)))
+    raise SystemExit(work(resolved, LocalContext(World(rank, size), device), RunFolder(folder)))
 
 
 def _die_with_parent() -> None:

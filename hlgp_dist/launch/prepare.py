@@ -10,8 +10,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.files import write_json, write_text
-from hlgp_dist.train.environment import environment
+from hlgp_dist.files import write_text
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 
@@ -47,7 +46,6 @@ def open_run(config: RunConfig, folder: RunFolder) -> None:
     if former is not None:
         _note_changes(folder, refuse_changed_identity(former, config))
     write_text(folder.config, dump(config))
-    write_json(folder.environment, environment())
 
 
 def former_config(file: Path) -> RunConfig | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,15 +16,17 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import Failure
+from hlgp_dist.errors import EnvironmentFailure, Failure
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
 from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.worker import failure_of, work
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.types import World
 
 SCREEN = "progress.log"
 """RUN/logs/: what a rank without a terminal shows."""
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Ray leaves a worker without GPUs those of its node, and DeepSpeed would take them."""
 
 
 class RayContext:
@@ -31,7 +34,7 @@ class RayContext:
 
     def __init__(self, screen: TextIO) -> None:
         context = ray.train.get_context()
-        self.world = World(context.get_world_rank(), context.get_world_size(), context.get_local_rank())
+        self.world = World(context.get_world_rank(), context.get_world_size())
         self.device = str(ray.train.torch.get_device())
         self.screen = screen
 
@@ -39,7 +42,7 @@ class RayContext:
         ray.train.report(dict(metrics))
 
     def stop_requested(self) -> bool:
-        """Ray ends workers itself; a checkpoint is at most `checkpoint.every_steps` old."""
+        """Ray ends workers itself; a resume goes on at the last checkpoint."""
         return False
 
 
@@ -90,6 +93,7 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
         run_config=ray.train.RunConfig(
             name="ray",
             storage_path=str(folder.logs.absolute()),
+            worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
             callbacks=list(callbacks),
             failure_config=FailureConfig(max_failures=0),
         ),
@@ -97,17 +101,21 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
     try:
         trainer.fit()
     except Exception as error:
-        raise failure_of(folder) or Failure(f"a worker of the run was lost: {_cause(error)}") from error
+        raise failure_of(folder) or _lost(error) from error
 
 
-def _cause(error: Exception) -> str:
-    """What the first worker failed by."""
-    return first_line(next(iter(getattr(error, "worker_failures", {}).values()), error))
+def _lost(error: Exception) -> Failure:
+    """What the first worker failed by, where no rank could leave a reason in RUN."""
+    first = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    cause = getattr(first, "_base_exc", first)  # out of Ray's wrapping, whose text is a traceback
+    return cause if isinstance(cause, Failure) else Failure(f"a worker of the run was lost: {first_line(cause)}")
 
 
 def _worker_main(payload: dict[str, Any]) -> None:
     enter(payload["directory"])
     config, folder = RunConfig.model_validate(payload["config"]), RunFolder(payload["folder"])
+    if not folder.config.is_file():  # the launcher wrote it
+        raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
     with open(folder.logs / SCREEN, "a") as screen:
         code = work(config, RayContext(screen), folder)

@@ -6,7 +6,7 @@ The best configuration is then refitted once on training and validation pictures
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,18 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from hlgp_dist.config import schema
 from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply
+from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError, Failure, TrialsFailed
+from hlgp_dist.errors import ConfigError, TrialsFailed
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import check_run, former_config, open_run, refuse_other
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import alone, start_run
-from hlgp_dist.launch.trials import as_csv, first_line, forget_stopped, trial_rows
-from hlgp_dist.launch.worker import as_failure, forget_failures
+from hlgp_dist.launch.trials import Ended, as_csv, first_line, forget_stopped, trial_rows
+from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.preflight import preflight
+from hlgp_dist.train.preflight import check_fit, preflight
 from hlgp_dist.train.result import failed
 
 OBJECTIVE = "val/average_accuracy"
@@ -36,6 +37,8 @@ OBJECTIVE = "val/average_accuracy"
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 RUNG = "tasks_finished"
+FITTED = ("backbone.", "benchmark.", "method.", "train.global_batch_size")
+"""What has to fit the backbone's depth, the classes and the pictures."""
 Show = Callable[[Path, list[dict[str, Any]]], None]
 
 
@@ -56,16 +59,14 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
         show(folder, finished["trials"])
         return folder, finished
     trial = trial_config(config, folder)
-    num_tasks = len(preflight(trial).tasks)
+    num_tasks = len(preflight(trial))
     _check_rungs(config.search, num_tasks)
+    _check_trials(trial, config.search.space)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         write_text(folder / "config.yaml", dump(config))
-        try:
+        with outcome_kept(RunFolder(folder)):
             outcome = _search(config, trial, folder, num_tasks, show)
-        except Failure as failure:
-            write_json(folder / "result.json", failed(failure))
-            raise
         write_json(folder / "result.json", outcome)
     return folder, outcome
 
@@ -85,19 +86,31 @@ def _check_rungs(search: schema.Search, num_tasks: int) -> None:
         )
 
 
+def _check_trials(trial: schema.RunConfig, space: Mapping[str, schema.Domain]) -> None:
+    """Refuse a space some of whose trials would not fit backbone and data: those of the keys that have a say there."""
+    for values in combinations({key: domain for key, domain in space.items() if key.startswith(FITTED)}):
+        try:
+            check_fit(apply(trial, values))
+        except ConfigError as error:
+            raise ConfigError(f"search.space: {assignment(values)} is no valid trial: {error}") from error
+
+
 def _search(
     config: schema.RunConfig, trial: schema.RunConfig, folder: Path, num_tasks: int, show: Show
 ) -> dict[str, Any]:
     assert config.search is not None
     with ray_cluster(config.launch):
-        tuner = _tuner(trial, config.search, folder, num_tasks, runs_at_once(config.launch))
-        ended = attended(tuner.fit)
-        errors = {Path(result.path).name: first_line(result.error) for result in ended if result.error}
-        forget_stopped(folder / "trials", set(errors))
-        rows = trial_rows(folder / "trials", config.search, errors)
+        tuner = _tuner(trial, config, folder, num_tasks, runs_at_once(config.launch))
+        ended = {Path(result.path).name: _ended(result) for result in attended(tuner.fit)}
+        forget_stopped(folder / "trials", {name for name, trial in ended.items() if trial.error is not None})
+        rows = trial_rows(folder / "trials", ended)
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
         return _conclude(config, folder, rows)
+
+
+def _ended(result: Any) -> Ended:
+    return Ended(result.config, None if result.error is None else first_line(result.error))
 
 
 def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
@@ -111,13 +124,15 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
             "run.dir": str((folder / "trials").absolute()),
             "run.resume": "auto",
             "launch.kind": "ray",
+            "launch.driver_resource": None,
             "telemetry.varied": list(config.search.space),
         },
     )
 
 
-def _tuner(trial: schema.RunConfig, search: schema.Search, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
-    driver = {"CPU": 0, trial.launch.driver_resource or HEAD_NODE: 0.001}
+def _tuner(trial: schema.RunConfig, config: schema.RunConfig, folder: Path, num_tasks: int, slots: int) -> tune.Tuner:
+    assert config.search is not None
+    search, driver = config.search, {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_drive, trial=trial.model_dump(mode="json"), directory=str(Path.cwd())), driver
@@ -187,19 +202,15 @@ def _scheduler(scheduler: schema.Asha | schema.Fifo, num_tasks: int) -> TrialSch
 
 def _drive(sample: dict[str, Any], trial: dict[str, Any], directory: str) -> None:
     """The trial's driver: a small actor that starts the worker group and waits."""
-    enter(directory)
-    name = tune.get_context().get_trial_name()
-    config = apply(schema.RunConfig.model_validate(trial), sample | {"run.name": name})
-    folder = RunFolder(Path(config.run.dir) / name)
-    write_json(folder.path / "sample.json", sample)
-    try:
+    name, base = tune.get_context().get_trial_name(), schema.RunConfig.model_validate(trial)
+    folder = RunFolder(Path(base.run.dir) / name)
+    with outcome_kept(folder):
+        enter(directory)
+        config = apply(base, sample | {"run.name": name})
         check_run(config, name)
         open_run(config, folder)
         forget_failures(folder)
         fit(config, folder, callbacks=[TuneReportCallback()])
-    except Exception as error:
-        write_json(folder.result, failed(as_failure(error)))
-        raise
 
 
 def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -224,8 +235,9 @@ def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]
 
 def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
-    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto", "launch.kind": "ray"}
-    refit = apply(config, values | place | {"telemetry.varied": list(values)})
+    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
+    launch = {"launch.kind": "ray", "launch.driver_resource": None}
+    refit = apply(config, values | place | launch | {"telemetry.varied": list(values)})
     best = RunFolder(folder / "best")
     former = former_config(best.config)
     if former is not None and difference(former, refit).identity:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Failure
-from hlgp_dist.files import locked, write_json
+from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.files import locked
 from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import run_on_ray
-from hlgp_dist.launch.worker import forget_failures
-from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.result import failed
+from hlgp_dist.launch.worker import forget_failures, outcome_kept
+from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 
 
 @contextmanager
@@ -54,11 +53,9 @@ def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     open_run(config, folder)
     folder.result.unlink(missing_ok=True)
     forget_failures(folder)
-    try:
+    with outcome_kept(folder):
         launch(config, folder)
-    except Failure as failure:
-        write_json(folder.result, failed(failure))
-        raise
-    result = folder.read_finished()
-    assert result is not None, "the first rank writes the result before it leaves"
-    return result
+        result = folder.read_finished()
+        if result is None:  # the first rank writes it before it leaves
+            raise EnvironmentFailure(f"run.dir: the ranks' result is not in {folder.path}; {NOT_SHARED}")
+        return result

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hlgp_dist.config import schema
 from hlgp_dist.train.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What Tune knows of a trial that it no longer runs: the values it was given, and an error if it failed."""
+
+    values: Mapping[str, Any]
+    error: str | None
 
 
 def forget_stopped(folder: Path, failed: set[str]) -> None:
@@ -25,26 +32,21 @@ def forget_stopped(folder: Path, failed: set[str]) -> None:
             RunFolder(path).result.unlink()
 
 
-def trial_rows(folder: Path, search: schema.Search, errors: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One row a trial: what was sampled, how far it came, its objective and, if it failed, why.
+def trial_rows(folder: Path, trials: Mapping[str, Ended]) -> list[dict[str, Any]]:
+    """One row a trial by name: what was sampled, how far it came, its objective and, if it failed, why.
 
-    `errors`: what Tune says of the trials that failed; their own result.json knows better where there is one.
+    A trial's own result.json knows better than Tune why it failed; one that died early has left none, nor a folder.
     """
-    rows = []
-    for path in sorted(folder.glob("trial-*")):
-        sample = json.loads((path / "sample.json").read_text())
-        result = RunFolder(path).read_result()
-        row: dict[str, Any] = {"trial": path.name} | {key: sample[key] for key in search.space}
-        rows.append(row | _outcome(path, result, errors.get(path.name)))
-    return rows
+    return [{"trial": name, **trials[name].values, **_outcome(folder / name, trials[name])} for name in sorted(trials)]
 
 
-def _outcome(path: Path, result: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
+def _outcome(path: Path, trial: Ended) -> dict[str, Any]:
+    result = RunFolder(path).read_result()
     reports = validation_history(path)
     if result is not None:
         status, reason = ("done", "") if result["exit_code"] == 0 else ("failed", result["reason"])
     else:
-        status, reason = ("stopped", "") if error is None else ("failed", error)
+        status, reason = ("stopped", "") if trial.error is None else ("failed", trial.error)
     return {
         "status": status,
         "tasks_finished": len(reports),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -57,6 +59,18 @@ def failure_of(folder: RunFolder) -> Failure | None:
     records = [json.loads(file.read_text()) for file in sorted(folder.logs.glob("rank-*.failure.json"))]
     records.sort(key=lambda record: record["exit_code"] == Failure.exit_code)
     return FAILURES[records[0]["exit_code"]](records[0]["reason"]) if records else None
+
+
+@contextmanager
+def outcome_kept(folder: RunFolder) -> Iterator[None]:
+    """Whatever ends what is inside leaves its exit code and reason in result.json; a finished result stays."""
+    try:
+        yield
+    except BaseException as error:
+        if folder.read_finished() is None:
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                write_json(folder.result, failed(as_failure(error) if isinstance(error, Exception) else error))
+        raise
 
 
 def as_failure(error: Exception) -> Failure:

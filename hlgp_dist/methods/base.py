@@ -29,7 +29,7 @@ class Method(nn.Module):
     has_gradients = True
     """Whether there is anything to train; without, the run needs no engine."""
 
-    knows_tasks = False
+    takes_task_weights = False
     """Whether `forward` takes the weights of the tasks from outside (the oracle)."""
 
     def begin_task(self, task: TaskSpec) -> None:

@@ -29,7 +29,7 @@ from hlgp_dist.types import TaskSpec
 class Hlgp(Method):
     """Hierarchical layer-grouped prompt tuning (arXiv 2511.12090; METHOD 3 says which parts are our reading)."""
 
-    knows_tasks = True
+    takes_task_weights = True
 
     def __init__(self, options: HlgpOptions, dimensions: Dimensions, tasks: Sequence[TaskSpec], seed: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Hlgp(Method):
             self.position.reset()
 
     def prompts(self, num_tasks: int) -> TaskPrompts:
-        """Prompts of the first `num_tasks` tasks; the last is live until its task has ended."""
+        """Of all tasks so far, at least `num_tasks`; while the last of them trains its prompts are live."""
         if len(self.bank) >= num_tasks:
             return self.bank.stored(self.position())
         return self.bank.with_live(self.sub_prompts(), self.position(), position_is_learned=self._learns_position)

@@ -17,12 +17,14 @@ from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.models.trunk import InputFormat, Trunk
 from hlgp_dist.models.weights import load_weights, weights_sha256
+from hlgp_dist.types import PictureSize
 
 NORMALIZATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
+CROP_MODES = ("center", "squash")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -119,14 +121,16 @@ def _from_hub(spec: Backbone) -> VisionTransformer:
 
 
 def input_format(spec: Backbone, vit: VisionTransformer) -> InputFormat:
-    """Crop, interpolation and channel statistics from timm's record of the weights, the size from the model."""
+    """Crop, interpolation and channel statistics from timm's record of the weights, the size from the model.
+
+    Raises:
+        ConfigError: the record asks for a crop that there is not.
+    """
     record = resolve_data_config(pretrained_cfg=vit.pretrained_cfg)
-    mean, std = NORMALIZATIONS.get(spec.normalization, (record["mean"], record["std"]))
-    return InputFormat(
-        img_size=vit.patch_embed.img_size[0],
-        crop_pct=record["crop_pct"],
-        crop_mode=record["crop_mode"],
-        interpolation=record["interpolation"],
-        mean=tuple(mean),
-        std=tuple(std),
+    if record["crop_mode"] not in CROP_MODES:
+        raise ConfigError(f"backbone.name: its crop_mode {record['crop_mode']!r} is none of {', '.join(CROP_MODES)}")
+    size = PictureSize(
+        vit.patch_embed.img_size[0], record["crop_pct"], record["interpolation"], crop_mode=record["crop_mode"]
     )
+    mean, std = NORMALIZATIONS.get(spec.normalization, (record["mean"], record["std"]))
+    return InputFormat(size, mean=tuple(mean), std=tuple(std))

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from hlgp_dist.models.attention import PrefixAttention, Prefixes
+from hlgp_dist.types import PictureSize
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,9 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How the trunk wants its pictures: evaluation crop, interpolation and channel statistics."""
+    """How the trunk wants its pictures: size, and mean and deviation of each channel."""
 
-    img_size: int
-    crop_pct: float
-    crop_mode: str
-    interpolation: str
+    size: PictureSize
     mean: tuple[float, ...]
     std: tuple[float, ...]
 

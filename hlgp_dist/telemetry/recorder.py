@@ -43,10 +43,9 @@ def hparams_of(config: RunConfig) -> dict[str, HParam]:
     the table's columns are stable.
     """
     values = identity(config)
-    part = "validation" if config.benchmark.validation_fraction > 0.0 else "test"
     chosen = {key: values.get(key) for key in (*config.telemetry.varied, *config.telemetry.hparams)}
     flat = {key: flow(value) if isinstance(value, list | dict) else value for key, value in chosen.items()}
-    return {EVALUATED_ON: part, **flat}
+    return {EVALUATED_ON: config.benchmark.evaluated_on, **flat}
 
 
 class _Steps:
@@ -113,10 +112,9 @@ class Recorder:
         """`image`: uint8 [3, H, W]; to TensorBoard only."""
         self._board.image(tag, step, image, time.time())
 
-    def finish(self, step: int, *, final_avg_acc: float, cum_avg_acc: float, forgetting: float | None) -> None:
-        """The result's HParams metrics, and success; forgetting is None after a single task."""
-        values = dict(zip(HPARAM_METRICS, (final_avg_acc, cum_avg_acc, forgetting), strict=True))
-        self._record("run", step, {tag: value for tag, value in values.items() if value is not None})
+    def finish(self, step: int, *, final_avg_acc: float, cum_avg_acc: float, forgetting: float) -> None:
+        """The result's HParams metrics, and success."""
+        self._record("run", step, dict(zip(HPARAM_METRICS, (final_avg_acc, cum_avg_acc, forgetting), strict=True)))
         self._end(succeeded=True)
 
     def close(self, *, failed: bool = False) -> None:

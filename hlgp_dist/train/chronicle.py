@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 from hlgp_dist.config.schema import RunConfig
@@ -32,7 +33,7 @@ class Chronicle:
     def __init__(self, config: RunConfig, recorder: Recorder, display: Display, *, num_tasks: int, steps: int):
         self._config, self._recorder, self._display = config, recorder, display
         self._num_tasks, self._steps = num_tasks, steps
-        self._is_validation = config.benchmark.validation_fraction > 0.0
+        self._is_validation = config.benchmark.evaluated_on == "validation"
 
     @classmethod
     def open(
@@ -107,7 +108,12 @@ class Chronicle:
         )
         self._display.close()
 
-    def close(self, *, failed: bool) -> None:
-        """Give the files up; a run that neither finished nor failed can be resumed."""
-        self._recorder.close(failed=failed)
+    def __enter__(self) -> Chronicle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the record as what happened: a result, a failure, or something that can be resumed."""
+        self._recorder.__exit__(kind, error, trace)
         self._display.close()

@@ -1,7 +1,8 @@
-"""env.json: where a number was made."""
+"""env.json: where a number was made, written by the first rank there."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,16 +11,36 @@ from pathlib import Path
 
 import torch
 
+from hlgp_dist.engine.collectives import gather_text
+from hlgp_dist.files import write_json
+from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.types import WorkerContext
+
 PACKAGES = ("hlgp_dist", "torch", "torchvision", "deepspeed", "timm", "webdataset", "ray", "tensorboard", "numpy")
 
 
+def record_environment(folder: RunFolder, context: WorkerContext) -> None:
+    """Write env.json; that of an attempt elsewhere stays beside the logs. Every rank calls it, the first writes."""
+    now = environment() | {"devices": gather_text(device_name(context.device))}
+    if context.world.rank > 0:
+        return
+    if folder.environment.is_file() and json.loads(folder.environment.read_text()) != now:
+        earlier = len(list(folder.logs.glob("env-*.json")))
+        folder.environment.replace(folder.logs / f"env-{earlier:03d}.json")
+    write_json(folder.environment, now)
+
+
+def device_name(device: str) -> str:
+    """What a rank computes on."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+
+
 def environment() -> dict[str, object]:
-    """Versions, device and commit; nothing secret and no environment variable."""
+    """This machine, versions and commit; nothing secret and no environment variable."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_cores": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _commit(),
     }

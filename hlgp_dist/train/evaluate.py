@@ -10,7 +10,7 @@ from torch import Tensor
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.store import Store
-from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import NonFiniteLoss
 from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.train.learner import Learner
@@ -68,7 +68,7 @@ def _judge(learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec
     judged = [~output.logits.isfinite().all(1), predicted == labels, task_right]
     if oracle:
         known = output.logits
-        if learner.method.knows_tasks:
+        if learner.method.takes_task_weights:
             weights = one_hot_weights(true_task.index, learner.task.index + 1, images.device)
             known = learner.method(learner.trunk, learner.head, images, learner.task, weights).logits
         within = known[:, true_task.start : true_task.stop].argmax(1) + true_task.start

@@ -11,6 +11,8 @@ from typing import Any
 
 from hlgp_dist.files import write_text
 
+NOT_SHARED = "it must be on storage that all nodes share"
+
 
 class RunFolder:
     """RUN/: config.yaml env.json result.json metrics.jsonl accuracy_matrix.csv logs/ tensorboard/ checkpoints/."""

@@ -12,7 +12,7 @@ from hlgp_dist.data.augment import augment
 from hlgp_dist.data.batches import to_device, training_batches
 from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
 from hlgp_dist.data.store import Store
-from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.telemetry.meters import Clock, Meters
 from hlgp_dist.train.schedule import rate_factor
@@ -132,8 +132,9 @@ class TaskTrainer:
         return step + 1 == self.plan.total_steps
 
     def _save_is_due(self, step: int) -> bool:
+        """The last step too: alignment and evaluation, which follow, take long."""
         every = self.config.checkpoint.every_steps
-        return every is not None and (step + 1) % every == 0 and not self._is_last(step)
+        return every is not None and ((step + 1) % every == 0 or self._is_last(step))
 
     def _log_is_due(self, step: int) -> bool:
         """Before a checkpoint too: none is written of a run whose loss is not finite."""

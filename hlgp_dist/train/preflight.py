@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,20 +17,23 @@ from hlgp_dist.models.weights import load_weights
 from hlgp_dist.types import TaskSpec
 
 
-@dataclass(frozen=True)
-class Preflight:
-    """What the checks found out on their way."""
-
-    tasks: tuple[TaskSpec, ...]
-
-
-def preflight(config: RunConfig) -> Preflight:
-    """Check configuration, data and weights against each other.
+def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
+    """Check configuration, data and weights against each other; the tasks.
 
     Raises:
         ConfigError: backbone, groups, tasks or ranks do not fit.
         DataError: data or weights are missing or do not fit.
     """
+    tasks = check_fit(config)
+    if config.backbone.weights not in ("hub", "none"):
+        with torch.device("meta"):
+            vit = create_vit(config.backbone)
+        load_weights(vit, Path(config.backbone.weights))
+    return tasks
+
+
+def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
+    """Preflight without a look into the weights."""
     trunk = meta_trunk(config.backbone)
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
@@ -41,11 +43,7 @@ def preflight(config: RunConfig) -> Preflight:
     for task in tasks:
         pictures = len(select(manifest, task, "train", config.benchmark.validation_fraction))
         _check_ranks(config, task, pictures)
-    if config.backbone.weights not in ("hub", "none"):
-        with torch.device("meta"):
-            vit = create_vit(config.backbone)
-        load_weights(vit, Path(config.backbone.weights))
-    return Preflight(tasks)
+    return tasks
 
 
 def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:

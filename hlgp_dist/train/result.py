@@ -33,7 +33,7 @@ def finished(session: Session) -> dict[str, Any]:
         "num_test_images": progress.totals,
         "num_trainable_parameters": prompts,
         "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
-        "num_stored_parameters": learner.method.num_stored_parameters(),
+        "num_stored_parameters": learner.method.num_stored_parameters() + session.num_remembered(),
         "method": session.config.method.kind,
         "alignment": session.config.alignment.kind,
         "backbone": asdict(session.backbone),
@@ -48,7 +48,11 @@ def finished(session: Session) -> dict[str, Any]:
     }
 
 
-def failed(failure: BaseException) -> dict[str, Any]:
+def failed(error: BaseException) -> dict[str, Any]:
     """The exit code and the reason of a run that did not end well."""
-    code = failure.exit_code if isinstance(failure, Failure) else 1
-    return {"exit_code": code, "reason": f"{failure}" if isinstance(failure, Failure) else repr(failure)}
+    if isinstance(error, Failure):
+        return {"exit_code": error.exit_code, "reason": str(error)}
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        code = error.code if isinstance(error, SystemExit) else 130
+        return {"exit_code": code, "reason": "ended at once by a second signal; the same command resumes"}
+    return {"exit_code": Failure.exit_code, "reason": repr(error)}

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import torch
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.engine.distributed import broadcast_, close_process_group, init_process_group, reduce_sum
-from hlgp_dist.errors import EnvironmentFailure, Interrupted
+from hlgp_dist.engine.collectives import broadcast_, reduce_sum
+from hlgp_dist.engine.distributed import close_process_group, init_process_group
+from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import write_json
 from hlgp_dist.train import metrics
-from hlgp_dist.train.checkpoint import Checkpoint, load_checkpoint
+from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
 from hlgp_dist.train.chronicle import Chronicle
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.environment import record_environment
+from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.train.loop import TaskPlan
 from hlgp_dist.train.result import finished
-from hlgp_dist.train.sequence import run_sequence
+from hlgp_dist.train.sequence import OptimizerState, run_sequence
 from hlgp_dist.train.session import Session, open_session
 from hlgp_dist.types import WorkerContext
 
@@ -26,19 +27,28 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
     """Join the group, resume at the newest checkpoint, run the remaining tasks; the first rank writes result.json."""
     init_process_group(context.device, config.engine.timeout_seconds)
     try:
+        record_environment(folder, context)
         session = open_session(config, context, folder)
-        checkpoint = load_checkpoint(folder.checkpoints)
-        if checkpoint is not None:
-            session.restore(checkpoint)
+        optimizer_state = _resume(session)
         _check_agreement(session)
-        with _chronicle(session, checkpoint):
-            run_sequence(session, checkpoint)
+        session.chronicle = _chronicle(session)
+        with session.chronicle or nullcontext():
+            run_sequence(session, optimizer_state)
             if session.chronicle is not None:
                 numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
                 session.chronicle.finish(session.progress.position, numbers)
                 write_json(folder.result, finished(session))  # last: with it the run counts as done
     finally:
         close_process_group()
+
+
+def _resume(session: Session) -> OptimizerState | None:
+    """Go to the newest checkpoint; the optimizer's part of one from inside a task."""
+    checkpoint = load_checkpoint(session.folder.checkpoints)
+    if checkpoint is None:
+        return None
+    session.restore(checkpoint)
+    return without_prefix("optimizer", checkpoint.tensors) if checkpoint.position.step > 0 else None
 
 
 def _check_agreement(session: Session) -> None:
@@ -50,35 +60,24 @@ def _check_agreement(session: Session) -> None:
     others = int(reduce_sum((mine != first).any().float()))
     if others:
         raise EnvironmentFailure(
-            f"run.dir: {others} ranks do not see the first rank's checkpoint in {session.folder.path}; "
-            "it must be on storage that all nodes share"
+            f"run.dir: {others} ranks do not see the first rank's checkpoint in {session.folder.path}; {NOT_SHARED}"
         )
 
 
-@contextmanager
-def _chronicle(session: Session, checkpoint: Checkpoint | None) -> Iterator[None]:
-    """The first rank's record, closed as what happened: a failure, or something that can be resumed."""
+def _chronicle(session: Session) -> Chronicle | None:
+    """The first rank's record."""
     if session.context.world.rank > 0:
-        yield
-        return
+        return None
     plans = [TaskPlan.of(session.config, session.num_samples(task), session.context.world) for task in session.tasks]
-    if checkpoint is not None:
+    resumed_at = session.progress.position if session.progress.position != Position() else None
+    if resumed_at is not None:
         session.folder.write_matrix(session.progress.matrix())
-    has_steps = session.learner.method.has_gradients
-    session.chronicle = Chronicle.open(
+    return Chronicle.open(
         session.config,
         session.folder.path,
         screen=session.context.screen,
-        resumed_at=checkpoint.position if checkpoint else None,
+        resumed_at=resumed_at,
         matrix=session.progress.matrix(),
         num_tasks=len(session.tasks),
-        steps=sum(plan.total_steps for plan in plans) if has_steps else 0,
+        steps=sum(plan.total_steps for plan in plans) if session.learner.method.has_gradients else 0,
     )
-    is_failure = False
-    try:
-        yield
-    except Exception as error:
-        is_failure = not isinstance(error, Interrupted)
-        raise
-    finally:
-        session.chronicle.close(failed=is_failure)

@@ -7,15 +7,16 @@ from contextlib import nullcontext
 from statistics import fmean
 
 import torch
+from torch import Tensor
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
 from hlgp_dist.data.store import Store
+from hlgp_dist.engine.collectives import broadcast_, reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
-from hlgp_dist.engine.distributed import broadcast_, reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.train import metrics
 from hlgp_dist.train.alignment import align
-from hlgp_dist.train.checkpoint import Checkpoint, Position, without_prefix
+from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.evaluate import Counts, evaluate_task
 from hlgp_dist.train.loop import TaskPlan, TaskTrainer
 from hlgp_dist.train.session import Session
@@ -25,11 +26,14 @@ from hlgp_dist.types import Engine, TaskSpec
 METRIC_PREFIX = {"validation": "val", "test": "test"}
 
 
-def run_sequence(session: Session, checkpoint: Checkpoint | None) -> None:
-    """Run every task that is not yet done; `checkpoint` is what the session was restored from."""
+OptimizerState = Mapping[str, Tensor]
+
+
+def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> None:
+    """Run every task that is not yet done; the state is that of a task that the session was restored inside of."""
     for task in session.tasks[session.progress.position.task :]:
-        resumed = checkpoint if session.progress.position.step > 0 else None
-        engine = _learn(session, task, resumed)
+        engine = _learn(session, task, optimizer_state)
+        optimizer_state = None
         evaluate_seen(session, task)
         if engine is not None:
             engine.close()
@@ -44,18 +48,18 @@ def run_sequence(session: Session, checkpoint: Checkpoint | None) -> None:
         _report(session, numbers)
 
 
-def _learn(session: Session, task: TaskSpec, resumed: Checkpoint | None) -> Engine | None:
+def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | None) -> Engine | None:
     """Train the task (from inside it, if a checkpoint says so), then freeze it and align the head."""
     learner = session.learner
     store = session.store(task, "train")
     session.progress.bytes_read[task.index :] = [store.bytes_read]
-    if resumed is None:
+    if optimizer_state is None:
         learner.begin_task(task)
     learner.task = task
     engine = _engine(session, store) if learner.method.has_gradients else None
     if engine is not None:
-        if resumed is not None:
-            engine.restore(without_prefix("optimizer", resumed.tensors))
+        if optimizer_state is not None:
+            engine.restore(optimizer_state)
         learner.train()
         TaskTrainer(session, engine, task, store).run()
     learner.eval()
@@ -119,14 +123,14 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     progress.right.append([count.right for count in counts])
     progress.task_right.append([count.task_right for count in counts])
     progress.totals = [count.total for count in counts]
-    progress.final = _oracle_numbers(counts, session.learner.method.knows_tasks) if is_last else {}
+    progress.final = _oracle_numbers(counts, session.learner.method.takes_task_weights) if is_last else {}
 
 
-def _oracle_numbers(counts: list[Counts], knows_tasks: bool) -> dict[str, float | None]:
+def _oracle_numbers(counts: list[Counts], takes_task_weights: bool) -> dict[str, float | None]:
     """Means over tasks (macro) of what is reached where the task is known."""
     oracle = fmean((count.oracle_right or 0) / count.total for count in counts)
     within = fmean((count.within_right or 0) / count.total for count in counts)
-    return {"oracle_task_accuracy": oracle if knows_tasks else None, "within_task_accuracy": within}
+    return {"oracle_task_accuracy": oracle if takes_task_weights else None, "within_task_accuracy": within}
 
 
 def _report(session: Session, numbers: Mapping[str, float]) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
 from hlgp_dist.data.manifest import Manifest, read_manifest
-from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
-from hlgp_dist.engine.distributed import barrier
+from hlgp_dist.engine.collectives import barrier
 from hlgp_dist.errors import DataError
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
@@ -77,15 +76,13 @@ class Session:
 
     @property
     def part(self) -> Part:
-        """What is evaluated on: a run that holds a validation part out never sees a test picture."""
-        return "validation" if self.config.benchmark.validation_fraction > 0.0 else "test"
+        """What is evaluated on."""
+        return self.config.benchmark.evaluated_on
 
     def store(self, task: TaskSpec, part: Part) -> Store:
         """The decoded pictures of one task; the first rank of a node builds, the others wait."""
         selection = self._selection(task, part)
-        form = self.learner.trunk.input_format
-        size = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
-        data = self.config.data
+        size, data = self.learner.trunk.input_format.size, self.config.data
         store = open_store(
             data.path, self.manifest, selection, size, cache_dir=data.cache_dir, workers=data.decode_workers
         )
@@ -102,6 +99,10 @@ class Session:
     def bytes_of(self, task: TaskSpec) -> int:
         """Size of a task's training records in the shards, what reading it at least takes."""
         return self._selection(task, "train").bytes
+
+    def num_remembered(self) -> int:
+        """Numbers in the class statistics that alignment keeps."""
+        return sum(tensor.numel() for tensor in self.memory.buffers()) if self.memory is not None else 0
 
     def save(self, engine: Engine | None) -> None:
         """Write a checkpoint at the present position. Every rank calls it, the first writes."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.store import Store
-from hlgp_dist.engine.distributed import reduce_sum
+from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.types import TaskSpec, World
 

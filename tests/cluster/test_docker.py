@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from host import REPOSITORY
 
 from hlgp_dist import __version__
+from tests.cluster.host import REPOSITORY
 
 DOCKER = REPOSITORY / "docker"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from host import REPOSITORY, Host, missing
 
 from hlgp_dist.data.shard import shard
+from tests.cluster.host import REPOSITORY, Host, missing
 
 ADDRESS = "10.77.0.1"
 SEARCH = """

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import ray.autoscaler
 import yaml
-from host import REPOSITORY
 from jsonschema import ValidationError, validate
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.cluster.host import REPOSITORY
 
 SCHEMA = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
 

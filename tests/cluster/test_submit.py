@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from host import REPOSITORY
+
+from tests.cluster.host import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "cluster"))
 from submit import prepare

@@ -158,6 +158,12 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ),
         ("method.kind=ncm alignment.kind=full", "alignment.kind = full", "has no effect: method.kind: ncm takes no"),
         ("method.kind=ncm train.epochs=3", "train.epochs = 3", "has no effect: method.kind: ncm takes no"),
+        (
+            "method.kind=ncm data.augmentation.flip=false",
+            "data.augmentation.flip = false",
+            "has no effect: method.kind: ncm",
+        ),
+        ("launch.kind=ray launch.driver_resource=x", "launch.driver_resource = x", "has no effect: only the trials of"),
         ("launch.cpus_per_worker=2", "launch.cpus_per_worker = 2", "has no effect: launch.kind: local starts no Ray"),
         (
             "method.matching.cycles=1 method.matching.temperature=2",

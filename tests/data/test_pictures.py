@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from hlgp_dist.data.picture import PictureSize, to_array
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.data.picture import to_array
+from hlgp_dist.types import PictureSize
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -70,8 +70,3 @@ def test_parity_with_timm(name: str, size: PictureSize) -> None:
     ours = to_array(picture, size)
     assert ours.dtype == np.uint8
     assert np.array_equal(ours, reference(picture.convert("RGB")).numpy())
-
-
-def test_an_unknown_crop_mode_is_refused() -> None:
-    with pytest.raises(ConfigError, match="crop_mode 'border'"):
-        PictureSize(32, 1.0, "bicubic", "border")

@@ -16,12 +16,12 @@ from PIL import Image
 
 from hlgp_dist.data import source
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.picture import PictureSize, to_array
+from hlgp_dist.data.picture import to_array
 from hlgp_dist.data.selection import Selection, select
 from hlgp_dist.data.source import RangeSource, merged_runs
 from hlgp_dist.data.store import Store, default_cache_dir, open_store
 from hlgp_dist.errors import DataError, EnvironmentFailure
-from hlgp_dist.types import TaskSpec
+from hlgp_dist.types import PictureSize, TaskSpec
 
 FORK = multiprocessing.get_context("fork")
 SIZE = PictureSize(8, 0.875, "bilinear")

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from hlgp_dist.config import schema
+from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
-from hlgp_dist.engine.distributed import close_process_group, init_process_group, reduce_sum
+from hlgp_dist.engine.distributed import close_process_group, init_process_group
 from hlgp_dist.engine.options import deepspeed_config, torch_optimizer
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk

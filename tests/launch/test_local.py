@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from hlgp_dist.errors import Failure
+from hlgp_dist.errors import Failure, Interrupted, OutOfMemory
+from hlgp_dist.files import write_json
 from hlgp_dist.launch.local import _watch
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.result import failed
 
 
 def test_a_rank_that_fails_is_never_missed(tmp_path: Path) -> None:
@@ -22,3 +25,27 @@ def test_a_rank_that_fails_is_never_missed(tmp_path: Path) -> None:
             rank.start()
         with pytest.raises(Failure, match="ended with exit code 3"):
             _watch(ranks, RunFolder(tmp_path))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("number", "left_behind", "kind", "reason"),
+    [
+        (signal.SIGKILL, None, Interrupted, "rank 1 was killed by SIGKILL; the same command resumes"),
+        (signal.SIGSEGV, None, Failure, "rank 1 crashed with SIGSEGV"),
+        (signal.SIGABRT, OutOfMemory("too big"), OutOfMemory, "too big"),
+        (signal.SIGKILL, Failure("internal error: connection reset"), Interrupted, "rank 1 was killed by SIGKILL"),
+    ],
+)
+def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
+    number: signal.Signals, left_behind: Failure | None, kind: type[Failure], reason: str, tmp_path: Path
+) -> None:
+    """What another rank left behind says more, unless it only noticed that this one had gone."""
+    if left_behind is not None:
+        write_json(tmp_path / "logs" / "rank-000.failure.json", failed(left_behind))
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=os._exit, args=(0,)), fork.Process(target=lambda: os.kill(os.getpid(), number))]
+    for rank in ranks:
+        rank.start()
+    with pytest.raises(Failure, match=reason) as caught:
+        _watch(ranks, RunFolder(tmp_path))  # type: ignore[arg-type]
+    assert type(caught.value) is kind

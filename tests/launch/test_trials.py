@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.config import schema
 from hlgp_dist.errors import ConfigError, Interrupted
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.cluster import attended
 from hlgp_dist.launch.search import run_search
-from hlgp_dist.launch.trials import forget_stopped, trial_rows
+from hlgp_dist.launch.trials import Ended, forget_stopped, trial_rows
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
-
-SEARCH = schema.Search(space={"seed": schema.Choice(choice=(1, 2))})
 
 
 def trial(root: Path, number: int, *, tasks: int, result: dict[str, object] | None) -> None:
     folder = RunFolder(root / f"trial-{number:05d}")
-    write_json(folder.path / "sample.json", {"seed": number})
     folder.write_matrix([[0.5] * (task + 1) for task in range(tasks)])
     if result is not None:
         write_json(folder.result, result)
@@ -37,17 +33,20 @@ def test_each_status_is_told_apart(tmp_path: Path) -> None:
     trial(tmp_path, 2, tasks=0, result=refused)
     trial(tmp_path, 3, tasks=2, result=None)
     trial(tmp_path, 4, tasks=2, result={"exit_code": 1, "reason": "a worker of the run was lost"})
-    errors = {"trial-00002": "RuntimeError", "trial-00003": "The actor died"}
-    forget_stopped(tmp_path, set(errors))
-    rows = trial_rows(tmp_path, SEARCH, errors)
+    errors = {2: "RuntimeError", 3: "The actor died", 5: "The driver died"}  # the last before it made its folder
+    trials = {f"trial-{number:05d}": Ended({"seed": number}, errors.get(number)) for number in range(6)}
+    forget_stopped(tmp_path, {name for name, ended in trials.items() if ended.error})
+    rows = trial_rows(tmp_path, trials)
     assert [(row["status"], row["tasks_finished"], row["reason"]) for row in rows] == [
         ("done", 3, ""),
         ("stopped", 1, ""),
         ("failed", 0, "method.num_groups: no"),
         ("failed", 2, "The actor died"),
         ("stopped", 2, ""),
+        ("failed", 0, "The driver died"),
     ]
-    assert [row["objective"] for row in rows] == [0.5, 0.5, None, 0.5, 0.5]
+    assert [row["objective"] for row in rows] == [0.5, 0.5, None, 0.5, 0.5, None]
+    assert [row["seed"] for row in rows] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -70,6 +69,10 @@ def test_what_it_attends_returns_and_raises() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (
+            ["search.space={method.num_groups: {grid: [3, 99]}}"],
+            r"search\.space: method\.num_groups=99 is no valid trial: .*99 groups do not fit 6 prompted blocks",
+        ),
         (["search.scheduler.grace_tasks=5"], r"search\.scheduler\.grace_tasks = 5: must be less than the 5 tasks"),
         (["run.resume=must"], "run.resume: must, but there is nothing to resume in"),
     ],

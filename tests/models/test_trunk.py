@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import create_vit, input_format, meta_trunk
 from hlgp_dist.models.trunk import Trunk
 
@@ -45,6 +46,14 @@ def test_without_prefixes_features_are_timms_bit_for_bit(name: str) -> None:
     with torch.no_grad():
         expected = plain.forward_head(plain.forward_features(pixels), pre_logits=True)
         assert torch.equal(Trunk(plain, form)(images), expected)
+
+
+def test_an_unknown_crop_mode_is_refused() -> None:
+    spec = Backbone(name="vit_tiny_patch16_224", weights="none", kwargs=SMALL)
+    vit = create_vit(spec)
+    vit.pretrained_cfg = {**vit.pretrained_cfg, "crop_mode": "border"}
+    with pytest.raises(ConfigError, match="crop_mode 'border' is none of center, squash"):
+        input_format(spec, vit)
 
 
 class Same:

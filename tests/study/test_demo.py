@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional
 
 from hlgp_dist.data.augment import to_float
-from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.shard import shard
 from hlgp_dist.data.store import Store, open_store
@@ -30,13 +29,17 @@ def test_the_embedded_backbone_tells_the_embedded_digits_apart(tmp_path: Path) -
         manifest = shard(embedded / "digits.tar", tmp_path / "shards")
         config = demo_config(embedded, tmp_path)
         trunk, identity = build_trunk(config.backbone, precision="fp32", seed=0)
-    assert len(preflight(config).tasks) == 5
+    assert len(preflight(config)) == 5
     assert sum(len(split.key) for split in manifest.splits.values()) == 1797
-    form = trunk.input_format
-    size = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
     task = split_tasks(manifest.classes, config.benchmark.model_copy(update={"init_cls": 10}))[0]
     train, test = (
-        open_store(tmp_path / "shards", manifest, select(manifest, task, part, 0.0), size, cache_dir=tmp_path)
+        open_store(
+            tmp_path / "shards",
+            manifest,
+            select(manifest, task, part, 0.0),
+            trunk.input_format.size,
+            cache_dir=tmp_path,
+        )
         for part in ("train", "test")
     )
     seen, labels = features(trunk, train), torch.from_numpy(train.labels)

@@ -117,7 +117,7 @@ def test_hparams_stand_there_from_the_start_and_metrics_at_the_end(tmp_path: Pat
     assert "train.max_steps" not in start.hparams
     assert "_hparams_/session_end_info" not in board(tmp_path).summary_metadata
 
-    recorder.finish(9, final_avg_acc=0.75, cum_avg_acc=0.5, forgetting=None)
+    recorder.finish(9, final_avg_acc=0.75, cum_avg_acc=0.5, forgetting=0.25)
     assert series(tmp_path, "hparam/final_avg_acc") == [(9, 0.75)]
     assert series(tmp_path, "hparam/cum_avg_acc") == [(9, 0.5)]
     assert hparams(tmp_path, "session_end_info").session_end_info.status == api_pb2.STATUS_SUCCESS

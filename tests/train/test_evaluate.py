@@ -10,7 +10,6 @@ import torch
 from hlgp_dist.config import schema
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.manifest import read_manifest
-from hlgp_dist.data.picture import PictureSize
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.store import open_store
 from hlgp_dist.data.tasks import split_tasks
@@ -40,12 +39,9 @@ def evaluate_both_ways(rank: int, size: int, shards: str, cache: str, *, poison:
             )
             if poison:
                 learner.head.weight[-1] = torch.inf
-        form = trunk.input_format
-        size_ = PictureSize(form.img_size, form.crop_pct, form.interpolation, form.crop_mode)
-        store = open_store(shards, manifest, select(manifest, task, "test", 0.0), size_, cache_dir=cache)
-        counts = evaluate_task(
-            learner, store, task, world=World(rank, size, rank), device="cpu", batch_size=4, oracle=True
-        )
+        selection = select(manifest, task, "test", 0.0)
+        store = open_store(shards, manifest, selection, trunk.input_format.size, cache_dir=cache)
+        counts = evaluate_task(learner, store, task, world=World(rank, size), device="cpu", batch_size=4, oracle=True)
         with torch.no_grad():
             logits = learner.method(trunk, learner.head, to_float(torch.from_numpy(store.images.copy())), task).logits
         plain = int((logits.argmax(1) == torch.from_numpy(store.labels)).sum())

@@ -1,0 +1,49 @@
+"""What a worker leaves behind, and what a launcher makes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.errors import ConfigError, EnvironmentFailure
+from hlgp_dist.files import write_json
+from hlgp_dist.launch.ray_run import _worker_main
+from hlgp_dist.launch.worker import outcome_kept
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import job
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "reason"),
+    [
+        (ConfigError("seed: no"), 2, "seed: no"),
+        (AssertionError("never"), 1, "internal error: AssertionError: never; the traceback is in the run's logs"),
+        (SystemExit(143), 143, "ended at once by a second signal; the same command resumes"),
+        (KeyboardInterrupt(), 130, "ended at once by a second signal; the same command resumes"),
+    ],
+)
+def test_whatever_ends_a_run_is_in_its_result(
+    error: BaseException, exit_code: int, reason: str, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(type(error)), outcome_kept(folder):
+        raise error
+    assert json.loads(folder.result.read_text()) == {"exit_code": exit_code, "reason": reason}
+
+
+def test_a_finished_result_stays(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(AssertionError), outcome_kept(folder):
+        write_json(folder.result, {"exit_code": 0, "reason": "done"})
+        raise AssertionError("in teardown")
+    assert folder.read_finished() == {"exit_code": 0, "reason": "done"}
+
+
+def test_a_node_that_does_not_see_the_run_says_so_before_it_trains(drawn: Path, tmp_path: Path) -> None:
+    config = job(drawn, tmp_path / "elsewhere")
+    payload = {"config": config.model_dump(mode="json"), "folder": str(tmp_path / "elsewhere"), "directory": "/"}
+    with pytest.raises(EnvironmentFailure, match=r"run\.dir: the node .* does not see .*elsewhere; it must be on"):
+        _worker_main(payload)
+    assert not (tmp_path / "elsewhere").exists()
