@@ -1,4 +1,5 @@
-"""The command line. Each verb imports what it needs when it runs: `hlgp config` must not wait for torch."""
+"""Class-incremental prompt tuning of frozen ViTs, from one process to a cluster of GPUs."""
+# Each verb imports what it needs when it runs: `hlgp config` must not wait for torch.
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, Hlgp, RunConfig
@@ -48,7 +49,8 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
     for key, because in ignored.items():
         if key in changed:
-            yield Problem(key, f"has no effect: {because}", changed[key])
+            default = flow(_defaults()[key])
+            yield Problem(key, f"has no effect: {because}; take it out, or give its default {default}", changed[key])
 
 
 def _groups(config: RunConfig) -> Iterator[Problem]:

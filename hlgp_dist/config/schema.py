@@ -93,6 +93,8 @@ _RESERVED = {
     "pretrained": "backbone.weights says it",
     "checkpoint_path": "backbone.weights says it",
     "num_classes": "the head is ours",
+    "device": "launch decides",
+    "dtype": "engine.precision says it",
     "in_chans": "pictures have three channels",
     "features_only": "the whole trunk is used",
 }

@@ -58,8 +58,10 @@ def _key_problems(config: RunConfig, key: str, domain: Domain) -> Iterator[Probl
         yield Problem(name, f"the lower bound {bounds[0]} must be below the upper bound {bounds[1]}")
     if key == "data.path" or key.partition(".")[0] == "search":
         yield Problem(name, "cannot be searched")
-    elif key == "benchmark.validation_fraction":
-        yield Problem(name, "cannot be searched: search.validation_fraction decides what all trials are judged by")
+    elif key.partition(".")[0] == "benchmark":
+        yield Problem(
+            name, "cannot be searched: trials that are compared must be judged by the same tasks and pictures"
+        )
     elif _is_operational(config, key):
         yield Problem(name, "cannot be searched: it is operational and changes no result")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,11 @@ from hlgp_dist.errors import ConfigError, DataError
 
 SPLITS = ("train", "test")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-OTHER_PICTURES = frozenset({".bmp", ".gif", ".webp", ".tif", ".tiff"})
+OTHER_PICTURES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".npy", ".ppm", ".tif", ".tiff", ".webp"}
+)
 COLUMNS = ("path", "class", "split")
+log = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
@@ -38,7 +42,7 @@ class Picture(NamedTuple):
 
 
 def list_pictures(source: str | Path) -> list[Picture]:
-    """The pictures of `source`, sorted by split, class and name.
+    """The pictures of `source`, sorted by split, class and name. What was left out is said in a warning.
 
     Raises:
         ConfigError: `source` is of no known kind.
@@ -47,8 +51,9 @@ def list_pictures(source: str | Path) -> list[Picture]:
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
+    left_out: list[str] = []
     try:
-        pictures = sorted(_entries(source))
+        pictures = sorted(_entries(source, left_out))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{source}: cannot be read ({error})") from error
     for previous, picture in pairwise(pictures):
@@ -56,15 +61,26 @@ def list_pictures(source: str | Path) -> list[Picture]:
             raise DataError(f"{source}: {'/'.join(picture[:3])} is there twice")
     if not any(picture.split == "train" for picture in pictures):
         raise DataError(f"{source}: no picture train/CLASS/*.jpg, *.jpeg or *.png")
+    for class_name in {picture.class_name for picture in pictures}:
+        _check_class(class_name, source)
+    if left_out:
+        log.warning("%s: %d places hold no picture of a split, first %s", source, len(left_out), sorted(left_out)[0])
+    if pictures[0].split == "train":  # test sorts first
+        log.warning("%s: there is no test picture; a run needs some of every class", source)
     return pictures
 
 
-def _entries(source: Path) -> Iterable[Picture]:
+def _check_class(name: str, source: Path) -> None:
+    if name != name.strip() or not name.isprintable():
+        raise DataError(f"{source}: class {name!r} begins or ends with a blank or holds a control character")
+
+
+def _entries(source: Path, left_out: list[str]) -> Iterable[Picture]:
     if source.is_dir():
-        return _of_folder(source)
+        return _of_folder(source, left_out)
     match source.suffix.lower():
         case ".tar":
-            return _of_tar(source)
+            return _of_tar(source, left_out)
         case ".csv":
             return _of_rows(source, _csv_rows(source))
         case ".jsonl":
@@ -80,22 +96,29 @@ def _is_picture(name: str, where: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _placed(parts: tuple[str, ...], file: str, offset: int, size: int, where: str) -> Iterator[Picture]:
-    """The picture at SPLIT/CLASS/NAME, or nothing for what is no picture."""
+def _placed(parts: tuple[str, ...], file: str, offset: int, size: int, where: str) -> Picture | None:
+    """The picture at SPLIT/CLASS/NAME, or None for what is no picture."""
     if not _is_picture(parts[-1], where):
-        return
+        return None
     if len(parts) < 3:
         raise DataError(f"{where}: not in a class folder (SPLIT/CLASS/NAME)")
-    yield Picture(parts[0], parts[1], "/".join(parts[2:]), file, offset, size)
+    return Picture(parts[0], parts[1], "/".join(parts[2:]), file, offset, size)
 
 
-def _of_folder(source: Path) -> Iterator[Picture]:
+def _of_folder(source: Path, left_out: list[str]) -> Iterator[Picture]:
+    left_out += [str(path) for path in source.iterdir() if path.is_dir() and path.name not in SPLITS]
     for split in SPLITS:
-        for folder, _, names in os.walk(source / split, onerror=_refuse, followlinks=True):
+        for folder, folders, names in os.walk(source / split, onerror=_refuse, followlinks=True):
+            if not folders and not names:
+                left_out.append(folder)
             for name in names:
                 file = Path(folder) / name
                 parts = file.relative_to(source).parts
-                yield from _placed(parts, str(file), 0, file.stat().st_size, str(file))
+                picture = _placed(parts, str(file), 0, file.stat().st_size, str(file))
+                if picture is None:
+                    left_out.append(str(file))
+                else:
+                    yield picture
 
 
 def _refuse(error: OSError) -> None:
@@ -104,13 +127,17 @@ def _refuse(error: OSError) -> None:
         raise error
 
 
-def _of_tar(source: Path) -> Iterator[Picture]:
+def _of_tar(source: Path, left_out: list[str]) -> Iterator[Picture]:
     """Members of an uncompressed tar, below an optional single top folder."""
     end = source.stat().st_size
     try:
         with tarfile.open(source, "r:") as archive:
             for member in archive:
-                yield from _of_member(source, member, end)
+                picture = _of_member(source, member, end)
+                if picture is not None:
+                    yield picture
+                elif not member.isdir():
+                    left_out.append(member.name)
             _check_end(source, archive.offset)
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{source}: not a readable, complete, uncompressed tar ({error})") from error
@@ -124,21 +151,22 @@ def _check_end(source: Path, offset: int) -> None:
             raise DataError(f"{source}: the tar is truncated")
 
 
-def _of_member(source: Path, member: tarfile.TarInfo, end: int) -> Iterator[Picture]:
+def _of_member(source: Path, member: tarfile.TarInfo, end: int) -> Picture | None:
     """Checks a member before trusting its name: no link, no device, nothing that leaves the archive's folder."""
     where = f"{source}: member {member.name}"
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{where} leaves the folder it is in")
     if member.isdir():
-        return
+        return None
     if not member.isreg() or member.issparse():
         raise DataError(f"{where} is a link or a special file; only plain files are read")
     if member.offset_data + member.size > end:
         raise DataError(f"{where} is cut off: the tar is truncated")
     parts = path.parts if path.parts[0] in SPLITS else path.parts[1:]
-    if parts and parts[0] in SPLITS:
-        yield from _placed(parts, str(source), member.offset_data, member.size, where)
+    if not parts or parts[0] not in SPLITS:
+        return None
+    return _placed(parts, str(source), member.offset_data, member.size, where)
 
 
 def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -183,10 +211,11 @@ def _of_rows(source: Path, rows: Iterable[tuple[int, dict[str, object]]]) -> Ite
 
 def _text(row: dict[str, object], column: str, where: str) -> str:
     value = row.get(column)
-    if not isinstance(value, str) or not value:
-        raise DataError(f"{where}: no {column}; columns are {', '.join(COLUMNS)}")
-    if column != "path" and value != value.strip():
-        raise DataError(f"{where}: {column} {value!r} begins or ends with a blank, which would make a class of its own")
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: {column} is {value!r}; it must be text, in quotes")
+    if not value:
+        found = ", ".join(name for name in row if isinstance(name, str)) or "none"
+        raise DataError(f"{where}: no {column}; columns are {', '.join(COLUMNS)}, separated by commas; found: {found}")
     try:
         os.fsencode(value)
     except UnicodeEncodeError as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_text
+from hlgp_dist.models.weights import file_sha256
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 
@@ -32,12 +36,29 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
 def refuse_other(config: RunConfig, folder: RunFolder, *, include_search: bool = False) -> None:
     """ConfigError where the folder (of a run or a search) is another configuration's, or `run.resume` forbids it."""
     former = former_config(folder.config)
+    if former is None and folder.has_work():
+        raise ConfigError(f"run.name: {folder.path} holds results but no config.yaml that says whose; take another")
+    if former is not None and (former.search is None) != (config.search is None):
+        kind = "run" if former.search is None else "search"
+        raise ConfigError(f"run.name: {folder.path} holds a {kind}; take another")
     if former is None and config.run.resume == "must":
         raise ConfigError(f"run.resume: must, but there is nothing to resume in {folder.path}")
     if former is not None and config.run.resume == "never":
         raise ConfigError(f"run.resume: never, but {folder.path} is taken; give another run.name")
     if former is not None:
         refuse_changed_identity(former, config, include_search=include_search)
+
+
+def check_content(config: RunConfig, folder: RunFolder, result: Mapping[str, Any]) -> None:
+    """DataError where the result of a finished run is of other pictures or weights than now lie at the same paths."""
+    weights, told = config.backbone.weights, result["backbone"]["sha256"]
+    content = {
+        "data.path": (result["dataset"], read_manifest(config.data.path).digest),
+        "backbone.weights": (told, told if weights in ("hub", "none") else file_sha256(Path(weights))),
+    }
+    for key, (before, now) in content.items():
+        if before != now:
+            raise DataError(f"{key}: {folder.path} is of content {before}, now it is {now}; take another run.name")
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> None:

@@ -5,6 +5,7 @@ The best configuration is then refitted once on training and validation pictures
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, TrialsFailed
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once
-from hlgp_dist.launch.prepare import check_run, former_config, open_run, refuse_other
+from hlgp_dist.launch.prepare import check_content, check_run, former_config, open_run, refuse_other
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.trials import Ended, as_csv, first_line, forget_stopped, trial_rows
@@ -37,8 +38,9 @@ OBJECTIVE = "val/average_accuracy"
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 RUNG = "tasks_finished"
-FITTED = ("backbone.", "benchmark.", "method.", "train.global_batch_size")
+FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
+log = logging.getLogger(__name__)
 Show = Callable[[Path, list[dict[str, Any]]], None]
 
 
@@ -56,6 +58,8 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     refuse_other(config, RunFolder(folder), include_search=True)
     finished = RunFolder(folder).read_finished()
     if finished is not None:
+        check_content(config, RunFolder(folder), finished["test"])
+        log.warning("%s was finished before: nothing is run", folder)
         show(folder, finished["trials"])
         return folder, finished
     trial = trial_config(config, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import locked
 from hlgp_dist.launch.local import run_local
-from hlgp_dist.launch.prepare import check_run, open_run
+from hlgp_dist.launch.prepare import check_content, check_run, open_run
 from hlgp_dist.launch.ray_run import run_on_ray
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,6 +44,8 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
     folder = check_run(config, stem)
     result = folder.read_finished()
     if result is not None:
+        check_content(config, folder, result)
+        log.warning("%s was finished before: nothing is run", folder.path)
         return folder, result
     folder.path.mkdir(parents=True, exist_ok=True)
     with alone(folder.path):

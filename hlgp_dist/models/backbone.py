@@ -70,17 +70,27 @@ def create_vit(spec: Backbone) -> VisionTransformer:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"backbone.kwargs: timm refuses {spec.name} with {keywords}: {reason}") from error
     _check_supported(spec.name, model)
+    if not model.global_pool:
+        raise ConfigError("backbone.kwargs.global_pool: there has to be one feature a picture; try token or avg")
     return model
 
 
 def _check_name(name: str) -> None:
-    architecture, _, tag = name.partition(".")
+    architecture, dot, tag = name.partition(".")
+    if dot and not tag:
+        raise ConfigError(f"backbone.name: {name!r} ends with a dot and names no weights")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models("vit*"), n=3)
         raise ConfigError(f"backbone.name: timm knows no {architecture!r}; near: {', '.join(near) or 'none'}")
     if tag and name not in timm.list_pretrained(architecture + "*"):
         near = difflib.get_close_matches(name, timm.list_pretrained(architecture + ".*"), n=5, cutoff=0.0)
         raise ConfigError(f"backbone.name: {architecture} has no weights tagged {tag!r}; near: {', '.join(near)}")
+
+
+def check_hub(spec: Backbone) -> None:
+    """Raise ConfigError where no hub has weights of that name, as timm knows without asking one."""
+    if spec.weights == "hub" and not timm.is_model_pretrained(spec.name):
+        raise ConfigError(f"backbone.weights: hub: there are no weights of {spec.name}; give a file, or none")
 
 
 def _check_supported(name: str, model: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from timm.models import load_state_dict
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
 
 from hlgp_dist.errors import DataError
 
@@ -30,18 +31,27 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
         DataError: the file is missing, unreadable, or of another architecture.
     """
     check_weights_file(path)
+    state = None if path.suffix == ".npz" else _read(path)
     try:
-        if path.suffix == ".npz":
+        if state is None:
             vit.load_pretrained(str(path))
             return
-        state = checkpoint_filter_fn(load_state_dict(str(path), device="cpu", weights_only=True), vit)
-        missing, unexpected = vit.load_state_dict(state, strict=False, assign=True)  # on meta too
-    except Exception as error:  # every reader fails in its own way: pickle, safetensors, zip, shape mismatch
+        missing, unexpected = vit.load_state_dict(checkpoint_filter_fn(state, vit), strict=False, assign=True)
+    except Exception as error:  # a shape that does not match fails wherever it is first used
         raise DataError(f"backbone.weights: {path} does not fit {_shape_of(vit)}: {_first_line(error)}") from error
     foreign = [name for name in unexpected if not _dropped_on_purpose(name, len(vit.blocks))]
     if missing or foreign:
         wrong = f"{len(missing)} tensors missing ({', '.join(missing[:3])}), {len(foreign)} unknown"
         raise DataError(f"backbone.weights: {path} does not fit {_shape_of(vit)}: {wrong} ({', '.join(foreign[:3])})")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
+    except Exception as error:  # every reader fails in its own way: pickle, safetensors, zip
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise DataError(f"backbone.weights: {path} cannot be read as weights ({reason})") from error
+    return state
 
 
 def _dropped_on_purpose(name: str, depth: int) -> bool:
@@ -61,14 +71,17 @@ def _first_line(error: Exception) -> str:
     return " ".join(lines[:2])[:300]
 
 
+def file_sha256(path: Path) -> str:
+    """Of a whole file, which may be larger than memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def weights_sha256(vit: VisionTransformer, weights: str) -> str:
     """Hash of the weights' file, or of the tensors themselves where there is none."""
-    digest = hashlib.sha256()
     if weights not in ("hub", "none"):
-        with open(weights, "rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-        return digest.hexdigest()
+        return file_sha256(Path(weights))
+    digest = hashlib.sha256()
     for name, tensor in sorted(vit.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

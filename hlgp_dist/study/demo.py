@@ -13,7 +13,7 @@ from hlgp_dist.data.shard import shard
 from hlgp_dist.data.verify import info
 from hlgp_dist.launch.search import check_trials, run_search
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.study.tables import console, matrix_table, metrics_table, show_dataset, show_search, tensorboard_command
+from hlgp_dist.study.tables import console, metrics_table, show_dataset, show_matrix, show_search, tensorboard_command
 
 
 def run_demo(folder: Path | None) -> None:
@@ -24,12 +24,12 @@ def run_demo(folder: Path | None) -> None:
         shard(embedded / "digits.tar", folder / "shards")
         show_dataset(folder / "shards", info(folder / "shards"))
         config = demo_config(embedded, folder)
-        console.print("searching: 2 trials of 2 DeepSpeed workers each, on validation pictures")
+        console.print("searching on validation pictures; each trial is a DeepSpeed run of several workers")
         _, outcome = run_search(config, "demo", show_search)
         console.print("the linear probe: same backbone, head learning rate, alignment and task order")
         probe = apply(config, {"search": None, "method.kind": "linear", "run.name": "linear"})
         _, probe_result = start_run(probe, "linear")
-    console.print(matrix_table(outcome["test"]["accuracy_matrix"]))
+    show_matrix(outcome["test"]["accuracy_matrix"])
     console.print(metrics_table({"HLGP, best trial": outcome["test"], "linear probe": probe_result}))
     console.print(
         f"took {time.monotonic() - began:.0f} s; everything is in {folder}\n"

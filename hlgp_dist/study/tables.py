@@ -19,11 +19,13 @@ from hlgp_dist.telemetry.progress import rate
 from hlgp_dist.train.folder import RunFolder
 
 console = Console()
+WIDE = 7
+"""Tasks beside which a matrix of 80 columns has no room for words."""
 
 
 def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
     """The accuracy matrix, the metrics and where to look next."""
-    console.print(matrix_table(result["accuracy_matrix"]))
+    show_matrix(result["accuracy_matrix"])
     console.print(metrics_table({folder.path.name: result}))
     console.print(f"run folder: {folder.path}\ncurves:     {tensorboard_command(folder.path)}", soft_wrap=True)
 
@@ -34,12 +36,16 @@ def tensorboard_command(folder: Path) -> str:
     return f"{command} tensorboard {folder}"
 
 
-def matrix_table(matrix: Sequence[Sequence[float | None]]) -> Table:
-    """Accuracy in percent: a row after each task, a column a task."""
-    table = Table("after task", *(f"task {i}" for i in range(len(matrix))), title="accuracy, %")
+def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
+    """Accuracy in percent: a row after each task, a column a task. No number is cut, however narrow the terminal."""
+    is_wide = len(matrix) > WIDE
+    tasks = [str(i) if is_wide else f"task {i}" for i in range(len(matrix))]
+    table = Table("after" if is_wide else "after task", *tasks, title="accuracy, % (a column a task)")
+    table.padding = (0, 0) if is_wide else (0, 1)
+    table.width = len(matrix) * 6 + 7 if is_wide else None
     for t, row in enumerate(matrix):
         table.add_row(str(t), *("" if value is None else f"{100 * value:.1f}" for value in row))
-    return table
+    console.print(table, crop=False)
 
 
 METRICS = {

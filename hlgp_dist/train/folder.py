@@ -35,9 +35,15 @@ class RunFolder:
         return result if isinstance(result, dict) and "exit_code" in result else None
 
     def read_finished(self) -> dict[str, Any] | None:
-        """The result, if all went well."""
+        """The whole result of a run or a search, if all went well."""
         result = self.read_result()
-        return result if result is not None and result["exit_code"] == 0 else None
+        if result is None or result["exit_code"] != 0:
+            return None
+        return result if "accuracy_matrix" in result or {"trials", "test"} <= result.keys() else None
+
+    def has_work(self) -> bool:
+        """Whether a run or a search has left anything here that a later one would go on with."""
+        return self.read_finished() is not None or self.checkpoints.exists() or (self.path / "trials").exists()
 
     def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
         """One row a finished task, un-rounded, empty above the diagonal."""

@@ -8,11 +8,12 @@ import torch
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.build import build_method
-from hlgp_dist.models.backbone import create_vit, meta_trunk
+from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
 from hlgp_dist.models.weights import load_weights
 from hlgp_dist.types import TaskSpec
 
@@ -35,6 +36,7 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
 def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     """Preflight without a look into the weights."""
     trunk = meta_trunk(config.backbone)
+    check_hub(config.backbone)
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     with torch.device("meta"):
@@ -43,6 +45,7 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     for task in tasks:
         pictures = len(select(manifest, task, "train", config.benchmark.validation_fraction))
         _check_ranks(config, task, pictures)
+        _check_warmup(config, task, pictures)
     return tasks
 
 
@@ -52,4 +55,13 @@ def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:
         raise ConfigError(
             f"launch.num_workers: {ranks} ranks are more than the samples of a batch: task {task.index} has "
             f"{pictures} pictures, train.global_batch_size is {config.train.global_batch_size}"
+        )
+
+
+def _check_warmup(config: RunConfig, task: TaskSpec, pictures: int) -> None:
+    warmup = config.optimizer.schedule.warmup_steps
+    steps = config.train.epochs * steps_per_epoch(pictures, config.train.global_batch_size)
+    if warmup >= steps:
+        raise ConfigError(
+            f"optimizer.schedule.warmup_steps: {warmup} must be less than the {steps} steps of task {task.index}"
         )

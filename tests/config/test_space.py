@@ -49,7 +49,7 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ("run.dir", {"choice": ["a"]}, ": cannot be searched: it is operational"),
         ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),
-        ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: search.validation_fraction"),
+        ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: trials that are compared"),
         ("search.seed", {"choice": [1]}, ": cannot be searched"),
         ("train", {"choice": [1]}, " = 1: must be a section"),
     ],

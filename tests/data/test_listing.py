@@ -95,7 +95,7 @@ def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
         ("raw/1.jpg,,train", r"list\.csv:3: no class"),
         ("raw/../raw/0.jpg,ant,test", r"list\.csv:3: .* listed on line 2"),
         ("raw/1.txt,ant,train", r"list\.csv:3: .* not a \.jpg"),
-        ("raw/1.jpg, ant,train", r"list\.csv:3: class ' ant' begins or ends with a blank"),
+        ("raw/1.jpg, ant,train", r"class ' ant' begins or ends with a blank"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -135,3 +135,27 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path,class,split\n\xff\xfe,ant,train\n")
     with pytest.raises(DataError, match=r"list\.csv: cannot be read"):
         list_pictures(tmp_path / "list.csv")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train/a/1.png", "train/a/notes.txt", "validation/a/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "train" / "empty").mkdir()
+    assert names(tmp_path) == ["train/a/1.png"]
+    assert f"{tmp_path}: 3 places hold no picture of a split, first {tmp_path}/train/a/notes.txt" in caplog.text
+    assert "there is no test picture" in caplog.text
+
+
+@pytest.mark.parametrize("name", [" lead", "two\nlines"])
+def test_an_odd_class_folder_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / name / "1.png").touch()
+    with pytest.raises(DataError, match="begins or ends with a blank or holds a control character"):
+        list_pictures(tmp_path)
+
+
+def test_a_class_that_is_a_number_has_to_be_text(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"path": "1.png", "class": 0, "split": "train"}\n')
+    with pytest.raises(DataError, match=r"list\.jsonl:1: class is 0; it must be text, in quotes"):
+        list_pictures(tmp_path / "list.jsonl")

@@ -67,6 +67,24 @@ def test_a_keyword_that_timm_cannot_use(keyword: str, train: Train, runs: Path) 
     assert_refused(train(f"backbone.kwargs.{keyword}"), 2, "backbone.kwargs", runs=runs)
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("backbone.kwargs.global_pool=''", "backbone.kwargs.global_pool: there has to be one feature a picture"),
+        ("backbone.kwargs.device=meta", "kwargs.device: launch decides"),
+        ("backbone.name=vit_tiny_patch16_224.", "ends with a dot and names no weights"),
+        ("optimizer.schedule.warmup_steps=100", "warmup_steps: 100 must be less than the"),
+    ],
+)
+def test_a_value_that_cannot_work(override: str, words: str, train: Train, runs: Path) -> None:
+    assert_refused(train(override), 2, words, runs=runs)
+
+
+def test_a_hub_that_has_no_such_weights(train: Train, runs: Path) -> None:
+    said = train("backbone.weights=hub", "backbone.name=vit_giant_patch14_224")
+    assert_refused(said, 2, "backbone.weights: hub: there are no weights of vit_giant_patch14_224", runs=runs)
+
+
 def test_a_seed_out_of_range(train: Train, runs: Path) -> None:
     assert_refused(train(f"seed={2**64}"), 2, "seed = 18446744073709551616", runs=runs)
 
@@ -129,6 +147,11 @@ def test_weights_that_would_run_code(train: Train, tmp_path: Path, runs: Path) -
     """A pickle that is not tensors alone is refused, not executed."""
     torch.save({"model": Path("x")}, tmp_path / "odd.pth")
     assert_refused(train(f"backbone.weights={tmp_path / 'odd.pth'}"), 3, "backbone.weights", runs=runs)
+
+
+def test_weights_that_are_none(train: Train, tmp_path: Path, runs: Path) -> None:
+    (tmp_path / "junk.pth").write_text("junk")
+    assert_refused(train(f"backbone.weights={tmp_path / 'junk.pth'}"), 3, "junk.pth cannot be read", runs=runs)
 
 
 def test_missing_weights(train: Train, tmp_path: Path, runs: Path) -> None:

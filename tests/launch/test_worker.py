@@ -14,6 +14,8 @@ from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
 
+FINISHED = {"exit_code": 0, "reason": "done", "accuracy_matrix": [[1.0]]}
+
 
 @pytest.mark.parametrize(
     ("error", "exit_code", "reason"),
@@ -36,9 +38,9 @@ def test_whatever_ends_a_run_is_in_its_result(
 def test_a_finished_result_stays(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(AssertionError), outcome_kept(folder):
-        write_json(folder.result, {"exit_code": 0, "reason": "done"})
+        write_json(folder.result, FINISHED)
         raise AssertionError("in teardown")
-    assert folder.read_finished() == {"exit_code": 0, "reason": "done"}
+    assert folder.read_finished() == FINISHED
 
 
 def test_a_node_that_does_not_see_the_run_says_so_before_it_trains(drawn: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_damaged_file_is_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="does not fit"):
+    with pytest.raises(DataError, match="cannot be read as weights"):
         build_trunk(from_file(path), precision="fp32", seed=0)
     with pytest.raises(DataError, match="no file"):
         build_trunk(from_file(tmp_path / "none.safetensors"), precision="fp32", seed=0)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from typing import Any, NamedTuple
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
+from hlgp_dist.config.write import dump
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Interrupted
+from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.checkpoint import load_checkpoint
@@ -248,13 +251,13 @@ def test_what_is_said_of_a_finished_run_stays(ordeal: tuple[RunFolder, list[Stag
     assert [file.read_bytes() for file in files] == before
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b'{"exit_code"'])
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"exit_code"', b'{"exit_code": 0}'])
 def test_a_damaged_result_is_written_again(
     damage: bytes, left_in_peace: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks
 ) -> None:
     folder = as_it_was(left_in_peace, tmp_path / "run", "task-05-step-000000")
     folder.result.write_bytes(damage)
-    assert folder.read_result() is None
+    assert folder.read_finished() is None
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [0, 0]
     assert results(folder) == results(left_in_peace)
@@ -272,6 +275,40 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert codes == [0, 0]
     assert results(folder) == results(left_in_peace)
     assert "passing over a damaged checkpoint" in (folder.logs / "rank-000.log").read_text()
+
+
+def copy_of(folder: RunFolder, path: Path) -> RunFolder:
+    shutil.copytree(folder.path, path)
+    return RunFolder(path)
+
+
+def test_a_finished_run_of_other_pictures_is_not_shown_as_this_one(
+    left_in_peace: RunFolder, drawn: Path, tmp_path: Path
+) -> None:
+    folder = copy_of(left_in_peace, tmp_path / "run")
+    result = json.loads(folder.result.read_text())
+    folder.result.write_text(json.dumps(result | {"dataset": "0" * 64}))
+    with pytest.raises(DataError, match=r"data\.path: .* is of content 0{64}, now it is"):
+        start_run(job(drawn, folder.path, *OPTIONS), "job")
+
+
+def test_results_without_a_configuration_are_not_taken_for_this_one(
+    left_in_peace: RunFolder, drawn: Path, tmp_path: Path
+) -> None:
+    folder = copy_of(left_in_peace, tmp_path / "run")
+    folder.config.unlink()
+    with pytest.raises(ConfigError, match=r"holds results but no config\.yaml that says whose"):
+        start_run(job(drawn, folder.path, *OPTIONS), "job")
+
+
+def test_a_run_does_not_go_into_a_searchs_folder(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:
+    folder = copy_of(left_in_peace, tmp_path / "run")
+    search = "search={space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}}"
+    with pytest.raises(ConfigError, match=r"run\.name: .* holds a run; take another"):
+        run_search(job(drawn, folder.path, *OPTIONS, search), "job", lambda folder, rows: None)
+    folder.config.write_text(dump(job(drawn, folder.path, *OPTIONS, search)))
+    with pytest.raises(ConfigError, match=r"run\.name: .* holds a search; take another"):
+        start_run(job(drawn, folder.path, *OPTIONS), "job")
 
 
 def test_a_damaged_configuration_is_named(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""What a narrow terminal shows."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from hlgp_dist.study import tables
+
+
+@pytest.mark.parametrize("num_tasks", [1, 5, 7, 8, 10, 20])
+def test_no_accuracy_is_cut(
+    num_tasks: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "console", Console(width=80))
+    tables.show_matrix([[1.0] * (t + 1) + [None] * (num_tasks - t - 1) for t in range(num_tasks)])
+    text = capsys.readouterr().out
+    assert text.count("100.0") == num_tasks * (num_tasks + 1) // 2
+    assert "…" not in text
+    if num_tasks <= 10:
+        assert max(map(len, text.splitlines())) <= 80
