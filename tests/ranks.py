@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.write import dump
+from hlgp_dist.files import write_text
 from hlgp_dist.launch.local import STOP_SIGNALS, LocalContext, free_port
 from hlgp_dist.launch.worker import work
 from hlgp_dist.train.folder import RunFolder
@@ -64,6 +66,7 @@ class Ranks:
     def run(self, config: RunConfig) -> tuple[RunFolder, list[int]]:
         """A run with `launch.num_workers` of the processes as its ranks: its folder, and every rank's exit code."""
         folder = RunFolder(f"{config.run.dir}/{config.run.name}")
+        write_text(folder.config, dump(config))
         return folder, self.call(config.launch.num_workers, _work, config.model_dump(mode="json"), str(folder.path))
 
     def close(self) -> None:
