@@ -13,12 +13,12 @@ help:
 	@echo "make check  format, lint, types and the import rule"
 	@echo "make clean  remove .venv, builds and caches; results in demo/ and runs/ stay"
 
-# Installed again only when the requirements change.
+# Installed again only when the requirements change. DeepSpeed comes as source, whose set-up wants bash on the PATH.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("hlgp_dist needs Python >= 3.11, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 6 GB, a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@PATH="$$PATH:/usr/bin:/bin" $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	@$(BIN)/python -c 'open("$(READY)", "w").close()'
 
 demo: $(READY)
