@@ -24,7 +24,7 @@ def run_demo(folder: Path | None) -> None:
         shard(embedded / "digits.tar", folder / "shards")
         show_dataset(folder / "shards", info(folder / "shards"))
         config = demo_config(embedded, folder)
-        console.print("searching on validation pictures; each trial is a DeepSpeed run of several workers")
+        console.print("searching on validation pictures; a trial is a run of several DeepSpeed workers")
         _, outcome = run_search(config, "demo", show_search)
         console.print("the linear probe: same backbone, head learning rate, alignment and task order")
         probe = apply(config, {"search": None, "method.kind": "linear", "run.name": "linear"})

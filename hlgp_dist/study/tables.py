@@ -40,7 +40,7 @@ def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
     """Accuracy in percent: a row after each task, a column a task. No number is cut, however narrow the terminal."""
     is_wide = len(matrix) > WIDE
     tasks = [str(i) if is_wide else f"task {i}" for i in range(len(matrix))]
-    table = Table("after" if is_wide else "after task", *tasks, title="accuracy, % (a column a task)")
+    table = Table("after" if is_wide else "after task", *tasks, title="accuracy, %, a column a task" if is_wide else "accuracy, %")
     table.padding = (0, 0) if is_wide else (0, 1)
     table.width = len(matrix) * 6 + 7 if is_wide else None
     for t, row in enumerate(matrix):
