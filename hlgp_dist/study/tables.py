@@ -38,11 +38,11 @@ def tensorboard_command(folder: Path) -> str:
 
 def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
     """Accuracy in percent: a row after each task, a column a task. No number is cut, however narrow the terminal."""
-    is_wide = len(matrix) > WIDE
-    tasks = [str(i) if is_wide else f"task {i}" for i in range(len(matrix))]
-    table = Table("after" if is_wide else "after task", *tasks, title="accuracy, %, a column a task" if is_wide else "accuracy, %")
-    table.padding = (0, 0) if is_wide else (0, 1)
-    table.width = len(matrix) * 6 + 7 if is_wide else None
+    if len(matrix) > WIDE:
+        tasks, title, width = [str(i) for i in range(len(matrix))], "accuracy, %, a column a task", len(matrix) * 6 + 7
+        table = Table("after", *tasks, title=title, padding=0, width=width)
+    else:
+        table = Table("after task", *(f"task {i}" for i in range(len(matrix))), title="accuracy, %")
     for t, row in enumerate(matrix):
         table.add_row(str(t), *("" if value is None else f"{100 * value:.1f}" for value in row))
     console.print(table, crop=False)
