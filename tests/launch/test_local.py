@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,11 @@ def test_a_rank_that_fails_is_never_missed(tmp_path: Path) -> None:
             _watch(ranks, RunFolder(tmp_path))  # type: ignore[arg-type]
 
 
+def end_by(number: int) -> None:
+    faulthandler.disable()  # pytest's would print the whole stack
+    os.kill(os.getpid(), number)
+
+
 @pytest.mark.parametrize(
     ("number", "left_behind", "kind", "reason"),
     [
@@ -43,7 +49,7 @@ def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
     if left_behind is not None:
         write_json(tmp_path / "logs" / "rank-000.failure.json", failed(left_behind))
     fork = multiprocessing.get_context("fork")
-    ranks = [fork.Process(target=os._exit, args=(0,)), fork.Process(target=lambda: os.kill(os.getpid(), number))]
+    ranks = [fork.Process(target=os._exit, args=(0,)), fork.Process(target=end_by, args=(number,))]
     for rank in ranks:
         rank.start()
     with pytest.raises(Failure, match=reason) as caught:

@@ -277,6 +277,15 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert "passing over a damaged checkpoint" in (folder.logs / "rank-000.log").read_text()
 
 
+def test_a_run_says_what_it_keeps_and_where_it_ran(left_in_peace: RunFolder) -> None:
+    prompts = 5 * (
+        3 * 2 * 2 * 32 + 6 * 32
+    )  # tasks x (groups x keys and values x length x width, and a position a block)
+    statistics = 10 * 2 * 32  # means and variances of ten classes
+    assert results(left_in_peace)["num_stored_parameters"] == prompts + statistics
+    assert json.loads(left_in_peace.environment.read_text())["devices"] == ["cpu", "cpu"]
+
+
 def copy_of(folder: RunFolder, path: Path) -> RunFolder:
     shutil.copytree(folder.path, path)
     return RunFolder(path)
