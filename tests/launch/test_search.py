@@ -1,4 +1,4 @@
-"""A real search: Ray Tune, ASHA, trials of two DeepSpeed workers, one of which diverges."""
+"""A real search: Ray Tune, ASHA, trials of two DeepSpeed workers, some of which cannot run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.jobs import job, written
 
 TRIALS = {
-    "space": {"optimizer.prompt_lr": {"grid": [0.01, 30.0, 1e30]}},
+    "space": {
+        "optimizer.prompt_lr": {"grid": [0.01, 30.0]},
+        "backbone.weights": {"grid": ["none", "/missing.safetensors"]},  # looked for where the trial runs
+    },
     "num_samples": 1,
     "scheduler": {"kind": "asha", "grace_tasks": 1},
     "validation_fraction": 0.3,
@@ -91,7 +94,8 @@ class Search(NamedTuple):
 def search(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Search:
     """A search stopped in its midst, then run again."""
     root, mark = tmp_path_factory.mktemp("search"), uuid.uuid4().hex
-    config = job(drawn, root / "search", "launch.num_workers=2", "benchmark.max_tasks=3", "train.epochs=1")
+    options = ("train.epochs=1", "train.global_batch_size=8")  # two steps a task: a new head's first moves no prompt
+    config = job(drawn, root / "search", "launch.num_workers=2", "benchmark.max_tasks=3", *options)
     file = written(config, root / "search.yaml")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"search": TRIALS}))
     stopped = stopped_inside(root / "search", "tune", str(file), mark=mark)
@@ -115,10 +119,17 @@ def test_failed_trials_fail_themselves_and_not_the_search(search: Search) -> Non
     folder, command = search.folder, search.command
     assert command.returncode == 7, command.stderr[-2000:]
     rows = rows_of(folder)
-    status = {float(row["optimizer.prompt_lr"]): row["status"] for row in rows}
-    assert status == {0.01: "done", 30.0: "stopped", 1e30: "failed"}
-    assert "1 of 3 trials failed, first trial-00002: train/" in command.stderr and "Traceback" not in command.stderr
-    assert json.loads((folder / "trials" / "trial-00002" / "result.json").read_text())["exit_code"] == 6
+    status = {(float(row["optimizer.prompt_lr"]), row["backbone.weights"]): row["status"] for row in rows}
+    missing = "/missing.safetensors"
+    assert status == {
+        (0.01, "none"): "done",
+        (30.0, "none"): "stopped",
+        (0.01, missing): "failed",
+        (30.0, missing): "failed",
+    }
+    assert "2 of 4 trials failed" in command.stderr and "Traceback" not in command.stderr
+    reasons = [row["reason"] for row in rows if row["status"] == "failed"]
+    assert reasons == [f"backbone.weights: no file {missing}"] * 2
 
 
 def test_asha_stops_at_rungs_only_and_the_winner_finished(search: Search) -> None:

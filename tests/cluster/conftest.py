@@ -1,0 +1,17 @@
+"""What these tests need of the machine is looked for in its system folders, too, whatever the PATH: ssh, bash, ip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.host import SYSTEM_PATH
+
+
+@pytest.fixture(scope="session", autouse=True)
+def system_path() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join([os.environ.get("PATH", ""), SYSTEM_PATH]).lstrip(os.pathsep))
+        yield
