@@ -21,9 +21,10 @@ PACKAGES = ("hlgp_dist", "torch", "torchvision", "deepspeed", "timm", "webdatase
 
 def record_environment(folder: RunFolder, context: WorkerContext) -> None:
     """Write env.json; that of an attempt elsewhere stays beside the logs. Every rank calls it, the first writes."""
-    now = environment() | {"devices": gather_text(device_name(context.device))}
+    devices = gather_text(device_name(context.device))
     if context.world.rank > 0:
         return
+    now = environment() | {"devices": devices}
     if folder.environment.is_file() and json.loads(folder.environment.read_text()) != now:
         earlier = len(list(folder.logs.glob("env-*.json")))
         folder.environment.replace(folder.logs / f"env-{earlier:03d}.json")
