@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from hlgp_dist.engine.collectives import gather_text
-from hlgp_dist.files import write_json
+from hlgp_dist.files import write_json, write_text
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import WorkerContext
 
@@ -24,11 +23,11 @@ def record_environment(folder: RunFolder, context: WorkerContext) -> None:
     devices = gather_text(device_name(context.device))
     if context.world.rank > 0:
         return
-    now = environment() | {"devices": devices}
-    if folder.environment.is_file() and json.loads(folder.environment.read_text()) != now:
-        earlier = len(list(folder.logs.glob("env-*.json")))
-        folder.environment.replace(folder.logs / f"env-{earlier:03d}.json")
-    write_json(folder.environment, now)
+    earlier = folder.environment.read_text() if folder.environment.is_file() else None
+    write_json(folder.environment, environment() | {"devices": devices})
+    if earlier is not None and earlier != folder.environment.read_text():
+        number = len(list(folder.logs.glob("env-*.json")))
+        write_text(folder.logs / f"env-{number:03d}.json", earlier)
 
 
 def device_name(device: str) -> str:

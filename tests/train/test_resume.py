@@ -257,10 +257,12 @@ def test_a_damaged_result_is_written_again(
 ) -> None:
     folder = as_it_was(left_in_peace, tmp_path / "run", "task-05-step-000000")
     folder.result.write_bytes(damage)
+    folder.environment.write_text("elsewhere")
     assert folder.read_finished() is None
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [0, 0]
     assert results(folder) == results(left_in_peace)
+    assert (folder.logs / "env-000.json").read_text() == "elsewhere"
 
 
 def test_a_damaged_checkpoint_is_passed_over(
