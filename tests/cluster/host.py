@@ -29,13 +29,22 @@ def missing() -> str | None:
     return f"needs namespaces: {trial.stderr.strip()}" if trial.returncode else None
 
 
+def interpreter_links() -> list[str]:
+    """The folders through which a virtual environment's `python` leads to the interpreter, by links."""
+    folders, path = [], Path(sys.executable)
+    while path.is_symlink():
+        path = path.parent / path.readlink()
+        folders.append(str(path.parent))
+    return folders
+
+
 class Host:
     """Up from construction to `close`; `run` is a process on it, with the home of a stranger unless told otherwise."""
 
     def __init__(self, address: str, work: Path) -> None:
         self.address, self.work, self.home = address, work, work / "home"
         work.mkdir(parents=True, exist_ok=True)
-        kept = [sys.prefix, sys.base_prefix, str(REPOSITORY), str(work.parent)]
+        kept = [sys.prefix, sys.base_prefix, str(REPOSITORY), str(work.parent), *interpreter_links()]
         script = Path(__file__).with_name("host.sh")
         gone_with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, "--fork", "--kill-child"]
         self._unshare = subprocess.Popen(
