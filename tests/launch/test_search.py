@@ -110,7 +110,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def test_a_signal_ends_a_search_as_interrupted(search: Search) -> None:
     stopped = search.stopped
     assert stopped.exit_code == 75
-    assert stopped.message == "hlgp: stopped by SIGTERM; the same command resumes at the last checkpoints\n"
+    *before, last = stopped.message.splitlines()  # Ray says so first where there is no network
+    assert last == "hlgp: stopped by SIGTERM; the same command resumes at the last checkpoints"
+    assert not any("Traceback" in line for line in before)
     assert stopped.result["exit_code"] == 75
     assert stopped.left_over == []
 
