@@ -12,6 +12,7 @@ from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
 from hlgp_dist.models.weights import load_weights
@@ -40,7 +41,7 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     with torch.device("meta"):
-        build_method(config.method, trunk.dimensions, tasks, config.seed)
+        build_method(config.method, Setting(trunk.dimensions, tasks, config.seed))
     check_pictures(manifest, tasks, config.benchmark.validation_fraction)
     for task in tasks:
         pictures = len(select(manifest, task, "train", config.benchmark.validation_fraction))

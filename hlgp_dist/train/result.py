@@ -15,7 +15,6 @@ def finished(session: Session) -> dict[str, Any]:
     progress, learner = session.progress, session.learner
     matrix = progress.matrix()
     numbers = metrics.summary(matrix, progress.totals)
-    prompts, _ = learner.num_trained_parameters()
     weight, bias = learner.head.rows()
     return {
         "exit_code": 0,
@@ -31,9 +30,9 @@ def finished(session: Session) -> dict[str, Any]:
         **progress.final,
         "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
-        "num_trainable_parameters": prompts,
+        "num_trainable_parameters": learner.num_trained_parameters() if learner.method.has_gradients else 0,
         "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
-        "num_stored_parameters": learner.method.num_stored_parameters() + session.num_remembered(),
+        "num_stored_parameters": learner.num_stored_parameters() + session.num_remembered(),
         "method": session.config.method.kind,
         "alignment": session.config.alignment.kind,
         "backbone": asdict(session.backbone),

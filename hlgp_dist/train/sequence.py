@@ -83,15 +83,16 @@ def _engine(session: Session, store: Store) -> Engine:
 def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
-    width = learner.trunk.dimensions.feature_width
-    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size, width)
+    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size)
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
     assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
     session.memory.add(
         stream.statistics(
-            lambda images: learner.method.features(learner.trunk, images, task.index), session.memory.spread
+            lambda images: learner.method.features(learner.trunk, images, task.index),
+            learner.trunk.dimensions.feature_width,
+            session.memory.spread,
         )
     )
     if task.index > 0:

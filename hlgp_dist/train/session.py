@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from torch import nn
+
+from hlgp_dist.config.method_options import FullFineTuning
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import Part, Selection, select
@@ -14,6 +17,7 @@ from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.collectives import barrier
 from hlgp_dist.errors import DataError
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
 from hlgp_dist.train.alignment import ClassMemory
@@ -109,12 +113,15 @@ class Session:
         tensors = prefixed("optimizer", engine.state()) if engine is not None else {}
         with engine.whole_parameters() if engine is not None else nullcontext():
             if self.context.world.rank == 0:
-                tensors |= prefixed("method", self.learner.method.state_dict())
-                tensors |= prefixed("head", self.learner.head.state_dict())
-                tensors |= prefixed("memory", self.memory.state_dict() if self.memory else {})
+                for name, part in self._saved().items():
+                    tensors |= prefixed(name, part.state_dict())
                 checkpoint = Checkpoint(self.progress.position, tensors, self._record())
                 save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
         barrier()
+
+    def _saved(self) -> dict[str, nn.Module]:
+        """The modules that a checkpoint holds."""
+        return self.learner.saved() | ({"memory": self.memory} if self.memory is not None else {})
 
     def _record(self) -> dict[str, Any]:
         progress = {name: value for name, value in vars(self.progress).items() if name != "position"}
@@ -134,10 +141,8 @@ class Session:
             saved = checkpoint.record["content"][key]
             if saved != now:
                 raise DataError(f"{key}: {self.folder.path} was begun with content {saved}, now it is {now}")
-        restore_module(self.learner.method, without_prefix("method", checkpoint.tensors))
-        restore_module(self.learner.head, without_prefix("head", checkpoint.tensors))
-        if self.memory is not None:
-            restore_module(self.memory, without_prefix("memory", checkpoint.tensors))
+        for name, part in self._saved().items():
+            restore_module(part, without_prefix(name, checkpoint.tensors))
         self.progress = Progress(position=checkpoint.position, **checkpoint.record["progress"])
 
 
@@ -146,9 +151,13 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
-        config.backbone, precision=config.engine.precision, seed=config.seed, device=context.device
+        config.backbone,
+        precision=config.engine.precision,
+        seed=config.seed,
+        device=context.device,
+        trained=isinstance(config.method, FullFineTuning),
     )
-    method = build_method(config.method, trunk.dimensions, tasks, config.seed).to(context.device)
+    method = build_method(config.method, Setting(trunk.dimensions, tasks, config.seed)).to(context.device)
     memory = None
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
