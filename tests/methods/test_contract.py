@@ -55,7 +55,7 @@ def test_the_state_is_all_there_is(learned: tuple[str, Rehearsal]) -> None:
 
 
 def test_logits_are_of_the_seen_classes_and_differ_between_pictures(learned: tuple[str, Rehearsal]) -> None:
-    name, rehearsal = learned
+    _, rehearsal = learned
     output = rehearsal.output(pictures(5), rehearsal.tasks[-1])
     assert output.logits.shape == (5, 6) and output.logits.isfinite().all()
     assert (output.logits.std(0) > 0).all()
