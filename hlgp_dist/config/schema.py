@@ -123,8 +123,9 @@ Alignment = Annotated[NoAlignment | FullAlignment | DiagonalAlignment, Field(dis
 
 
 class Train(Section):
-    """How long each task trains."""
+    """How long each task trains. `joint`: all classes at once, the upper bound; tests stay by task."""
 
+    stream: Literal["sequential", "joint"] = "sequential"
     epochs: PositiveInt = 20
     global_batch_size: PositiveInt = 128
     max_steps_per_task: PositiveInt | None = None

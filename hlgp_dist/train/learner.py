@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hlgp_dist.methods.base import Method
+from hlgp_dist.methods.base import Method, Output
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
@@ -20,6 +20,8 @@ class Learner(nn.Module):
         self.method = method
         self.head = Head(trunk.dimensions.feature_width).to(trunk.mean.device)
         self.task: TaskSpec | None = None
+        self.passes: dict[str, int] = {}
+        """Through the trunk, that a picture last took in `training` and in `test`."""
 
     def begin_task(self, task: TaskSpec) -> None:
         """Make new rows in the head and what the method trains."""
@@ -44,7 +46,7 @@ class Learner(nn.Module):
         images: float [B, 3, R, R] in 0..1; labels: int64 [B] in stream order; weights: [B].
         """
         assert self.task is not None, "begin_task comes first"
-        output = self.method(self.trunk, self.head, images, self.task)
+        output = self.predict(images)
         logits = output.logits[:, self.task.start :]
         targets = labels - self.task.start
         losses = functional.cross_entropy(logits, targets, reduction="none")
@@ -52,6 +54,17 @@ class Learner(nn.Module):
             losses = losses + output.penalties
         right = (logits.argmax(1) == targets) & (weights > 0)
         return (losses * weights).sum(), right.sum()
+
+    def predict(self, images: Tensor, weights: Tensor | None = None) -> Output:
+        """The method's output after (or while training) the current task.
+
+        weights: [1, T], an oracle's; its passes are not counted.
+        """
+        before = self.trunk.num_passes
+        output: Output = self.method(self.trunk, self.head, images, self.task, weights)
+        if weights is None:
+            self.passes["training" if self.training else "test"] = self.trunk.num_passes - before
+        return output
 
     def num_trained_parameters(self) -> int:
         """Of the current task, head apart."""
