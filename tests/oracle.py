@@ -39,7 +39,8 @@ class Step(NamedTuple):
 def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     """Every step of the first tasks."""
     torch.set_num_threads(1)
-    trunk, _ = build_trunk(config.backbone, precision=config.engine.precision, seed=config.seed)
+    whole = config.method.kind == "full"
+    trunk, _ = build_trunk(config.backbone, precision=config.engine.precision, seed=config.seed, trained=whole)
     tasks = split_tasks(read_manifest(config.data.path).classes, config.benchmark)
     method = build_method(config.method, Setting(trunk.dimensions, tasks, config.seed))
     head = Head(trunk.dimensions.feature_width)
@@ -47,7 +48,8 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     for task in tasks[:num_tasks]:
         head.begin_task(len(task.classes))
         method.begin_task(task)
-        optimizer = _optimizer(config.optimizer, method.trained(task), list(head.parameters()))
+        others = [*method.trained(task), *(trunk.parameters() if whole else ())]
+        optimizer = _optimizer(config.optimizer, others, list(head.parameters()))
         batches = _batches(config, task, _store(config, trunk, task))
         for step, (images, labels) in enumerate(batches):
             cosine = 0.5 * (1.0 + math.cos(math.pi * step / len(batches)))
@@ -59,7 +61,7 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
                 loss = loss + output.penalties.mean()
             optimizer.zero_grad()
             loss.backward()
-            trained = [*method.trained(task), *head.parameters()]
+            trained = [*others, *head.parameters()]
             norm = clip_grad_norm_(trained, config.optimizer.max_grad_norm or math.inf)
             optimizer.step()
             steps.append(Step(loss.item(), norm.item()))

@@ -64,6 +64,40 @@ def test_losses_and_gradients_are_the_oracles(
     assert norms == pytest.approx([step.norm for step in oracle(kind)], rel=NORM_RTOL, abs=0.0)
 
 
+METHODS = {
+    "independent": ("method.prompt_length=2",),
+    "l2p": ("method.pool_size=4", "method.top_k=2"),
+    "dualprompt": (),
+    "coda": ("method.num_components=10", "method.orthogonality=0.1", *SGD),
+    "apt": (),
+    "linear": (),
+    "full": ("optimizer.prompt_lr=0.001",),
+    "hlgp": (
+        "method.generator.frozen_after_first_task=true",
+        "method.generator.separate_kv=true",
+        "method.position.kind=multiplicative",
+    ),
+}
+"""CODA by SGD: its components start orthonormal, where the penalty's gradient is rounding that Adam would scale up."""
+WORLDS = {"1 rank, zero 2": (1, 2, 4), "2 ranks": (2, 0, 8), "2 ranks, zero 2": (2, 2, 4)}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_as_the_oracle(
+    method: str, world: str, drawn: Path, tmp_path: Path, ranks: Ranks, oracle: Oracle
+) -> None:
+    size, stage, micro_batch = WORLDS[world]
+    options = [f"method.kind={method}", *METHODS[method], "alignment.kind=none", f"benchmark.max_tasks={TASKS}"]
+    if method == "linear":
+        options.append("optimizer.prompt_lr=0.003")  # its default: the probe has no prompts
+    place = [f"launch.num_workers={size}", f"engine.zero_stage={stage}", f"engine.micro_batch_size={micro_batch}"]
+    folder, codes = ranks.run(job(drawn, tmp_path / "run", *options, *place))
+    assert codes == [0] * size
+    expected = [step.loss for step in oracle(tuple(options))]
+    assert list(step_values(folder).values())[:STEPS] == pytest.approx(expected, rel=LOSS_RTOL, abs=0.0)
+
+
 @pytest.mark.parametrize("kind", [ADAM, ADAMW, SGD])
 def test_the_oracle_learns_and_clips(kind: tuple[str, ...], drawn: Path, oracle: Oracle) -> None:
     """Else the comparison would say nothing."""
