@@ -18,6 +18,7 @@ from hlgp_dist.config.options import (
     is_text,
     kinds,
     section_of,
+    section_of_kind,
     sections,
 )
 from hlgp_dist.config.schema import RunConfig
@@ -96,7 +97,7 @@ class Layers:
 
 def _common_fields(target: FieldInfo, former: Any, kind: Any) -> set[str]:
     """Fields that two kinds inherit from the same section."""
-    old, new = kinds(target).get(str(former)), kinds(target).get(str(kind))
+    old, new = section_of_kind(target, str(former)), section_of_kind(target, str(kind))
     if old is None or new is None:
         return set()
     shared = [base for base in old.__mro__ if issubclass(base, Section) and issubclass(new, base)]

@@ -1,14 +1,41 @@
-"""The options of every method, a tagged union on `kind`. All are `identity`: each changes a result."""
+"""The options of every method, a tagged union on `kind`. All are `identity`: each changes a result.
+
+A method of another package joins the union by an entry point (see `plugins`).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationInfo,
+    model_validator,
+)
 
+from hlgp_dist.config.plugins import plugin_options
 from hlgp_dist.config.section import Fraction, Section
 
 Blocks = tuple[NonNegativeInt, ...]
+
+
+class MethodOptions(Section):
+    """The options of one method. Subclasses have a `kind`."""
+
+    takes_gradients: ClassVar[bool] = True
+    """Else nothing of `train`, `optimizer` and `alignment` applies."""
+    trains_prompts: ClassVar[bool] = True
+    """Else `optimizer.prompt_lr` does not apply."""
+    trains_trunk: ClassVar[bool] = False
 
 
 class RootGenerator(Section):
@@ -81,8 +108,10 @@ Position = Annotated[
 ]
 
 
-class UnpromptedClassifier(Section):
+class UnpromptedClassifier(MethodOptions):
     """A classifier in closed form on un-prompted features: the pooled one, or with the mean patch token behind it."""
+
+    takes_gradients: ClassVar[bool] = False
 
     features: Literal["pooled", "pooled_and_patches"] = "pooled"
 
@@ -141,7 +170,7 @@ class PrototypeMatching(Section):
 Matching = Annotated[PosteriorMatching | AuxiliaryMatching | PrototypeMatching, Field(discriminator="kind")]
 
 
-class PromptAccumulation(Section):
+class PromptAccumulation(MethodOptions):
     """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task."""
 
     prompt_length: PositiveInt = 10
@@ -230,7 +259,7 @@ class Independent(PromptAccumulation):
         return self
 
 
-class L2p(Section):
+class L2p(MethodOptions):
     """Learning to Prompt: a pool whose `top_k` prompts nearest to a picture are put in at the input.
 
     `prefix`: keys and values of block 0 in place of input tokens (L2P++ of CODA-Prompt).
@@ -250,7 +279,7 @@ class L2p(Section):
         return self
 
 
-class DualPrompt(Section):
+class DualPrompt(MethodOptions):
     """A general prompt that every task trains, and an expert prompt a task, found by the nearest key."""
 
     kind: Literal["dualprompt"]
@@ -272,7 +301,7 @@ class DualPrompt(Section):
         return self
 
 
-class Coda(Section):
+class Coda(MethodOptions):
     """CODA-Prompt: prompts as sums of components, weighted by the cosine of an attended query and a key.
 
     num_components: over all tasks; each task gets as many. prompt_length: of keys and of values each.
@@ -292,7 +321,7 @@ class Coda(Section):
         return self
 
 
-class Apt(Section):
+class Apt(MethodOptions):
     """Additive prompts: one vector a layer onto the key and value of CLS, averaged over tasks for tests; one pass."""
 
     kind: Literal["apt"]
@@ -300,19 +329,42 @@ class Apt(Section):
     init_std: NonNegativeFloat = 0.02
 
 
-class Linear(Section):
+class Linear(MethodOptions):
     """No prompts: a linear probe on the frozen features."""
+
+    trains_prompts: ClassVar[bool] = False
 
     kind: Literal["linear"]
 
 
-class FullFineTuning(Section):
+class FullFineTuning(MethodOptions):
     """The whole trunk trains, at `optimizer.prompt_lr`: the lower bound of a sequence of tasks."""
+
+    trains_trunk: ClassVar[bool] = True
 
     kind: Literal["full"]
 
 
+Builtin = Hlgp | Independent | L2p | DualPrompt | Coda | Apt | Linear | FullFineTuning | NearestMean | Gaussian | RanPac
+
+
+@cache
+def _union(plugin: type[Section] | None) -> TypeAdapter[Any]:
+    """The methods that ship, and one of another package."""
+    members: Any = Builtin if plugin is None else Builtin | plugin
+    return TypeAdapter(Annotated[members, Field(discriminator="kind")])
+
+
+def _chosen(value: Any, info: ValidationInfo) -> Any:
+    """The options that `kind` names; from JSON strictly, where lists stand for tuples."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    union = _union(plugin_options(kind) if isinstance(kind, str) else None)
+    return union.validate_json(json.dumps(value), strict=True) if info.mode == "json" else union.validate_python(value)
+
+
 Method = Annotated[
-    Hlgp | Independent | L2p | DualPrompt | Coda | Apt | Linear | FullFineTuning | NearestMean | Gaussian | RanPac,
-    Field(discriminator="kind"),
+    Builtin,
+    Field(discriminator="kind", json_schema_extra={"plugins": True}),
+    PlainValidator(_chosen),
+    SerializeAsAny(),
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from hlgp_dist.config.plugins import plugin_options
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.section import Section
 
@@ -73,12 +74,23 @@ def default_kind(field: FieldInfo) -> str | None:
 
 def section_of(field: FieldInfo, value: Any) -> SectionType | None:
     """The section that `value` (plain data) chooses, by its kind or the default's; None for a leaf or unknown kind."""
-    tagged = kinds(field)
-    if tagged:
+    if kinds(field):
         given = value.get("kind") if isinstance(value, dict) else None
-        return tagged.get(str(default_kind(field) if given is None else given))
+        return section_of_kind(field, str(default_kind(field) if given is None else given))
     choices = sections(field.annotation)
     return choices[0] if choices else None
+
+
+def section_of_kind(field: FieldInfo, kind: str) -> SectionType | None:
+    """The choice of a tagged union that `kind` names, of a plug-in where the union is open to them."""
+    builtin = kinds(field).get(kind)
+    return plugin_options(kind) if builtin is None and takes_plugins(field) else builtin
+
+
+def takes_plugins(field: FieldInfo) -> bool:
+    """Whether other packages may add kinds."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("plugins"))
 
 
 def field_at(path: tuple[str, ...], data: Mapping[str, Any]) -> FieldInfo | None:

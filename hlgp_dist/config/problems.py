@@ -11,7 +11,17 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from hlgp_dist.config.grammar import flow
-from hlgp_dist.config.options import SectionType, all_options, is_mapping, kinds, section_of, sections, tag_of
+from hlgp_dist.config.options import (
+    SectionType,
+    all_options,
+    is_mapping,
+    kinds,
+    section_of,
+    sections,
+    tag_of,
+    takes_plugins,
+)
+from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import Domain, RunConfig
 from hlgp_dist.errors import ConfigError
 
@@ -153,7 +163,7 @@ def _choices(field: FieldInfo | None) -> dict[str, SectionType]:
 
 
 def _kind_rule(field: FieldInfo, tag: object) -> str:
-    tagged = kinds(field)
+    tagged = [*kinds(field), *(plugin_names() if takes_plugins(field) else ())]
     return f"must be one of {', '.join(tagged)}{suggestion(str(tag), tagged)}"
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
-from hlgp_dist.config.method_options import Hlgp, UnpromptedClassifier
+from hlgp_dist.config.method_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, RunConfig
@@ -38,11 +38,11 @@ def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
 def _without_effect(config: RunConfig) -> Iterator[Problem]:
     changed = dict(_changed(config))
     ignored: dict[str, str] = {}
-    if isinstance(config.method, UnpromptedClassifier):
+    if not config.method.takes_gradients:
         because = f"method.kind: {config.method.kind} takes no gradient step"
         ignored |= {key: because for key in changed if key.startswith(GRADIENT_KEYS)}
-    if config.method.kind == "linear":
-        ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
+    elif not config.method.trains_prompts:
+        ignored["optimizer.prompt_lr"] = f"method.kind: {config.method.kind} has no prompts"
     if config.launch.kind == "local" and config.search is None:
         ignored |= dict.fromkeys(RAY_KEYS, "launch.kind: local starts no Ray")
     if config.search is None:

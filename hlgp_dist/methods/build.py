@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hlgp_dist.config import method_options
+from hlgp_dist.config.plugins import load_plugin
 from hlgp_dist.methods.apt import Apt
 from hlgp_dist.methods.base import Method, Setting
 from hlgp_dist.methods.classifiers import closed_form
@@ -37,8 +38,9 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
             return Apt(options, setting)
         case method_options.Linear() | method_options.FullFineTuning():
             return Linear()
-        case _:
+        case method_options.UnpromptedClassifier():
             return Unprompted(closed_form(options, setting))
+    return load_plugin(options.kind)(options, setting)
 
 
 def _one_group_per_layer(options: method_options.Independent, setting: Setting) -> method_options.Hlgp:

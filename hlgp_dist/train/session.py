@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from hlgp_dist.config.method_options import FullFineTuning
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig, Train
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import Part, Selection, select
@@ -164,7 +163,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         precision=config.engine.precision,
         seed=config.seed,
         device=context.device,
-        trained=isinstance(config.method, FullFineTuning),
+        trained=config.method.trains_trunk,
     )
     stages = stages_of(tasks, config.train)
     method = build_method(config.method, Setting(trunk.dimensions, stages, config.seed)).to(context.device)
