@@ -38,11 +38,12 @@ def tensorboard_command(folder: Path) -> str:
 
 def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
     """Accuracy in percent: a row after each task, a column a task. No number is cut, however narrow the terminal."""
-    if len(matrix) > WIDE:
-        tasks, title, width = [str(i) for i in range(len(matrix))], "accuracy, %, a column a task", len(matrix) * 6 + 7
+    columns = len(matrix[-1])
+    if columns > WIDE:
+        tasks, title, width = [str(i) for i in range(columns)], "accuracy, %, a column a task", columns * 6 + 7
         table = Table("after", *tasks, title=title, padding=0, width=width)
     else:
-        table = Table("after task", *(f"task {i}" for i in range(len(matrix))), title="accuracy, %")
+        table = Table("after task", *(f"task {i}" for i in range(columns)), title="accuracy, %")
     for t, row in enumerate(matrix):
         table.add_row(str(t), *("" if value is None else f"{100 * value:.1f}" for value in row))
     console.print(table, crop=False)

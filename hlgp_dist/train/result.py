@@ -29,6 +29,7 @@ def finished(session: Session) -> dict[str, Any]:
         "plasticity": numbers["plasticity"],
         "task_identification_accuracy": progress.task_identification(),
         **progress.final,
+        "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
         "num_trainable_parameters": prompts,
