@@ -184,6 +184,14 @@ def test_other_hardware_leaves_the_speed_out_and_says_why(
     assert [row["images_per_second"] for row in comparison.rows] == [100.0, 100.0], "the CSV keeps what was measured"
 
 
+def test_hardware_that_nobody_wrote_down_is_not_alike(tmp_path: Path) -> None:
+    for seed in range(2):
+        leave_run(tmp_path / str(seed), f"seed={seed}", environment={"cpu_cores": 2})
+    comparison = compared(tmp_path)
+    assert column(comparison.grids[1], "images/s") == {"hlgp": "-"}
+    assert f"devices: unknown in {tmp_path / '0'}, {tmp_path / '1'}" in comparison.notes
+
+
 def test_like_runs_need_no_note(two_methods: Path) -> None:
     assert compared(two_methods).notes == []
 
