@@ -69,7 +69,7 @@ def demo(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, searches or folders of them.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Runs, searches or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="A folder for the files; else the first DIR.")] = None,
     baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
 ) -> None:
