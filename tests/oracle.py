@@ -21,6 +21,7 @@ from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.head import Head
@@ -40,27 +41,31 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     torch.set_num_threads(1)
     trunk, _ = build_trunk(config.backbone, precision=config.engine.precision, seed=config.seed)
     tasks = split_tasks(read_manifest(config.data.path).classes, config.benchmark)
-    method = build_method(config.method, trunk.dimensions, tasks, config.seed)
+    method = build_method(config.method, Setting(trunk.dimensions, tasks, config.seed))
     head = Head(trunk.dimensions.feature_width)
     steps = []
     for task in tasks[:num_tasks]:
         head.begin_task(len(task.classes))
         method.begin_task(task)
-        optimizer = _optimizer(config.optimizer, list(method.parameters()), list(head.parameters()))
+        optimizer = _optimizer(config.optimizer, method.trained(task), list(head.parameters()))
         batches = _batches(config, task, _store(config, trunk, task))
         for step, (images, labels) in enumerate(batches):
             cosine = 0.5 * (1.0 + math.cos(math.pi * step / len(batches)))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * cosine
-            logits = method(trunk, head, images, task).logits[:, task.start : task.stop]
-            loss = functional.cross_entropy(logits, labels - task.start)
+            output = method(trunk, head, images, task)
+            loss = functional.cross_entropy(output.logits[:, task.start : task.stop], labels - task.start)
+            if output.penalties is not None:
+                loss = loss + output.penalties.mean()
             optimizer.zero_grad()
             loss.backward()
-            trained = [*method.parameters(), *head.parameters()]
+            trained = [*method.trained(task), *head.parameters()]
             norm = clip_grad_norm_(trained, config.optimizer.max_grad_norm or math.inf)
             optimizer.step()
             steps.append(Step(loss.item(), norm.item()))
+        method.eval()
         method.end_task(trunk, None)  # type: ignore[arg-type]
+        method.train()
     return steps
 
 

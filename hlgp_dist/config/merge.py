@@ -20,7 +20,8 @@ from hlgp_dist.config.options import (
     section_of,
     sections,
 )
-from hlgp_dist.config.schema import RunConfig, Section
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.section import Section
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from hlgp_dist.config.schema import RunConfig, Section
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.section import Section
 
 Role = Literal["identity", "operational"]
 SectionType = type[Section]

@@ -10,13 +10,14 @@ from functools import cache
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
+from hlgp_dist.config.method_options import Hlgp, UnpromptedClassifier
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.problems import Problem
-from hlgp_dist.config.schema import Data, Hlgp, RunConfig
+from hlgp_dist.config.schema import Data, RunConfig
 
 Origin = Callable[[str], str]
 
-RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker", "launch.driver_resource")
+RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker")
 GRADIENT_KEYS = (
     "optimizer.",
     "train.",
@@ -37,8 +38,9 @@ def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
 def _without_effect(config: RunConfig) -> Iterator[Problem]:
     changed = dict(_changed(config))
     ignored: dict[str, str] = {}
-    if config.method.kind == "ncm":
-        ignored |= {key: "method.kind: ncm takes no gradient step" for key in changed if key.startswith(GRADIENT_KEYS)}
+    if isinstance(config.method, UnpromptedClassifier):
+        because = f"method.kind: {config.method.kind} takes no gradient step"
+        ignored |= {key: because for key in changed if key.startswith(GRADIENT_KEYS)}
     if config.method.kind == "linear":
         ignored["optimizer.prompt_lr"] = "method.kind: linear has no prompts"
     if config.launch.kind == "local" and config.search is None:

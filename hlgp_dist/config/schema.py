@@ -6,38 +6,12 @@ Sections are frozen. Each field is `identity` (it changes the result; a resume r
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def operational(default: Any, **constraints: Any) -> Any:
-    """A field that never changes a result."""
-    return Field(default, json_schema_extra={"role": "operational"}, **constraints)
-
-
-class Section(BaseModel):
-    """A frozen group of options that refuses unknown names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def refuse_without_effect(self, field: str, because: str) -> None:
-        """A value that was given, differs from the default and would be ignored is an error."""
-        default = type(self).model_fields[field].get_default(call_default_factory=True)
-        if field in self.model_fields_set and getattr(self, field) != default:
-            raise ValueError(f"{field} has no effect: {because}")
+from hlgp_dist.config.method_options import Hlgp, Method
+from hlgp_dist.config.section import Fraction, Section, Seed, operational
 
 
 class RunOptions(Section):
@@ -107,7 +81,7 @@ class Backbone(Section):
     weights: str = "hub"
     img_size: PositiveInt | None = None
     normalization: Literal["pretrained", "none", "half", "imagenet"] = "pretrained"
-    kwargs: dict[str, bool | int | float | str | None] = {}
+    kwargs: dict[str, bool | int | float | str | None] = Field(default={})
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Backbone:
@@ -115,140 +89,6 @@ class Backbone(Section):
             if key in self.kwargs:
                 raise ValueError(f"kwargs.{key}: {because}")
         return self
-
-
-class BottleneckGenerator(Section):
-    """A(r) = r + W_up GELU(W_dn r): one residual adapter a group, shared by keys and values."""
-
-    kind: Literal["bottleneck"] = "bottleneck"
-    rank: PositiveInt = 16
-
-
-class LinearGenerator(Section):
-    """A(r) = r + W r + b, one full matrix a group."""
-
-    kind: Literal["linear"]
-
-
-class DirectGenerator(Section):
-    """No root prompt: each group's sub-prompt is free."""
-
-    kind: Literal["direct"]
-
-
-Generator = Annotated[BottleneckGenerator | LinearGenerator | DirectGenerator, Field(discriminator="kind")]
-
-
-class LearnedPosition(Section):
-    """One learned vector a layer, zero at the start of the first task."""
-
-    kind: Literal["learned"] = "learned"
-
-
-class SinusoidalPosition(Section):
-    """Fixed sines of the layer's index times `scale`."""
-
-    kind: Literal["sinusoidal"]
-    scale: PositiveFloat = 0.02
-
-
-class NoPosition(Section):
-    """Layers of a group share one prompt exactly."""
-
-    kind: Literal["none"]
-
-
-Position = Annotated[LearnedPosition | SinusoidalPosition | NoPosition, Field(discriminator="kind")]
-
-
-class PosteriorMatching(Section):
-    """Task weights from the model's own class posterior; `cycles` passes an image."""
-
-    kind: Literal["posterior"] = "posterior"
-    cycles: PositiveInt = 2
-    temperature: PositiveFloat = 1.0
-
-    @model_validator(mode="after")
-    def _something_to_soften(self) -> PosteriorMatching:
-        if self.cycles == 1:
-            self.refuse_without_effect("temperature", "cycles: 1 weights all tasks alike")
-        return self
-
-
-class AuxiliaryMatching(Section):
-    """Task weights from a Gaussian classifier on the un-prompted features; two passes an image."""
-
-    kind: Literal["auxiliary"]
-    temperature: PositiveFloat = 1.0
-
-
-Matching = Annotated[PosteriorMatching | AuxiliaryMatching, Field(discriminator="kind")]
-
-
-class PromptAccumulation(Section):
-    """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task."""
-
-    prompt_length: PositiveInt = 10
-    layers: tuple[NonNegativeInt, ...] | None = None
-    root_init_std: NonNegativeFloat = 0.02
-    accumulation: Literal["soft", "mean", "sum", "last"] = "soft"
-    matching: Matching = PosteriorMatching()
-    train_mixture: Literal["accumulated", "current"] = "accumulated"
-
-    @model_validator(mode="after")
-    def _accumulation_fits(self) -> PromptAccumulation:
-        if self.layers is not None and list(self.layers) != sorted(set(self.layers)):
-            raise ValueError("layers must be ascending block indices without repetition")
-        if self.accumulation != "soft":
-            self.refuse_without_effect("matching", "only accumulation: soft weights tasks per sample")
-        if self.accumulation == "last":
-            self.refuse_without_effect("train_mixture", "accumulation: last trains its own prompts alone")
-        if self.accumulation == "soft" and self.matching.kind == "auxiliary" and self.train_mixture != "current":
-            raise ValueError(
-                "matching.kind: auxiliary needs train_mixture: current (its classifier exists only after the task)"
-            )
-        return self
-
-
-class Hlgp(PromptAccumulation):
-    """Hierarchical layer-grouped prompts: root prompt -> sub-prompt of each layer group -> prompt of each layer."""
-
-    kind: Literal["hlgp"] = "hlgp"
-    num_groups: PositiveInt = 3
-    group_layout: tuple[PositiveInt, ...] | None = None
-    generator: Generator = BottleneckGenerator()
-    position: Position = LearnedPosition()
-    carry_over: Literal["root_and_generator", "root", "none"] = "root_and_generator"
-
-    @model_validator(mode="after")
-    def _groups_agree(self) -> Hlgp:
-        if self.group_layout is not None and len(self.group_layout) != self.num_groups:
-            raise ValueError(f"group_layout lists {len(self.group_layout)} sizes, num_groups is {self.num_groups}")
-        if self.carry_over == "root" and self.generator.kind == "direct":
-            raise ValueError("carry_over: root needs a root prompt, generator.kind: direct has none")
-        return self
-
-
-class Independent(PromptAccumulation):
-    """A free prompt for every layer and task: the abstract's baseline (num_groups = depth, direct, no position)."""
-
-    kind: Literal["independent"]
-    carry_over: Literal["prompts", "none"] = "prompts"
-
-
-class Linear(Section):
-    """No prompts: a linear probe on the frozen features."""
-
-    kind: Literal["linear"]
-
-
-class NearestMean(Section):
-    """No training: nearest class mean by cosine (SimpleCIL)."""
-
-    kind: Literal["ncm"]
-
-
-Method = Annotated[Hlgp | Independent | Linear | NearestMean, Field(discriminator="kind")]
 
 
 class NoAlignment(Section):
@@ -283,8 +123,9 @@ Alignment = Annotated[NoAlignment | FullAlignment | DiagonalAlignment, Field(dis
 
 
 class Train(Section):
-    """How long each task trains."""
+    """How long each task trains. `joint`: all classes at once, the upper bound; tests stay by task."""
 
+    stream: Literal["sequential", "joint"] = "sequential"
     epochs: PositiveInt = 20
     global_batch_size: PositiveInt = 128
     max_steps_per_task: PositiveInt | None = None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.load import Resolved
 from hlgp_dist.config.options import is_mapping
-from hlgp_dist.config.schema import RunConfig, Section
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.section import Section
 
 COMMENT_COLUMN = 64
 

@@ -49,6 +49,11 @@ def split_tasks(classes: Sequence[str], benchmark: Benchmark) -> tuple[TaskSpec,
     return tuple(TaskSpec(index, start, order[start:stop]) for index, (start, stop) in enumerate(bounds))
 
 
+def joined(tasks: Sequence[TaskSpec]) -> TaskSpec:
+    """One task of all classes, with the same labels."""
+    return TaskSpec(0, 0, tuple(name for task in tasks for name in task.classes))
+
+
 def _check_permutation(listed: Sequence[str], names: Sequence[str]) -> None:
     unknown, missing = sorted(set(listed) - set(names)), sorted(set(names) - set(listed))
     problems = [f"{what} {', '.join(some)}" for what, some in (("unknown:", unknown), ("missing:", missing)) if some]

@@ -82,7 +82,8 @@ def _check_rungs(search: schema.Search, num_tasks: int) -> None:
 
 def _check_trials(trial: schema.RunConfig, space: Mapping[str, schema.Domain]) -> None:
     """Refuse a space some of whose trials would not fit backbone and data: those of the keys that have a say there."""
-    for values in combinations({key: domain for key, domain in space.items() if key.startswith(FITTED)}):
+    fitted = {key: domain for key, domain in space.items() if key.startswith(FITTED)}
+    for values in combinations(fitted) if fitted else ():
         try:
             check_fit(apply(trial, values))
         except ConfigError as error:
@@ -96,7 +97,7 @@ def _search(
     with ray_cluster(config.launch):
         tuner = build_tuner(trial, config, folder, num_tasks, runs_at_once(config.launch))
         ended = {Path(result.path).name: _ended(result) for result in attended(tuner.fit)}
-        forget_stopped(folder / "trials", {name for name, trial in ended.items() if trial.error is not None})
+        forget_stopped(folder / "trials", {name for name, end in ended.items() if end.error is not None})
         rows = trial_rows(folder / "trials", ended)
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)

@@ -1,76 +1,102 @@
 """The prompts of all tasks so far, and their weighted mixture block by block.
 
-T tasks, G groups, N prompted layers, L prompt length, D width, B batch; axis of size 2: keys, values.
+T tasks, G groups, N prompted layers, P parts (2: keys and values; 1: tokens), L prompt length, D width, B batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from hlgp_dist.methods.generator import PromptShape
+from hlgp_dist.methods.position import Position
+from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection, Prefix, Tokens
+
+INSERTIONS: dict[str, Callable[[Tensor], BlockPrompt]] = {
+    "prefix": Prefix,
+    "tokens": lambda prompt: Tokens(prompt[:, 0]),
+    "cls": lambda prompt: ClsAddition(prompt[:, :, 0]),
+}
+"""What `method.insertion` makes of a layer's prompt [B, P, L, D]."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How sub-prompts become prompts of layers: place[block] = (its n among the prompted layers, its group g)."""
+
+    places: dict[int, tuple[int, int]]
+    insertion: str
+    multiplies: bool
+
 
 @dataclass(frozen=True)
 class TaskPrompts:
-    """sub_prompts [T, G, 2, L, D] and positions [T, N, D] (or [1, N, D] where all tasks share them)."""
+    """sub_prompts [T, G, P, L, D] and positions [T, N, D] (or [1, N, D] where all tasks share them)."""
 
     sub_prompts: Tensor
     positions: Tensor
-    slots: dict[int, tuple[int, int]]
-    """Block index -> (its place n among the prompted layers, its group g)."""
+    layers: Layers
+
+    def __len__(self) -> int:
+        return len(self.sub_prompts)
 
     def mixed(self, weights: Tensor) -> Mixture:
-        """Prefixes under task weights [1 or B, T]."""
+        """An injection under task weights [1 or B, T]."""
         return Mixture(self, weights)
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """P_l = sum_i w_i (S_i,g(l) + E_i[l]); only one block's prompts exist at a time."""
+class Mixture(Injection):
+    """sum_i w_i P_i,l with P_i,l = S_i,g(l) + E_i,l or S_i,g(l) (1 + E_i,l), of one block at a time."""
 
-    prompts: TaskPrompts
-    weights: Tensor
+    def __init__(self, prompts: TaskPrompts, weights: Tensor) -> None:
+        self.prompts = prompts
+        self.weights = weights
 
-    def layer(self, index: int) -> Tensor | None:
-        """[1 or B, 2, L, D] of block `index`; None where it has no prompt."""
-        if index not in self.prompts.slots:
+    def prompt(self, index: int) -> Tensor:
+        """[1 or B, P, L, D] of block `index`, which has one."""
+        place, group = self.prompts.layers.places[index]
+        own = self.prompts.sub_prompts[:, group]
+        position = self.prompts.positions[:, place, None, None]
+        own = own * (1.0 + position) if self.prompts.layers.multiplies else own + position
+        return torch.einsum("bt,tpld->bpld", self.weights, own)
+
+    def layer(self, index: int) -> BlockPrompt | None:
+        if index not in self.prompts.layers.places:
             return None
-        place, group = self.prompts.slots[index]
-        sub_prompt = torch.einsum("bt,tkld->bkld", self.weights, self.prompts.sub_prompts[:, group])
-        position = self.weights @ self.prompts.positions[:, place].expand(self.weights.shape[1], -1)
-        return sub_prompt + position[:, None, None]
+        return INSERTIONS[self.prompts.layers.insertion](self.prompt(index))
 
 
 class PromptBank(nn.Module):
-    """Frozen prompts of finished tasks. `positions` are kept a task only where they are learned."""
+    """Frozen prompts of finished tasks. Positions are kept a task only where they are learned."""
 
     sub_prompts: Tensor
     positions: Tensor
 
-    def __init__(self, blocks: Sequence[int], groups: Sequence[int], length: int, width: int) -> None:
+    def __init__(self, layers: Layers, shape: PromptShape) -> None:
         super().__init__()
-        self.slots = {block: (place, group) for place, (block, group) in enumerate(zip(blocks, groups, strict=True))}
-        self.register_buffer("sub_prompts", torch.zeros(0, max(groups) + 1, 2, length, width))
-        self.register_buffer("positions", torch.zeros(0, len(blocks), width))
+        self.layers = layers
+        self.register_buffer("sub_prompts", torch.zeros(0, shape.groups, shape.parts, shape.length, shape.width))
+        self.register_buffer("positions", torch.zeros(0, len(layers.places), shape.width))
 
     def __len__(self) -> int:
         return len(self.sub_prompts)
 
     @torch.no_grad()
-    def store(self, sub_prompts: Tensor, position: Tensor, *, position_is_learned: bool) -> None:
-        """Append one task's [G, 2, L, D] and [N, D]."""
+    def store(self, sub_prompts: Tensor, position: Position) -> None:
+        """Append one task's [G, P, L, D] and its position."""
         self.sub_prompts = torch.cat([self.sub_prompts, sub_prompts[None]])
-        if position_is_learned:
-            self.positions = torch.cat([self.positions, position[None]])
+        if position.is_learned:
+            self.positions = torch.cat([self.positions, position()[None]])
 
-    def stored(self, shared_position: Tensor) -> TaskPrompts:
-        """The finished tasks' prompts; `shared_position` [N, D] stands in where none is kept a task."""
-        positions = self.positions if len(self.positions) else shared_position[None]
-        return TaskPrompts(self.sub_prompts, positions, self.slots)
+    def stored(self, position: Position) -> TaskPrompts:
+        """The finished tasks' prompts."""
+        return TaskPrompts(self.sub_prompts, self.positions if position.is_learned else position()[None], self.layers)
 
-    def with_live(self, sub_prompts: Tensor, position: Tensor, *, position_is_learned: bool) -> TaskPrompts:
+    def with_live(self, sub_prompts: Tensor, position: Position) -> TaskPrompts:
         """The finished tasks' prompts, then the live ones of the current task."""
-        positions = torch.cat([self.positions, position[None]]) if position_is_learned else position[None]
-        return TaskPrompts(torch.cat([self.sub_prompts, sub_prompts[None]]), positions, self.slots)
+        live = position()[None]
+        positions = torch.cat([self.positions, live]) if position.is_learned else live
+        return TaskPrompts(torch.cat([self.sub_prompts, sub_prompts[None]]), positions, self.layers)

@@ -5,26 +5,56 @@ B batch, C classes seen so far, T tasks seen so far, F width of the feature.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.models.trunk import Dimensions, Trunk
 from hlgp_dist.types import TaskSpec
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built for, beside its own options."""
+
+    dimensions: Dimensions
+    tasks: tuple[TaskSpec, ...]
+    seed: int
+
+    def layers(self, option: str, blocks: Sequence[int] | None) -> tuple[int, ...]:
+        """Block indices that get a prompt: all, or those that `method.{option}` lists.
+
+        Raises:
+            ConfigError: a listed block does not exist.
+        """
+        depth = self.dimensions.depth
+        if blocks is None:
+            return tuple(range(depth))
+        beyond = [block for block in blocks if block >= depth]
+        if beyond:
+            raise ConfigError(f"method.{option}: blocks {beyond} do not exist, the backbone has 0..{depth - 1}")
+        return tuple(blocks)
+
+
 class Output(NamedTuple):
-    """logits [B, C] over the seen classes; task_weights [B, T] if the method weights tasks per picture."""
+    """logits [B, C] over the seen classes; task_weights [B, T] if the method weights tasks per picture.
+
+    penalties [B]: what training adds to each picture's cross-entropy.
+    """
 
     logits: Tensor
     task_weights: Tensor | None = None
+    penalties: Tensor | None = None
 
 
 class Method(nn.Module):
-    """A method owns its passes through the trunk. Its parameters are the prompts, its buffers its memory."""
+    """A method owns its passes through the trunk. Its parameters are what it trains, its buffers its memory."""
 
     has_gradients = True
     """Whether there is anything to train; without, the run needs no engine."""
@@ -34,6 +64,10 @@ class Method(nn.Module):
 
     def begin_task(self, task: TaskSpec) -> None:
         """Make what the task trains."""
+
+    def trained(self, task: TaskSpec) -> list[nn.Parameter]:
+        """Of the method's parameters those that this task trains."""
+        return list(self.parameters())
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         """Features [B, F] as seen with the prompts of one task alone: what class statistics are taken of."""
@@ -52,8 +86,16 @@ class Method(nn.Module):
     def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
         """Freeze what the task trained and remember what later tasks need."""
 
+    def memory(self) -> list[Tensor]:
+        """What is saved beside the parameters: the buffers that a state holds."""
+        trained = dict(self.named_parameters())
+        return [tensor for name, tensor in self.state_dict().items() if name not in trained]
+
+    def kept(self) -> list[Tensor]:
+        """What predictions need after the tasks so far, head apart."""
+        return [*self.parameters(), *self.memory()]
+
     @torch.no_grad()
     def num_stored_parameters(self) -> int:
-        """Numbers kept after the tasks so far, head apart."""
-        trained = dict(self.named_parameters())
-        return sum(tensor.numel() for name, tensor in self.state_dict().items() if name not in trained)
+        """Numbers in what is kept."""
+        return sum(tensor.numel() for tensor in self.kept())

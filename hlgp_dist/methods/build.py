@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from hlgp_dist.config import schema
-from hlgp_dist.methods.base import Method
-from hlgp_dist.methods.groups import prompted_layers
+from hlgp_dist.config import method_options
+from hlgp_dist.methods.apt import Apt
+from hlgp_dist.methods.base import Method, Setting
+from hlgp_dist.methods.classifiers import closed_form
+from hlgp_dist.methods.coda import Coda
+from hlgp_dist.methods.dualprompt import DualPrompt
 from hlgp_dist.methods.hlgp import Hlgp
+from hlgp_dist.methods.l2p import L2p
 from hlgp_dist.methods.linear import Linear
-from hlgp_dist.methods.nearest_mean import NearestMean
-from hlgp_dist.models.trunk import Dimensions
-from hlgp_dist.types import TaskSpec
+from hlgp_dist.methods.unprompted import Unprompted
 
 
-def build_method(options: schema.Method, dimensions: Dimensions, tasks: Sequence[TaskSpec], seed: int) -> Method:
+def build_method(options: method_options.Method, setting: Setting) -> Method:
     """The method that `method.kind` names.
 
     Raises:
-        ConfigError: groups or layers that do not fit the trunk.
+        ConfigError: groups, layers or components that do not fit the trunk.
     """
-    if isinstance(options, schema.Linear):
-        return Linear()
-    if isinstance(options, schema.NearestMean):
-        return NearestMean(dimensions.feature_width)
-    if isinstance(options, schema.Independent):
-        options = _one_group_per_layer(options, dimensions)
-    return Hlgp(options, dimensions, tasks, seed)
+    match options:
+        case method_options.Hlgp():
+            return Hlgp(options, setting)
+        case method_options.Independent():
+            return Hlgp(_one_group_per_layer(options, setting), setting)
+        case method_options.L2p():
+            return L2p(options, setting)
+        case method_options.DualPrompt():
+            return DualPrompt(options, setting)
+        case method_options.Coda():
+            return Coda(options, setting)
+        case method_options.Apt():
+            return Apt(options, setting)
+        case method_options.Linear() | method_options.FullFineTuning():
+            return Linear()
+        case _:
+            return Unprompted(closed_form(options, setting))
 
 
-def _one_group_per_layer(options: schema.Independent, dimensions: Dimensions) -> schema.Hlgp:
+def _one_group_per_layer(options: method_options.Independent, setting: Setting) -> method_options.Hlgp:
     """The independent baseline in HLGP's terms: as many groups as layers, free sub-prompts, no position."""
-    shared = {name: getattr(options, name) for name in schema.PromptAccumulation.model_fields}
-    return schema.Hlgp(
+    given = options.model_fields_set & set(method_options.PromptAccumulation.model_fields)
+    shared: dict[str, Any] = {name: getattr(options, name) for name in given}
+    if options.carry_over == "none":
+        shared["carry_over"] = "none"
+    return method_options.Hlgp(
         **shared,
-        num_groups=len(prompted_layers(dimensions.depth, options.layers)),
-        generator=schema.DirectGenerator(kind="direct"),
-        position=schema.NoPosition(kind="none"),
-        carry_over="root_and_generator" if options.carry_over == "prompts" else "none",
+        num_groups=len(setting.layers("layers", options.layers)),
+        generator=method_options.DirectGenerator(kind="direct"),
+        position=method_options.NoPosition(kind="none"),
     )

@@ -1,50 +1,50 @@
-"""A Gaussian classifier with one shared covariance on un-prompted features: the `auxiliary` of task matching.
+"""One Gaussian a class with a common covariance: linear discriminant analysis.
 
-It needs no training and no old picture: class means and the pooled scatter add up over tasks.
-C classes seen so far, F width of the feature, B batch.
+B batch, C classes seen so far, H width of the features.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from hlgp_dist.config.method_options import UnpromptedClassifier
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.statistics import ClassStatistics
+from hlgp_dist.methods.unprompted import ClosedForm
 
 SHRINKAGE = 0.1
 """Part of the covariance replaced by its mean diagonal: with few pictures a class it has no full rank."""
 
 
-class GaussianClassifier(nn.Module):
-    """Linear discriminant analysis: logits f S^-1 mu_c - mu_c S^-1 mu_c / 2."""
+class Gaussian(ClosedForm):
+    """Logits f S^-1 mu_c - mu_c S^-1 mu_c / 2: the posterior of equally frequent classes, but for a constant."""
 
     counts: Tensor
     means: Tensor
     scatter: Tensor
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
+    def __init__(self, options: UnpromptedClassifier, setting: Setting) -> None:
+        super().__init__(options, setting)
         self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("means", torch.zeros(0, width))
-        self.register_buffer("scatter", torch.zeros(width, width))
+        self.register_buffer("means", torch.zeros(0, self.width))
+        self.register_buffer("scatter", torch.zeros(self.width, self.width))
         self._solved_for: Tensor | None = None
 
     def add(self, statistics: ClassStatistics) -> None:
-        """Learn the classes of one more task from their `pooled` statistics."""
         device = self.means.device
         self.counts = torch.cat([self.counts, statistics.counts.to(device)])
         self.means = torch.cat([self.means, statistics.means.to(device)])
         self.scatter = self.scatter + statistics.spread.to(device)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [B, C]."""
         if self._solved_for is not self.means:
             self._directions, self._offsets, self._solved_for = *self._solve(), self.means
         logits: Tensor = features.double() @ self._directions + self._offsets
         return logits.float()
 
     def _solve(self) -> tuple[Tensor, Tensor]:
-        """Directions [F, C] and offsets [C]: the same until the next task."""
+        """Directions [H, C] and offsets [C]: the same until the next task."""
         freedom = (self.counts.sum() - len(self.counts)).clamp_min(1)
         covariance = self.scatter.double() / freedom
         scale = covariance.diagonal().mean()

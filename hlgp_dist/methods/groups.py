@@ -7,20 +7,6 @@ from collections.abc import Sequence
 from hlgp_dist.errors import ConfigError
 
 
-def prompted_layers(depth: int, layers: Sequence[int] | None) -> tuple[int, ...]:
-    """Block indices that get a prompt: all, or those listed.
-
-    Raises:
-        ConfigError: a listed block does not exist.
-    """
-    if layers is None:
-        return tuple(range(depth))
-    beyond = [layer for layer in layers if layer >= depth]
-    if beyond:
-        raise ConfigError(f"method.layers: blocks {beyond} do not exist, the backbone has 0..{depth - 1}")
-    return tuple(layers)
-
-
 def layer_groups(num_layers: int, num_groups: int, layout: Sequence[int] | None = None) -> tuple[int, ...]:
     """The group of each prompted layer: g(l) = floor(l * G / N), or as many layers a group as `layout` lists.
 

@@ -1,28 +1,28 @@
 """HLGP: root prompt -> sub-prompt of each layer group -> prompt of each layer, accumulated over tasks.
 
 The independent per-layer baseline is the same with one group a layer, free sub-prompts and no position encoding.
-B batch, T tasks seen so far, G groups, N prompted layers, L prompt length, D width.
+B batch, T tasks seen so far, C classes seen so far, F width of the feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hlgp_dist.config.schema import Hlgp as HlgpOptions
-from hlgp_dist.methods.bank import PromptBank, TaskPrompts
-from hlgp_dist.methods.base import Method, Output
-from hlgp_dist.methods.gaussian import GaussianClassifier
-from hlgp_dist.methods.generator import sub_prompts
-from hlgp_dist.methods.groups import layer_groups, prompted_layers
-from hlgp_dist.methods.matching import one_hot_weights, posterior_weights
-from hlgp_dist.methods.position import Learned, position
+from hlgp_dist.config import method_options
+from hlgp_dist.methods.bank import Layers, PromptBank, TaskPrompts
+from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.classifiers import closed_form
+from hlgp_dist.methods.generator import PromptShape, sub_prompts
+from hlgp_dist.methods.groups import layer_groups
+from hlgp_dist.methods.initialisation import gaussian_
+from hlgp_dist.methods.matching import ema_weights, nearest_weights, one_hot_weights, posterior_weights
+from hlgp_dist.methods.position import position
 from hlgp_dist.methods.statistics import FeatureStream
+from hlgp_dist.methods.unprompted import ClosedForm
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.seeding import Purpose, generator
-from hlgp_dist.models.trunk import Dimensions, Trunk
+from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
 
 
@@ -31,48 +31,58 @@ class Hlgp(Method):
 
     takes_task_weights = True
 
-    def __init__(self, options: HlgpOptions, dimensions: Dimensions, tasks: Sequence[TaskSpec], seed: int) -> None:
+    def __init__(self, options: method_options.Hlgp, setting: Setting) -> None:
         super().__init__()
-        blocks = prompted_layers(dimensions.depth, options.layers)
+        self.options, self.setting = options, setting
+        blocks = setting.layers("layers", options.layers)
         groups = layer_groups(len(blocks), options.num_groups, options.group_layout)
-        self.options, self.tasks, self.seed = options, tuple(tasks), seed
-        self.sub_prompts = sub_prompts(
-            options.generator,
+        tokens, dimensions = options.insertion == "tokens", setting.dimensions
+        shape = PromptShape(
             groups=max(groups) + 1,
+            parts=1 if tokens else 2,
             length=options.prompt_length,
-            width=dimensions.width,
+            width=dimensions.feature_width if tokens else dimensions.width,
             root_std=options.root_init_std,
         )
-        self.position = position(options.position, len(blocks), dimensions.width)
-        self.bank = PromptBank(blocks, groups, options.prompt_length, dimensions.width)
-        soft, matching = options.accumulation == "soft", options.matching
-        self.matches_tasks = soft and (matching.kind == "auxiliary" or matching.cycles > 1)
-        uses_auxiliary = soft and matching.kind == "auxiliary"
-        self.auxiliary = GaussianClassifier(dimensions.feature_width) if uses_auxiliary else None
+        self.sub_prompts = sub_prompts(options.generator, shape)
+        self.position = position(options.position, len(blocks), shape.width)
+        places = {block: (place, group) for place, (block, group) in enumerate(zip(blocks, groups, strict=True))}
+        self.bank = PromptBank(Layers(places, options.insertion, self.position.multiplies), shape)
+        matching = options.matching if options.accumulation == "soft" else None
+        self.matches_tasks = matching is not None and (matching.kind != "posterior" or matching.cycles > 1)
+        self.auxiliary = _auxiliary(matching, setting)
 
     def begin_task(self, task: TaskSpec) -> None:
-        """Root, generator and position start as a copy of the last task's (by keeping them), or anew."""
+        """Root, generator and position start as a copy of the last task's (by keeping them), anew, or at zero."""
         carry_over = "none" if task.index == 0 else self.options.carry_over
-        random = generator(self.seed, task.index, Purpose.INITIALISATION)
-        if carry_over == "none":
+        adds = self.options.accumulation == "sum_delta" and task.index > 0
+        random = generator(self.setting.seed, task.index, Purpose.INITIALISATION)
+        if adds:
+            gaussian_(self.sub_prompts.root, 0.0, random)
+        elif carry_over == "none":
             self.sub_prompts.reset_root(random)
-        if carry_over != "root_and_generator":
+        if adds or carry_over != "root_and_generator":
             self.sub_prompts.reset_generator(random)
             self.position.reset()
+
+    def trained(self, task: TaskSpec) -> list[nn.Parameter]:
+        spec = self.options.generator
+        freezes = isinstance(spec, method_options.RootGenerator) and spec.frozen_after_first_task
+        frozen = set(self.sub_prompts.generator()) if freezes and task.index > 0 else set()
+        return [parameter for parameter in self.parameters() if parameter not in frozen]
+
+    def kept(self) -> list[Tensor]:
+        return self.memory()
 
     def prompts(self, num_tasks: int) -> TaskPrompts:
         """Of all tasks so far, at least `num_tasks`; while the last of them trains its prompts are live."""
         if len(self.bank) >= num_tasks:
-            return self.bank.stored(self.position())
-        return self.bank.with_live(self.sub_prompts(), self.position(), position_is_learned=self._learns_position)
-
-    @property
-    def _learns_position(self) -> bool:
-        return isinstance(self.position, Learned)
+            return self.bank.stored(self.position)
+        return self.bank.with_live(self.sub_prompts(), self.position)
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         prompts = self.prompts(task_index + 1)
-        weights = one_hot_weights(task_index, len(prompts.sub_prompts), images.device)
+        weights = one_hot_weights(task_index, len(prompts), images.device)
         features: Tensor = trunk(images, prompts.mixed(weights))
         return features
 
@@ -80,39 +90,66 @@ class Hlgp(Method):
         self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None
     ) -> Output:
         prompts = self.prompts(task.index + 1)
+        unprompted = self._unprompted(trunk, images, len(prompts))
         if weights is None:
-            weights = self._weights(trunk, head, images, prompts)
+            weights = self._weights(trunk, head, images, prompts, unprompted)
         logits = head(trunk(images, prompts.mixed(weights)))
+        if unprompted is not None and self.options.prediction == "combined":
+            logits = logits.log_softmax(1) + unprompted.log_softmax(1)
         return Output(logits, weights.expand(len(images), -1) if self.matches_tasks else None)
 
-    def _weights(self, trunk: Trunk, head: Head, images: Tensor, prompts: TaskPrompts) -> Tensor:
+    def _unprompted(self, trunk: Trunk, images: Tensor, seen: int) -> Tensor | None:
+        """Logits [B, C] of the auxiliary classifier where they have a say: it knows finished tasks alone."""
+        decides = seen > 1 or self.options.prediction == "combined"
+        if self.auxiliary is None or self.training or not decides:
+            return None
+        logits: Tensor = self.auxiliary(self.auxiliary.features(trunk, images))
+        return logits
+
+    def _weights(
+        self, trunk: Trunk, head: Head, images: Tensor, prompts: TaskPrompts, unprompted: Tensor | None
+    ) -> Tensor:
         """Task weights [1, T] where all pictures share them, else [B, T], without gradient."""
-        seen = len(prompts.sub_prompts)
-        last = one_hot_weights(seen - 1, seen, images.device)
-        accumulation = self.options.accumulation
-        if seen == 1 or accumulation == "last" or (self.training and self.options.train_mixture == "current"):
+        seen, accumulation, device = len(prompts), self.options.accumulation, images.device
+        last = one_hot_weights(seen - 1, seen, device)
+        alone = self.training and (self.options.train_mixture == "current" or accumulation == "ema")
+        if seen == 1 or accumulation == "last" or alone:
             return last
-        if accumulation == "sum":
+        if accumulation in ("sum", "sum_delta"):
             return torch.ones_like(last)
         if accumulation == "mean":
             return torch.full_like(last, 1.0 / seen)
+        if accumulation == "ema":
+            return ema_weights(self.options.ema_decay, seen, device)
         with torch.no_grad():
-            return self._match(trunk, head, images, prompts)
+            return self._match(trunk, head, images, prompts, unprompted)
 
-    def _match(self, trunk: Trunk, head: Head, images: Tensor, prompts: TaskPrompts) -> Tensor:
-        """Soft task matching: from an auxiliary classifier, or from this model's own posterior in cycles."""
-        matching, tasks = self.options.matching, self.tasks[: len(prompts.sub_prompts)]
-        if self.auxiliary is not None:
-            return posterior_weights(self.auxiliary(trunk(images)), tasks, matching.temperature)
-        assert matching.kind == "posterior"
-        weights = torch.full((1, len(tasks)), 1.0 / len(tasks), device=images.device)
-        for _ in range(matching.cycles - 1):
-            logits = head(trunk(images, prompts.mixed(weights)))
-            weights = posterior_weights(logits, tasks, matching.temperature)
-        return weights
+    def _match(
+        self, trunk: Trunk, head: Head, images: Tensor, prompts: TaskPrompts, unprompted: Tensor | None
+    ) -> Tensor:
+        """Soft task matching: from an un-prompted classifier, or from this model's own posterior in cycles."""
+        matching, tasks = self.options.matching, self.setting.tasks[: len(prompts)]
+        if isinstance(matching, method_options.PosteriorMatching):
+            weights = torch.full((1, len(tasks)), 1.0 / len(tasks), device=images.device)
+            for _ in range(matching.cycles - 1):
+                logits = head(trunk(images, prompts.mixed(weights)))
+                weights = posterior_weights(logits, tasks, matching.temperature)
+            return weights
+        assert unprompted is not None
+        rule = nearest_weights if matching.kind == "prototype" else posterior_weights
+        return rule(unprompted, tasks, matching.temperature)
 
     def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
         if self.auxiliary is not None:
-            self.auxiliary.add(stream.statistics(trunk, "pooled"))
+            self.auxiliary.learn(trunk, stream)
         with torch.no_grad():
-            self.bank.store(self.sub_prompts(), self.position(), position_is_learned=self._learns_position)
+            self.bank.store(self.sub_prompts(), self.position)
+
+
+def _auxiliary(matching: method_options.Matching | None, setting: Setting) -> ClosedForm | None:
+    """The un-prompted classifier that task matching asks, if it asks one."""
+    if isinstance(matching, method_options.AuxiliaryMatching):
+        return closed_form(matching.classifier, setting)
+    if isinstance(matching, method_options.PrototypeMatching):
+        return closed_form(method_options.NearestMean(kind="ncm"), setting)
+    return None

@@ -1,4 +1,4 @@
-"""The linear probe: no prompts, a head on frozen features."""
+"""A head on the trunk's own features: the linear probe, and full fine-tuning where the trunk trains too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hlgp_dist.types import TaskSpec
 
 
 class Linear(Method):
-    """One un-prompted pass; only the head learns."""
+    """One un-prompted pass. It has no parameters of its own."""
 
     def forward(
         self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Nearest class mean by cosine on frozen features (SimpleCIL): no gradients, no forgetting by construction."""
+"""Nearest class mean by cosine (SimpleCIL). C classes seen so far, H width of the features."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hlgp_dist.methods.base import Method, Output
-from hlgp_dist.methods.statistics import FeatureStream
-from hlgp_dist.models.head import Head
-from hlgp_dist.models.trunk import Trunk
-from hlgp_dist.types import TaskSpec
+from hlgp_dist.config.method_options import UnpromptedClassifier
+from hlgp_dist.methods.base import Setting
+from hlgp_dist.methods.statistics import ClassStatistics, Spread
+from hlgp_dist.methods.unprompted import ClosedForm
 
 
-class NearestMean(Method):
-    """Logits are cosines to the class means [C, F]."""
+class NearestMean(ClosedForm):
+    """Logits are cosines to the class means [C, H]."""
 
-    has_gradients = False
+    spread: Spread = "none"
     means: Tensor
 
-    def __init__(self, feature_width: int) -> None:
-        super().__init__()
-        self.register_buffer("means", torch.zeros(0, feature_width))
+    def __init__(self, options: UnpromptedClassifier, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self.register_buffer("means", torch.zeros(0, self.width))
 
-    def forward(
-        self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None
-    ) -> Output:
-        return Output(functional.linear(functional.normalize(trunk(images)), functional.normalize(self.means)))
+    def add(self, statistics: ClassStatistics) -> None:
+        self.means = torch.cat([self.means, statistics.means.to(self.means.device)])
 
-    def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
-        means = stream.statistics(trunk, "none").means
-        self.means = torch.cat([self.means, means.to(self.means.device)])
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.linear(functional.normalize(features), functional.normalize(self.means))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config.schema import LearnedPosition, NoPosition, SinusoidalPosition
+from hlgp_dist.config import method_options
 
 
 class Position(nn.Module):
-    """Calling it gives one vector a layer [N, D], added to every prefix vector of the layer."""
+    """Calling it gives one vector a layer [N, D], for every prompt vector of the layer."""
 
-    def __init__(self, layers: int, width: int) -> None:
-        super().__init__()
-        self.shape = (layers, width)
+    is_learned = False
+    multiplies = False
+    """Whether P = S (1 + E) rather than P = S + E."""
 
     def reset(self) -> None:
         """As at the first task."""
@@ -25,8 +25,11 @@ class Position(nn.Module):
 class Learned(Position):
     """Learned, zero at first, so that the layers of a group start identical."""
 
-    def __init__(self, layers: int, width: int) -> None:
-        super().__init__(layers, width)
+    is_learned = True
+
+    def __init__(self, layers: int, width: int, *, multiplies: bool = False) -> None:
+        super().__init__()
+        self.multiplies = multiplies
         self.vectors = nn.Parameter(torch.zeros(layers, width))
 
     def reset(self) -> None:
@@ -42,7 +45,7 @@ class Fixed(Position):
     vectors: Tensor
 
     def __init__(self, vectors: Tensor) -> None:
-        super().__init__(*vectors.shape)
+        super().__init__()
         self.register_buffer("vectors", vectors, persistent=False)
 
     def forward(self) -> Tensor:
@@ -57,10 +60,10 @@ def sines(layers: int, width: int, scale: float) -> Tensor:
     return waves.float()
 
 
-def position(spec: LearnedPosition | SinusoidalPosition | NoPosition, layers: int, width: int) -> Position:
+def position(spec: method_options.Position, layers: int, width: int) -> Position:
     """The encoding that `method.position` names."""
-    if isinstance(spec, LearnedPosition):
-        return Learned(layers, width)
-    if isinstance(spec, SinusoidalPosition):
+    if isinstance(spec, method_options.SinusoidalPosition):
         return Fixed(sines(layers, width, spec.scale))
-    return Fixed(torch.zeros(layers, width))
+    if isinstance(spec, method_options.NoPosition):
+        return Fixed(torch.zeros(layers, width))
+    return Learned(layers, width, multiplies=isinstance(spec, method_options.MultiplicativePosition))

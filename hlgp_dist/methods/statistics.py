@@ -31,8 +31,8 @@ class ClassStatistics:
 class FeatureStream(Protocol):
     """The training pictures of the task that just ended: un-augmented, each once, shared among the ranks."""
 
-    def statistics(self, features: Callable[[Tensor], Tensor], spread: Spread) -> ClassStatistics:
-        """Moments of `features(images [B, 3, R, R] in 0..1) -> [B, F]`, reduced over the ranks."""
+    def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
+        """Moments of `features(images [B, 3, R, R] in 0..1) -> [B, F = width]`, reduced over the ranks."""
 
 
 def class_statistics(

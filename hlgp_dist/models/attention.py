@@ -1,55 +1,61 @@
-"""Prefix tuning by wrapping `block.attn` of a timm ViT (METHOD: prefix keys and values, queries unchanged).
+"""Prompts inside the attention of a timm ViT, by wrapping `block.attn`.
 
 B batch, S tokens, L prefix length, H heads, K width of a head, D width of the attention (H * K).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-class Prefixes(Protocol):
-    """Prefix keys and values of every block, made when the block asks for them."""
-
-    def layer(self, index: int) -> Tensor | None:
-        """[1 or B, 2, L, D] of block `index` (dim 1: key, value), or None for a block without a prompt."""
+from hlgp_dist.models.injection import ClsAddition, Prefix
 
 
-class PrefixAttention(nn.Module):
-    """A timm Attention that puts a prefix before its keys (after their norm) and values while one is set."""
+class PromptedAttention(nn.Module):
+    """A timm Attention that joins a prompt to its keys (after their norm) and values while one is set."""
 
-    def __init__(self, inner: Attention, index: int) -> None:
+    def __init__(self, inner: Attention) -> None:
         super().__init__()
         self.inner = inner
-        self.index = index
-        self.prefixes: Prefixes | None = None
+        self.prompt: Prefix | ClsAddition | None = None
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        prefix = None if self.prefixes is None else self.prefixes.layer(self.index)
-        if prefix is None:
+        if self.prompt is None:
             return self.inner(x, attn_mask=attn_mask, is_causal=is_causal)  # type: ignore[no-any-return]
-        assert attn_mask is None and not is_causal, "a prefix joins unmasked attention only"
-        return self._with_prefix(x, prefix)
+        assert attn_mask is None and not is_causal, "a prompt joins unmasked attention only"
+        return self._prompted(x, self.prompt)
 
-    def _with_prefix(self, x: Tensor, prefix: Tensor) -> Tensor:
+    def _prompted(self, x: Tensor, prompt: Prefix | ClsAddition) -> Tensor:
         inner = self.inner
         batch, tokens, _ = x.shape
         qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
         query, key = inner.q_norm(query), inner.k_norm(key)
-        prefix = prefix.to(key.dtype)
-        prefix = prefix.view(*prefix.shape[:3], inner.num_heads, inner.head_dim).transpose(2, 3)
-        prefix_key, prefix_value = prefix.expand(batch, *prefix.shape[1:]).unbind(1)  # each [B, H, L, K]
-        out = attend(query, torch.cat([prefix_key, key], 2), torch.cat([prefix_value, value], 2), inner.scale)
+        prompt_key, prompt_value = self._by_head(prompt, batch, key.dtype)
+        join = _before if isinstance(prompt, Prefix) else _onto_cls
+        out = attend(query, join(prompt_key, key), join(prompt_value, value), inner.scale)
         out = inner.norm(out.transpose(1, 2).reshape(batch, tokens, inner.attn_dim))
         if inner.gate is not None:
             out = out * inner.gate(x).sigmoid()
         return inner.proj_drop(inner.proj(out))  # type: ignore[no-any-return]
+
+    def _by_head(self, prompt: Prefix | ClsAddition, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values of the prompt, each [B, H, L, K] (L = 1 for an addition)."""
+        vectors = prompt.vectors if isinstance(prompt, Prefix) else prompt.vectors[:, :, None]
+        vectors = vectors.to(dtype)
+        vectors = vectors.view(*vectors.shape[:3], self.inner.num_heads, self.inner.head_dim).transpose(2, 3)
+        key, value = vectors.expand(batch, *vectors.shape[1:]).unbind(1)
+        return key, value
+
+
+def _before(prompt: Tensor, tokens: Tensor) -> Tensor:
+    return torch.cat([prompt, tokens], 2)
+
+
+def _onto_cls(prompt: Tensor, tokens: Tensor) -> Tensor:
+    return torch.cat([tokens[:, :, :1] + prompt, tokens[:, :, 1:]], 2)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

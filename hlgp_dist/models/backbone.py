@@ -38,8 +38,10 @@ class BackboneIdentity:
     timm_version: str
 
 
-def build_trunk(spec: Backbone, *, precision: str, seed: int, device: str = "cpu") -> tuple[Trunk, BackboneIdentity]:
-    """The frozen trunk on `device` in its precision, and who it is.
+def build_trunk(
+    spec: Backbone, *, precision: str, seed: int, device: str = "cpu", trained: bool = False
+) -> tuple[Trunk, BackboneIdentity]:
+    """The trunk on `device` and who it is: frozen in its precision, or to be trained with its weights in fp32.
 
     Raises:
         ConfigError: an unknown name, an unsupported architecture or keyword.
@@ -50,7 +52,11 @@ def build_trunk(spec: Backbone, *, precision: str, seed: int, device: str = "cpu
         load_weights(vit, Path(spec.weights))
     name, _, tag = spec.name.partition(".")
     identity = BackboneIdentity(name, tag, weights_sha256(vit, spec.weights), timm.__version__)
-    return Trunk(vit.to(device, DTYPES[precision]), input_format(spec, vit)), identity
+    form, dtype = input_format(spec, vit), DTYPES[precision]
+    if not trained:
+        return Trunk(vit.to(device, dtype), form), identity
+    autocast = None if dtype == torch.float32 else dtype
+    return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast), identity
 
 
 def meta_trunk(spec: Backbone) -> Trunk:

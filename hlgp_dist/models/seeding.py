@@ -16,6 +16,7 @@ class Purpose(IntEnum):
 
     INITIALISATION = 1
     ALIGNMENT = 2
+    PROJECTION = 3
 
 
 def generator(seed: int, task: int, purpose: Purpose) -> torch.Generator:

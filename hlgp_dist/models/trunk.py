@@ -1,17 +1,20 @@
-"""The frozen backbone: pictures to one feature vector, with or without prefixes.
+"""The backbone: pictures to one feature vector, with or without prompts.
 
-B batch, R pixels of a side, F width of the pooled feature.
+B batch, R pixels of a side, S tokens, D width of a token, F width of the pooled feature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from hlgp_dist.models.attention import PrefixAttention, Prefixes
+from hlgp_dist.models.block import PromptedBlock
+from hlgp_dist.models.injection import Injection
 from hlgp_dist.types import PictureSize
 
 
@@ -34,43 +37,87 @@ class InputFormat:
 
 
 class Trunk(nn.Module):
-    """A timm VisionTransformer, frozen: no gradients for its weights, always in eval mode."""
+    """A timm VisionTransformer, always in eval mode. Frozen, unless a method trains it.
+
+    Args:
+        vit: on its device; frozen in the dtype it computes in, to be trained in fp32.
+        autocast: the dtype that a trained trunk computes its matrix products in, None for its own.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, vit: VisionTransformer, input_format: InputFormat) -> None:
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        input_format: InputFormat,
+        *,
+        trained: bool = False,
+        autocast: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.vit = vit.requires_grad_(False).eval()
+        self.vit = vit.requires_grad_(trained).eval()
+        self.is_trained = trained
+        self.autocast = autocast
         self.input_format = input_format
+        self.num_passes = 0
+        """Pictures are counted elsewhere; this counts the passes that a batch of them took."""
         device = next(vit.parameters()).device
         self.register_buffer("mean", torch.tensor(input_format.mean, device=device).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_format.std, device=device).view(1, 3, 1, 1), persistent=False)
-        for index, block in enumerate(vit.blocks):
-            block.attn = PrefixAttention(block.attn, index)
+        blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
+        vit.blocks = nn.Sequential(*blocks)
 
     @property
     def dimensions(self) -> Dimensions:
-        width = self.vit.blocks[0].attn.inner.attn_dim
+        width = self.vit.blocks[0].attention.inner.attn_dim
         return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size)
 
     def train(self, mode: bool = True) -> Trunk:
-        """Frozen means eval mode too, whatever the module around it does."""
+        """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
         return super().train(False)
 
-    def forward(self, images: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+    def forward(self, images: Tensor, injection: Injection | None = None) -> Tensor:
         """Pooled features [B, F] in fp32 of float pictures [B, 3, R, R] in 0..1.
 
-        Without prefixes this is timm's `forward_head(forward_features(x), pre_logits=True)`, bit for bit.
+        Without an injection this is timm's `forward_head(forward_features(x), pre_logits=True)`, bit for bit.
         """
-        pixels = ((images - self.mean) / self.std).to(self.vit.patch_embed.proj.weight.dtype)
-        self._set_prefixes(prefixes)
-        try:
-            tokens = self.vit.forward_features(pixels)
-        finally:
-            self._set_prefixes(None)
+        tokens = self._tokens(images, injection)
+        if injection is None or not injection.num_kept:
+            return self._pooled(tokens)
+        first = self.vit.num_prefix_tokens
+        kept = tokens[:, first : first + injection.num_kept]
+        return self.vit.fc_norm(kept.mean(1)).float()  # type: ignore[no-any-return]
+
+    def with_patches(self, images: Tensor) -> Tensor:
+        """[B, F + D] in fp32: the pooled feature and the mean patch token of an un-prompted pass."""
+        tokens = self._tokens(images, None)
+        patches = tokens[:, self.vit.num_prefix_tokens :].float().mean(1)
+        return torch.cat([self._pooled(tokens), patches], 1)
+
+    def cls_position(self) -> Tensor:
+        """[1, 1, D]: what the CLS token gets for its position, zero where it gets nothing."""
+        embedding = self.vit.pos_embed
+        if embedding is None or self.vit.no_embed_class:
+            return self.mean.new_zeros(1, 1, self.vit.embed_dim)
+        return embedding[:, :1].float()  # type: ignore[no-any-return]
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
         return self.vit.forward_head(tokens, pre_logits=True).float()  # type: ignore[no-any-return]
 
-    def _set_prefixes(self, prefixes: Prefixes | None) -> None:
+    def _tokens(self, images: Tensor, injection: Injection | None) -> Tensor:
+        """[B, S, D] behind the last norm."""
+        self.num_passes += 1
+        pixels = ((images - self.mean) / self.std).to(self.vit.patch_embed.proj.weight.dtype)
+        with self._injecting(injection), torch.autocast(images.device.type, self.autocast, self.autocast is not None):
+            return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _injecting(self, injection: Injection | None) -> Iterator[None]:
         for block in self.vit.blocks:
-            block.attn.prefixes = prefixes
+            block.injection = injection
+        try:
+            yield
+        finally:
+            for block in self.vit.blocks:
+                block.injection = None

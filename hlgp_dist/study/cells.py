@@ -12,7 +12,9 @@ from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, grouped
 
-METHOD, ALIGNMENT = "method.kind", "alignment.kind"
+METHOD = "method.kind"
+BESIDE_METHOD = ("alignment.kind", "train.stream")
+"""What any method can be run with: labels and peers go by these, whatever the method."""
 SETTLED = ("backbone.", "benchmark.", "data.path")
 """Keys that `likeness` compares by what they led to: a file may lie at two paths."""
 
@@ -59,9 +61,9 @@ def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 def _varying(settings: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
     def varies(key: str) -> bool:
         """Of an option that only some kinds have, other kinds lack nothing."""
-        peers = cells if key == ALIGNMENT else [cell for cell in cells if cell[METHOD] == settings[METHOD]]
-        if not key.startswith("method.") and key != ALIGNMENT:
-            peers = [cell for cell in peers if cell[ALIGNMENT] == settings[ALIGNMENT]]
+        alike = [METHOD] if key.startswith("method.") else [METHOD, *BESIDE_METHOD]
+        alike = [] if key in BESIDE_METHOD else alike
+        peers = (cell for cell in cells if all(cell[name] == settings[name] for name in alike))
         return any(cell.get(key) != settings[key] for cell in peers)
 
     return [key for key in settings if key != METHOD and varies(key)]
@@ -88,4 +90,4 @@ def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
 def settings_that_differ(cells: Sequence[Cell]) -> dict[str, list[tuple[Any, list[Cell]]]]:
     """Values outside the methods' own options, so that a table of tuned methods says what each was given."""
     unlike = differing(cells, lambda cell: cell.settings)
-    return {key: groups for key, groups in unlike.items() if not key.startswith("method.") and key != ALIGNMENT}
+    return {key: groups for key, groups in unlike.items() if not key.startswith("method.") and key not in BESIDE_METHOD}

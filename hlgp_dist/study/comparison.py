@@ -38,9 +38,10 @@ COUNTS = {
     "num_trainable_parameters": "trained a task",
     "num_stored_parameters": "stored",
     "num_head_parameters": "head",
-    "passes_per_image": "passes an image",
+    "passes_per_image.training": "passes, training",
+    "passes_per_image.test": "passes, test",
 }
-SPEEDS = {"images_per_second": "images/s", "seconds": "seconds"}
+SPEEDS = {"images_per_second": "images/s", "training_seconds": "training seconds"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ def _notes(runs: Sequence[Run], cells: Sequence[Cell]) -> list[str]:
     speed = speed_doubts(runs)
     notes = [f"{key}: {told(groups, folder_of)}" for key, groups in (speed | differing(runs, versions)).items()]
     if speed:
-        notes.append(f"images/s and seconds are left out of the table: not alike or not known: {', '.join(speed)}")
+        notes.append(
+            f"images/s and training seconds are left out of the table: not alike or not known: {', '.join(speed)}"
+        )
     unlike = settings_that_differ(cells)
     notes += [f"{key}: {told(groups, lambda cell: cell.label)}" for key, groups in unlike.items()]
     if len({tuple(cell.runs) for cell in cells}) > 1:
@@ -165,7 +168,7 @@ def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, Any]:
-    measured = {key: run.result.get(key) for key in (*ACCURACIES, "backward_transfer", *COUNTS, *SPEEDS)}
+    measured = {key: number_of(run, key) for key in (*ACCURACIES, "backward_transfer", *COUNTS, *SPEEDS)}
     where = moves_speed(run) | versions(run)
     lists = ("class_order", "task_sizes", "num_test_images", "backbone.kwargs")
     same = {key: value for key, value in must_agree(run).items() if key not in lists}
@@ -183,8 +186,17 @@ def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, An
 
 def _values(cell: Cell, key: str) -> list[float]:
     """Of the runs that have the number."""
-    found = (run.result.get(key) for run in cell.runs.values())
+    found = (number_of(run, key) for run in cell.runs.values())
     return [value for value in found if value is not None]
+
+
+def number_of(run: Run, key: str) -> float | None:
+    """A number of the result by its dotted key, None where an older or another run has none."""
+    value: Any = run.result
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    assert value is None or isinstance(value, int | float), f"{key} of {run.folder} is no number"
+    return value
 
 
 def _percent(values: Sequence[float]) -> str:

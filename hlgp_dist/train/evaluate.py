@@ -35,9 +35,19 @@ class Counts:
 
 @torch.no_grad()
 def evaluate_task(
-    learner: Learner, store: Store, true_task: TaskSpec, *, world: World, device: str, batch_size: int, oracle: bool
+    learner: Learner,
+    store: Store,
+    true_task: TaskSpec,
+    *,
+    world: World,
+    device: str,
+    batch_size: int,
+    oracle: bool,
+    is_joint: bool = False,
 ) -> Counts:
     """Counts over all ranks, after the learner's current task.
+
+    is_joint: that task holds all classes, so the method cannot tell it of which tested task a picture is.
 
     Raises:
         NonFiniteLoss: on all ranks together, when logits are not finite: their class would mean nothing.
@@ -47,7 +57,7 @@ def evaluate_task(
     for batch in evaluation_batches(store, world=world, batch_size=batch_size, device=device):
         images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
         counted = batch.weights.to(device) > 0
-        right = _judge(learner, images, labels, true_task, oracle)
+        right = _judge(learner, images, labels, true_task, oracle=oracle, is_joint=is_joint)
         sums += (torch.cat([torch.ones_like(right[:1]), right]) & counted).sum(1)
     total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
     if not_finite:
@@ -56,21 +66,24 @@ def evaluate_task(
     return Counts(total, right, task_right, oracle_right if oracle else None, within_right if oracle else None)
 
 
-def _judge(learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec, oracle: bool) -> Tensor:
+def _judge(
+    learner: Learner, images: Tensor, labels: Tensor, true_task: TaskSpec, *, oracle: bool, is_joint: bool
+) -> Tensor:
     """Booleans [5, B]: logits not finite, then as in Counts; the oracle's are False where it is not asked for."""
     assert learner.task is not None
-    output = learner.method(learner.trunk, learner.head, images, learner.task)
+    output = learner.predict(images)
     predicted = output.logits.argmax(1)
-    if output.task_weights is not None:
+    if output.task_weights is not None and not is_joint:
         task_right = output.task_weights.argmax(1) == true_task.index
     else:
         task_right = (predicted >= true_task.start) & (predicted < true_task.stop)
     judged = [~output.logits.isfinite().all(1), predicted == labels, task_right]
     if oracle:
         known = output.logits
-        if learner.method.takes_task_weights:
-            weights = one_hot_weights(true_task.index, learner.task.index + 1, images.device)
-            known = learner.method(learner.trunk, learner.head, images, learner.task, weights).logits
+        if learner.method.takes_task_weights and not is_joint:
+            known = learner.predict(
+                images, one_hot_weights(true_task.index, learner.task.index + 1, images.device)
+            ).logits
         within = known[:, true_task.start : true_task.stop].argmax(1) + true_task.start
         judged += [known.argmax(1) == labels, within == labels]
     else:

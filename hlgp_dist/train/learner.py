@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hlgp_dist.methods.base import Method
+from hlgp_dist.methods.base import Method, Output
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
@@ -21,6 +20,8 @@ class Learner(nn.Module):
         self.method = method
         self.head = Head(trunk.dimensions.feature_width).to(trunk.mean.device)
         self.task: TaskSpec | None = None
+        self.passes: dict[str, int] = {}
+        """Through the trunk, that a picture last took in `training` and in `test`."""
 
     def begin_task(self, task: TaskSpec) -> None:
         """Make new rows in the head and what the method trains."""
@@ -29,22 +30,52 @@ class Learner(nn.Module):
         self.method.begin_task(task)
 
     def trained_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """What this task trains, by the learning rate it follows."""
-        return {"prompt": list(self.method.parameters()), "head": list(self.head.parameters())}
+        """What this task trains, by the learning rate it follows; nothing else of the method gets a gradient."""
+        assert self.task is not None, "begin_task comes first"
+        trained = self.method.trained(self.task)
+        for parameter in self.method.parameters():
+            parameter.requires_grad_(any(parameter is other for other in trained))
+        if self.trunk.is_trained:
+            trained = [*trained, *self.trunk.parameters()]
+        return {"prompt": trained, "head": list(self.head.parameters())}
 
     def forward(self, images: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted cross-entropy over the classes of the current task alone, [], and how many were right, [].
+        """Weighted cross-entropy over the classes of the current task alone (and penalties), [], and how many were
+        right, [].
 
         images: float [B, 3, R, R] in 0..1; labels: int64 [B] in stream order; weights: [B].
         """
         assert self.task is not None, "begin_task comes first"
-        logits = self.method(self.trunk, self.head, images, self.task).logits[:, self.task.start :]
+        output = self.predict(images)
+        logits = output.logits[:, self.task.start :]
         targets = labels - self.task.start
         losses = functional.cross_entropy(logits, targets, reduction="none")
+        if output.penalties is not None:
+            losses = losses + output.penalties
         right = (logits.argmax(1) == targets) & (weights > 0)
         return (losses * weights).sum(), right.sum()
 
-    @torch.no_grad()
-    def num_trained_parameters(self) -> tuple[int, int]:
-        """(prompts, head rows) of the current task."""
-        return sum(p.numel() for p in self.method.parameters()), sum(p.numel() for p in self.head.parameters())
+    def predict(self, images: Tensor, weights: Tensor | None = None) -> Output:
+        """The method's output after (or while training) the current task.
+
+        weights: [1, T], an oracle's; its passes are not counted.
+        """
+        before = self.trunk.num_passes
+        output: Output = self.method(self.trunk, self.head, images, self.task, weights)
+        if weights is None:
+            self.passes["training" if self.training else "test"] = self.trunk.num_passes - before
+        return output
+
+    def num_trained_parameters(self) -> int:
+        """Of the current task, head apart."""
+        return sum(parameter.numel() for parameter in self.trained_parameters()["prompt"])
+
+    def num_stored_parameters(self) -> int:
+        """Kept after the tasks so far, head apart; a trunk that was trained has to be kept too."""
+        trunk = self.trunk.parameters() if self.trunk.is_trained else ()
+        return self.method.num_stored_parameters() + sum(parameter.numel() for parameter in trunk)
+
+    def saved(self) -> dict[str, nn.Module]:
+        """The parts that a checkpoint holds."""
+        parts: dict[str, nn.Module] = {"method": self.method, "head": self.head}
+        return parts | ({"trunk": self.trunk} if self.trunk.is_trained else {})

@@ -12,25 +12,27 @@ from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
 from hlgp_dist.models.weights import load_weights
+from hlgp_dist.train.session import stages_of
 from hlgp_dist.types import TaskSpec
 
 
 def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
-    """Check configuration, data and weights against each other; the tasks.
+    """Check configuration, data and weights against each other; the stages that will be trained.
 
     Raises:
         ConfigError: backbone, groups, tasks or ranks do not fit.
         DataError: data or weights are missing or do not fit.
     """
-    tasks = check_fit(config)
+    stages = check_fit(config)
     if config.backbone.weights not in ("hub", "none"):
         with torch.device("meta"):
             vit = create_vit(config.backbone)
         load_weights(vit, Path(config.backbone.weights))
-    return tasks
+    return stages
 
 
 def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
@@ -39,14 +41,15 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     check_hub(config.backbone)
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
+    stages = stages_of(tasks, config.train)
     with torch.device("meta"):
-        build_method(config.method, trunk.dimensions, tasks, config.seed)
+        build_method(config.method, Setting(trunk.dimensions, stages, config.seed))
     check_pictures(manifest, tasks, config.benchmark.validation_fraction)
-    for task in tasks:
-        pictures = len(select(manifest, task, "train", config.benchmark.validation_fraction))
-        _check_ranks(config, task, pictures)
-        _check_warmup(config, task, pictures)
-    return tasks
+    for stage in stages:
+        pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
+        _check_ranks(config, stage, pictures)
+        _check_warmup(config, stage, pictures)
+    return stages
 
 
 def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:

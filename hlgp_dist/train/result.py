@@ -15,7 +15,6 @@ def finished(session: Session) -> dict[str, Any]:
     progress, learner = session.progress, session.learner
     matrix = progress.matrix()
     numbers = metrics.summary(matrix, progress.totals)
-    prompts, _ = learner.num_trained_parameters()
     weight, bias = learner.head.rows()
     return {
         "exit_code": 0,
@@ -30,11 +29,11 @@ def finished(session: Session) -> dict[str, Any]:
         "task_identification_accuracy": progress.task_identification(),
         **progress.final,
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),
-        "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
+        "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
-        "num_trainable_parameters": prompts,
+        "num_trainable_parameters": learner.num_trained_parameters() if learner.method.has_gradients else 0,
         "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
-        "num_stored_parameters": learner.method.num_stored_parameters() + session.num_remembered(),
+        "num_stored_parameters": learner.num_stored_parameters() + session.num_remembered(),
         "method": session.config.method.kind,
         "alignment": session.config.alignment.kind,
         "backbone": asdict(session.backbone),
@@ -42,10 +41,13 @@ def finished(session: Session) -> dict[str, Any]:
         "class_order": [name for task in session.tasks for name in task.classes],
         "task_sizes": [len(task.classes) for task in session.tasks],
         "dataset": session.manifest.digest,
+        "stream": session.config.train.stream,
+        "passes_per_image": progress.passes,
+        "training_seconds": progress.trained_seconds,
         "num_workers": session.context.world.size,
         "images_per_second": progress.trained_images / progress.trained_seconds if progress.trained_seconds else None,
         "bytes_read": progress.bytes_read,
-        "bytes_of_classes": [session.bytes_of(task) for task in session.tasks],
+        "bytes_of_classes": [session.bytes_of(stage) for stage in session.stages],
     }
 
 

@@ -68,7 +68,7 @@ def _chronicle(session: Session) -> Chronicle | None:
     """The first rank's record."""
     if session.context.world.rank > 0:
         return None
-    plans = [TaskPlan.of(session.config, session.num_samples(task), session.context.world) for task in session.tasks]
+    plans = [TaskPlan.of(session.config, session.num_samples(task), session.context.world) for task in session.stages]
     resumed_at = session.progress.position if session.progress.position != Position() else None
     if resumed_at is not None:
         session.folder.write_matrix(session.progress.matrix())

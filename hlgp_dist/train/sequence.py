@@ -30,8 +30,8 @@ OptimizerState = Mapping[str, Tensor]
 
 
 def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> None:
-    """Run every task that is not yet done; the state is that of a task that the session was restored inside of."""
-    for task in session.tasks[session.progress.position.task :]:
+    """Run every stage that is not yet done; the state is that of a task that the session was restored inside of."""
+    for task in session.stages[session.progress.position.task :]:
         engine = _learn(session, task, optimizer_state)
         optimizer_state = None
         evaluate_seen(session, task)
@@ -62,6 +62,7 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
             engine.restore(optimizer_state)
         learner.train()
         TaskTrainer(session, engine, task, store).run()
+        session.progress.passes |= learner.passes
     learner.eval()
     with engine.whole_parameters() if engine is not None else nullcontext():
         _freeze(session, task, store)
@@ -83,15 +84,16 @@ def _engine(session: Session, store: Store) -> Engine:
 def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
-    width = learner.trunk.dimensions.feature_width
-    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size, width)
+    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size)
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
     assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
     session.memory.add(
         stream.statistics(
-            lambda images: learner.method.features(learner.trunk, images, task.index), session.memory.spread
+            lambda images: learner.method.features(learner.trunk, images, task.index),
+            learner.trunk.dimensions.feature_width,
+            session.memory.spread,
         )
     )
     if task.index > 0:
@@ -105,9 +107,9 @@ def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
 
 def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     """One more row of the accuracy matrix; after the last task of the stream also what an oracle would get."""
-    is_last = last_task.index == len(session.tasks) - 1
+    is_last = last_task.index == len(session.stages) - 1
     counts = []
-    for task in session.tasks[: last_task.index + 1]:
+    for task in session.tasks if is_last else session.tasks[: last_task.index + 1]:
         counts.append(
             evaluate_task(
                 session.learner,
@@ -117,13 +119,16 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
                 device=session.context.device,
                 batch_size=session.config.evaluation.batch_size,
                 oracle=is_last,
+                is_joint=session.is_joint,
             )
         )
     progress = session.progress
     progress.right.append([count.right for count in counts])
     progress.task_right.append([count.task_right for count in counts])
     progress.totals = [count.total for count in counts]
-    progress.final = _oracle_numbers(counts, session.learner.method.takes_task_weights) if is_last else {}
+    progress.passes["test"] = session.learner.passes["test"]
+    takes_task_weights = session.learner.method.takes_task_weights and not session.is_joint
+    progress.final = _oracle_numbers(counts, takes_task_weights) if is_last else {}
 
 
 def _oracle_numbers(counts: list[Counts], takes_task_weights: bool) -> dict[str, float | None]:
@@ -136,7 +141,7 @@ def _oracle_numbers(counts: list[Counts], takes_task_weights: bool) -> dict[str,
 def _report(session: Session, numbers: Mapping[str, float]) -> None:
     """Hand this task's numbers to the scheduler; then leave, if a signal asked for it."""
     progress = session.progress
-    if progress.position.task == len(session.tasks):
+    if progress.position.task == len(session.stages):
         return  # nothing is left that a scheduler could decide
     session.context.report(
         {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}

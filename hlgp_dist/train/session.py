@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from torch import nn
+
+from hlgp_dist.config.method_options import FullFineTuning
+from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig, Train
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
-from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.data.tasks import joined, split_tasks
 from hlgp_dist.engine.collectives import barrier
 from hlgp_dist.errors import DataError
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
 from hlgp_dist.train.alignment import ClassMemory
@@ -35,12 +39,13 @@ from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 class Progress:
     """What a run has done so far; all of it goes into every checkpoint.
 
-    right[t][i]: test pictures of task i classified right after task t; task_right[t][i]: whose task was found;
+    right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
     totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, for
-    the training pictures of task t.
+    the training pictures of stage t; passes: through the trunk that a picture takes in training and in test.
     """
 
     position: Position = field(default_factory=Position)
+    passes: dict[str, int] = field(default_factory=dict)
     right: list[list[int]] = field(default_factory=list)
     task_right: list[list[int]] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
@@ -67,12 +72,20 @@ class Session:
     folder: RunFolder
     manifest: Manifest
     tasks: tuple[TaskSpec, ...]
+    """What is tested."""
+    stages: tuple[TaskSpec, ...]
+    """What is trained, in order: the tasks, or all of their classes at once."""
     learner: Learner
     backbone: BackboneIdentity
     memory: ClassMemory | None
     progress: Progress
     chronicle: Chronicle | None = None
     """Of the first rank alone."""
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether there is one stage, which knows no tasks."""
+        return self.config.train.stream == "joint"
 
     @property
     def part(self) -> Part:
@@ -109,12 +122,15 @@ class Session:
         tensors = prefixed("optimizer", engine.state()) if engine is not None else {}
         with engine.whole_parameters() if engine is not None else nullcontext():
             if self.context.world.rank == 0:
-                tensors |= prefixed("method", self.learner.method.state_dict())
-                tensors |= prefixed("head", self.learner.head.state_dict())
-                tensors |= prefixed("memory", self.memory.state_dict() if self.memory else {})
+                for name, part in self._saved().items():
+                    tensors |= prefixed(name, part.state_dict())
                 checkpoint = Checkpoint(self.progress.position, tensors, self._record())
                 save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
         barrier()
+
+    def _saved(self) -> dict[str, nn.Module]:
+        """The modules that a checkpoint holds."""
+        return self.learner.saved() | ({"memory": self.memory} if self.memory is not None else {})
 
     def _record(self) -> dict[str, Any]:
         progress = {name: value for name, value in vars(self.progress).items() if name != "position"}
@@ -134,10 +150,8 @@ class Session:
             saved = checkpoint.record["content"][key]
             if saved != now:
                 raise DataError(f"{key}: {self.folder.path} was begun with content {saved}, now it is {now}")
-        restore_module(self.learner.method, without_prefix("method", checkpoint.tensors))
-        restore_module(self.learner.head, without_prefix("head", checkpoint.tensors))
-        if self.memory is not None:
-            restore_module(self.memory, without_prefix("memory", checkpoint.tensors))
+        for name, part in self._saved().items():
+            restore_module(part, without_prefix(name, checkpoint.tensors))
         self.progress = Progress(position=checkpoint.position, **checkpoint.record["progress"])
 
 
@@ -146,11 +160,21 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     manifest = read_manifest(config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
-        config.backbone, precision=config.engine.precision, seed=config.seed, device=context.device
+        config.backbone,
+        precision=config.engine.precision,
+        seed=config.seed,
+        device=context.device,
+        trained=isinstance(config.method, FullFineTuning),
     )
-    method = build_method(config.method, trunk.dimensions, tasks, config.seed).to(context.device)
+    stages = stages_of(tasks, config.train)
+    method = build_method(config.method, Setting(trunk.dimensions, stages, config.seed)).to(context.device)
     memory = None
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    return Session(config, context, folder, manifest, tasks, learner, identity, memory, Progress())
+    return Session(config, context, folder, manifest, tasks, stages, learner, identity, memory, Progress())
+
+
+def stages_of(tasks: tuple[TaskSpec, ...], train: Train) -> tuple[TaskSpec, ...]:
+    """What is trained one after the other."""
+    return (joined(tasks),) if train.stream == "joint" else tasks

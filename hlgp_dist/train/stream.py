@@ -25,14 +25,11 @@ class TaskStream:
     world: World
     device: str
     batch_size: int
-    feature_width: int
 
     @torch.no_grad()
-    def statistics(self, features: Callable[[Tensor], Tensor], spread: Spread) -> ClassStatistics:
+    def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream."""
-        return class_statistics(
-            self._features(features), len(self.task.classes), self.feature_width, spread, reduce_sum
-        )
+        return class_statistics(self._features(features), len(self.task.classes), width, spread, reduce_sum)
 
     def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in evaluation_batches(self.store, world=self.world, batch_size=self.batch_size, device=self.device):

@@ -145,7 +145,11 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ("seed=", "seed=", "no value; write null for none"),
         ("a..b=1", "a..b=1", "an override is key.sub=value"),
         ("seed.x=1", "seed = {x: 1}", "must be a whole number"),
-        ("method=linear", "method = linear", "must be a section with one of the kinds hlgp, independent, linear, ncm"),
+        (
+            "method=linear",
+            "method = linear",
+            "must be a section with one of the kinds hlgp, independent, l2p, dualprompt",
+        ),
         ("train=3", "train = 3", "must be a section with keys of its own"),
         ("data.augmentation.flip=1", "data.augmentation.flip = 1", "must be true or false"),
         ("benchmark.max_tasks=[1]", "benchmark.max_tasks = [1]", "must be a whole number"),

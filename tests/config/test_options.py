@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.options import all_options
-from hlgp_dist.config.schema import Section
+from hlgp_dist.config.section import Section
 
 GOLDEN = Path(__file__).with_name("options.txt")
 

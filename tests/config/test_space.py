@@ -45,7 +45,7 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ),
         ("method.num_groups", {"uniform": [1, 3]}, " = 1.0: must be a whole number"),
         ("method.num_groups", {"choice": [2, 0]}, " = 0: must be greater than 0"),
-        ("method.kind", {"grid": ["hlgp", "l2p"]}, " = l2p: must be one of hlgp,"),
+        ("method.kind", {"grid": ["hlgp", "l3p"]}, " = l3p: must be one of hlgp,"),
         ("run.dir", {"choice": ["a"]}, ": cannot be searched: it is operational"),
         ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from hlgp_dist.config.load import resolve
+from hlgp_dist.config.method_options import Hlgp, Independent
 from hlgp_dist.config.options import default_kind, field_at, kinds
-from hlgp_dist.config.schema import Hlgp, Independent, RunConfig
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import COMMENT_COLUMN, dump, render
 
 Nested = dict[str, Any]
@@ -35,7 +36,7 @@ def every_kind(section: Any = RunConfig, wrap: Callable[[Nested], Nested] = dict
 @pytest.mark.parametrize("kind", list(every_kind()), ids=str)
 def test_every_kind_is_read_back(kind: dict[str, Any], tmp_path: Path) -> None:
     method = kind.get("method", {})
-    if method.get("matching", {}).get("kind") == "auxiliary":
+    if method.get("matching", {}).get("kind") in ("auxiliary", "prototype"):
         method["train_mixture"] = "current"
     config = resolve({"data": {"path": "x"}, **kind}).config
     path = tmp_path / "config.yaml"

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import method_options, schema
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
 from hlgp_dist.engine.options import deepspeed_config, torch_optimizer
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.telemetry.meters import memory
@@ -40,7 +41,9 @@ def train_many_tasks(rank: int, size: int, stage: int) -> list[tuple[int, int, f
     init_process_group("cpu", 60)
     tasks = [TaskSpec(index, index, (str(index),)) for index in range(TASKS)]
     trunk, _ = build_trunk(TINY, precision="fp32", seed=0)
-    learner = Learner(trunk, build_method(schema.Hlgp(accumulation="last"), trunk.dimensions, tasks, 0))
+    learner = Learner(
+        trunk, build_method(method_options.Hlgp(accumulation="last"), Setting(trunk.dimensions, tuple(tasks), 0))
+    )
     optimizers, seen = [], []
     gc.freeze()  # the collections below need not look through torch
     for task in tasks:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from hlgp_dist.config import schema
-from hlgp_dist.methods.bank import Mixture
+from hlgp_dist.config import method_options
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
-from hlgp_dist.methods.generator import sub_prompts
+from hlgp_dist.methods.generator import PromptShape, sub_prompts
 from hlgp_dist.methods.groups import layer_groups
 from hlgp_dist.methods.hlgp import Hlgp
 from hlgp_dist.methods.position import sines
-from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
-from hlgp_dist.models.head import Head
+from hlgp_dist.models.injection import Injection, Prefix
 from hlgp_dist.models.trunk import Dimensions, Trunk
 from hlgp_dist.types import TaskSpec
+from tests.rehearsal import Rehearsal
 
 BACKBONES = {"S/16": (12, 384), "B/16": (12, 768), "L/16": (24, 1024), "H/14": (32, 1280)}
 COUNTS = {
@@ -31,81 +30,39 @@ COUNTS = {
 """root, independent, G=1 r16, G=2 r16, G=3 r8, G=3 r16, G=3 r32, G=4 r16, G=N r16, store of 10 tasks + one PIE."""
 
 
-class Pictures:
-    """A feature stream of random pictures of the task."""
+class HlgpRehearsal(Rehearsal):
+    """Of HLGP, whose prompts can be looked at."""
 
-    def __init__(self, task: TaskSpec, width: int) -> None:
-        self.task, self.width = task, width
-
-    def statistics(self, features: Callable[[Tensor], Tensor], spread: Spread) -> ClassStatistics:
-        labels = torch.arange(len(self.task.classes)).repeat(4)
-        images = torch.rand(len(labels), 3, 32, 32, generator=torch.Generator().manual_seed(self.task.index))
-        return class_statistics(
-            [(features(images), labels)], len(self.task.classes), self.width, spread, lambda tensor: tensor
-        )
-
-
-class Rehearsal:
-    """A method and a head taken through tasks, with random updates in the place of training."""
-
-    def __init__(self, trunk: Trunk, tasks: Sequence[TaskSpec], options: schema.Method) -> None:
-        self.trunk, self.tasks = trunk, tasks
-        method = build_method(options, trunk.dimensions, tasks, seed=0)
-        assert isinstance(method, Hlgp)
-        self.method, self.head = method, Head(trunk.dimensions.feature_width)
-        self.random = torch.Generator().manual_seed(5)
-
-    def begin(self, task: TaskSpec) -> None:
-        self.method.begin_task(task)
-        self.head.begin_task(len(task.classes))
-        self.method.train()
-
-    @torch.no_grad()
-    def disturb(self, scale: float = 0.3) -> None:
-        for parameter in [*self.method.parameters(), *self.head.parameters()]:
-            parameter.add_(scale * torch.randn(parameter.shape, generator=self.random))
-
-    def learn(self, task: TaskSpec) -> None:
-        self.begin(task)
-        self.disturb()
-        self.end(task)
-
-    def end(self, task: TaskSpec) -> None:
-        with torch.no_grad():
-            self.method.end_task(self.trunk, Pictures(task, self.trunk.dimensions.feature_width))
-        self.method.eval()
-
-    def output(self, images: Tensor, task: TaskSpec, weights: Tensor | None = None):
-        return self.method(self.trunk, self.head, images, task, weights)
+    method: Hlgp
 
     def layer_prompts(self, num_tasks: int, weights: Tensor) -> Tensor:
         """[N, 2, L, D] of one sample."""
-        mixture: Mixture = self.method.prompts(num_tasks).mixed(weights)
-        return torch.stack([mixture.layer(index)[0] for index in range(self.trunk.dimensions.depth)])
+        mixture = self.method.prompts(num_tasks).mixed(weights)
+        return torch.stack([mixture.prompt(index)[0] for index in range(self.trunk.dimensions.depth)])
 
 
-def num_parameters(name: str, options: schema.Method) -> int:
+def num_parameters(name: str, options: method_options.Method) -> int:
     depth, width = BACKBONES[name]
     with torch.device("meta"):
-        method = build_method(options, Dimensions(depth, width, width), [TaskSpec(0, 0, ("a",))], 0)
+        method = build_method(options, Setting(Dimensions(depth, width, width), (TaskSpec(0, 0, ("a",)),), 0))
     return sum(parameter.numel() for parameter in method.parameters())
 
 
-def hlgp(groups: int, rank: int = 16, **more: object) -> schema.Hlgp:
-    return schema.Hlgp(num_groups=groups, generator=schema.BottleneckGenerator(rank=rank), **more)  # type: ignore[arg-type]
+def hlgp(groups: int, rank: int = 16, **more: object) -> method_options.Hlgp:
+    return method_options.Hlgp(num_groups=groups, generator=method_options.BottleneckGenerator(rank=rank), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_trainable_parameters_are_those_of_the_table(name: str) -> None:
     depth, width = BACKBONES[name]
-    none = schema.NoPosition(kind="none")
+    none = method_options.NoPosition(kind="none")
     root = num_parameters(name, hlgp(1, position=none)) - (2 * width * 16 + 16 + width)
-    independent = num_parameters(name, schema.Independent(kind="independent"))
+    independent = num_parameters(name, method_options.Independent(kind="independent"))
     variants = [(1, 16), (2, 16), (3, 8), (3, 16), (3, 32), (4, 16), (depth, 16)]
     counts = [num_parameters(name, hlgp(groups, rank)) for groups, rank in variants]
     assert (root, independent, *counts) == COUNTS[name][:-1]
-    direct = schema.DirectGenerator(kind="direct")
-    assert num_parameters(name, schema.Hlgp(generator=direct, position=none)) == 2 * 10 * 3 * width
+    direct = method_options.DirectGenerator(kind="direct")
+    assert num_parameters(name, method_options.Hlgp(generator=direct, position=none)) == 2 * 10 * 3 * width
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -113,26 +70,26 @@ def test_what_is_stored_after_ten_tasks_is_that_of_the_table(name: str) -> None:
     depth, width = BACKBONES[name]
     tasks = [TaskSpec(i, i, (str(i),)) for i in range(10)]
 
-    def stored(options: schema.Hlgp | schema.Independent) -> int:
-        method = build_method(options, Dimensions(depth, width, width), tasks, 0)
+    def stored(options: method_options.Hlgp | method_options.Independent) -> int:
+        method = build_method(options, Setting(Dimensions(depth, width, width), tuple(tasks), 0))
         for task in tasks:
             method.begin_task(task)
             method.end_task(None, None)  # type: ignore[arg-type]
         return method.num_stored_parameters()
 
     one_position_a_task = 9 * depth * width
-    assert stored(schema.Hlgp()) == COUNTS[name][-1] + one_position_a_task
+    assert stored(method_options.Hlgp()) == COUNTS[name][-1] + one_position_a_task
     sub_prompts = 10 * 3 * 2 * 10 * width
-    for position in (schema.NoPosition(kind="none"), schema.SinusoidalPosition(kind="sinusoidal")):
-        assert stored(schema.Hlgp(position=position)) == sub_prompts, "a fixed position is computed, not stored"
-    assert stored(schema.Independent(kind="independent")) == 10 * depth * 2 * 10 * width
+    for position in (method_options.NoPosition(kind="none"), method_options.SinusoidalPosition(kind="sinusoidal")):
+        assert stored(method_options.Hlgp(position=position)) == sub_prompts, "a fixed position is computed, not stored"
+    assert stored(method_options.Independent(kind="independent")) == 10 * depth * 2 * 10 * width
 
 
 def test_the_linear_generator_adds_one_affine_map_a_group() -> None:
-    width, none = 768, schema.NoPosition(kind="none")
-    linear = schema.LinearGenerator(kind="linear")
-    assert num_parameters("B/16", schema.Hlgp(generator=linear, position=none)) == 2 * 10 * width + 1_771_776
-    module = sub_prompts(linear, groups=2, length=3, width=4, root_std=0.5)
+    width, none = 768, method_options.NoPosition(kind="none")
+    linear = method_options.LinearGenerator(kind="linear")
+    assert num_parameters("B/16", method_options.Hlgp(generator=linear, position=none)) == 2 * 10 * width + 1_771_776
+    module = sub_prompts(linear, PromptShape(groups=2, parts=2, length=3, width=4, root_std=0.5))
     random = torch.Generator().manual_seed(0)
     module.reset_root(random)
     module.reset_generator(random)
@@ -142,7 +99,9 @@ def test_the_linear_generator_adds_one_affine_map_a_group() -> None:
             parameter.normal_(generator=random)
     weight, bias = (parameter for name, parameter in module.named_parameters() if name != "root")
     for group in range(2):
-        moved = torch.stack([torch.stack([weight[group] @ row + bias[group] for row in part]) for part in module.root])
+        moved = torch.stack(
+            [torch.stack([weight[group, 0] @ row + bias[group, 0, 0] for row in part]) for part in module.root]
+        )
         torch.testing.assert_close(module()[group], module.root + moved)
 
 
@@ -168,7 +127,7 @@ def test_the_default_groups_are_those_of_the_method_page() -> None:
 
 
 def test_at_first_all_groups_equal_the_root_and_layers_of_a_group_are_identical(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, prompt_length=4))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, prompt_length=4))
     rehearsal.begin(tasks[0])
     prompts = rehearsal.layer_prompts(1, torch.ones(1, 1))
     root = rehearsal.method.sub_prompts.root
@@ -179,7 +138,7 @@ def test_at_first_all_groups_equal_the_root_and_layers_of_a_group_are_identical(
 
 
 def test_one_group_without_position_gives_every_block_the_same_prompt(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(1, position=schema.NoPosition(kind="none")))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(1, position=method_options.NoPosition(kind="none")))
     rehearsal.begin(tasks[0])
     rehearsal.disturb()
     prompts = rehearsal.layer_prompts(1, torch.ones(1, 1))
@@ -187,11 +146,13 @@ def test_one_group_without_position_gives_every_block_the_same_prompt(trunk: Tru
 
 
 def test_the_independent_baseline_is_hlgp_with_a_group_a_layer(trunk: Trunk, tasks) -> None:
-    same = schema.Hlgp(
-        num_groups=6, generator=schema.DirectGenerator(kind="direct"), position=schema.NoPosition(kind="none")
+    same = method_options.Hlgp(
+        num_groups=6,
+        generator=method_options.DirectGenerator(kind="direct"),
+        position=method_options.NoPosition(kind="none"),
     )
-    baseline = Rehearsal(trunk, tasks, schema.Independent(kind="independent"))
-    grouped = Rehearsal(trunk, tasks, same)
+    baseline = HlgpRehearsal(trunk, tasks, method_options.Independent(kind="independent"))
+    grouped = HlgpRehearsal(trunk, tasks, same)
     images = torch.rand(3, 3, 32, 32)
     for task in tasks:
         baseline.learn(task)
@@ -199,16 +160,16 @@ def test_the_independent_baseline_is_hlgp_with_a_group_a_layer(trunk: Trunk, tas
         assert torch.equal(baseline.output(images, task).logits, grouped.output(images, task).logits)
 
 
-class PerLayer:
+class PerLayer(Injection):
     def __init__(self, prompts: Tensor) -> None:
         self.prompts = prompts
 
-    def layer(self, index: int) -> Tensor:
-        return self.prompts[index][None]
+    def layer(self, index: int) -> Prefix:
+        return Prefix(self.prompts[index][None])
 
 
 def test_a_group_a_layer_equals_a_per_layer_prefix_model(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, schema.Independent(kind="independent"))
+    rehearsal = HlgpRehearsal(trunk, tasks, method_options.Independent(kind="independent"))
     rehearsal.begin(tasks[0])
     rehearsal.disturb()
     images = torch.rand(2, 3, 32, 32)
@@ -217,7 +178,7 @@ def test_a_group_a_layer_equals_a_per_layer_prefix_model(trunk: Trunk, tasks) ->
 
 
 def test_before_the_first_step_of_a_task_its_prompts_equal_the_last_ones(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, accumulation="mean"))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, accumulation="mean"))
     rehearsal.learn(tasks[0])
     rehearsal.begin(tasks[1])
     last = rehearsal.layer_prompts(2, torch.tensor([[1.0, 0.0]]))
@@ -232,7 +193,7 @@ def test_before_the_first_step_of_a_task_its_prompts_equal_the_last_ones(trunk: 
     [("root_and_generator", True, True), ("root", True, False), ("none", False, False)],
 )
 def test_what_is_carried_over(trunk: Trunk, tasks, carry_over: str, same_root: bool, same_generator: bool) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, carry_over=carry_over))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, carry_over=carry_over))
     rehearsal.learn(tasks[0])
     before = {name: value.clone() for name, value in rehearsal.method.named_parameters()}
     rehearsal.begin(tasks[1])
@@ -244,7 +205,7 @@ def test_what_is_carried_over(trunk: Trunk, tasks, carry_over: str, same_root: b
 
 
 def test_old_prompts_and_old_head_rows_are_byte_identical_after_a_task(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3))
     rehearsal.learn(tasks[0])
     bank, rows = rehearsal.method.bank.sub_prompts.clone(), rehearsal.head.rows()[0].clone()
     rehearsal.begin(tasks[1])
@@ -260,8 +221,12 @@ def test_old_prompts_and_old_head_rows_are_byte_identical_after_a_task(trunk: Tr
 
 @pytest.mark.parametrize("kind", ["posterior", "auxiliary"])
 def test_matching_weights_are_a_distribution_over_seen_tasks(trunk: Trunk, tasks, kind: str) -> None:
-    matching = schema.AuxiliaryMatching(kind="auxiliary") if kind == "auxiliary" else schema.PosteriorMatching(cycles=3)
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
+    matching = (
+        method_options.AuxiliaryMatching(kind="auxiliary")
+        if kind == "auxiliary"
+        else method_options.PosteriorMatching(cycles=3)
+    )
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
     images = torch.rand(4, 3, 32, 32)
     for seen, task in enumerate(tasks, start=1):
         rehearsal.learn(task)
@@ -273,7 +238,7 @@ def test_matching_weights_are_a_distribution_over_seen_tasks(trunk: Trunk, tasks
 
 
 def test_posterior_weights_are_the_class_mass_of_a_first_pass(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3))
     rehearsal.learn(tasks[0])
     rehearsal.learn(tasks[1])
     images = torch.rand(3, 3, 32, 32)
@@ -284,7 +249,7 @@ def test_posterior_weights_are_the_class_mass_of_a_first_pass(trunk: Trunk, task
 
 @pytest.mark.parametrize("accumulation", ["mean", "sum", "last"])
 def test_fixed_accumulations_use_their_weights(trunk: Trunk, tasks, accumulation: str) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, accumulation=accumulation))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, accumulation=accumulation))
     rehearsal.learn(tasks[0])
     rehearsal.learn(tasks[1])
     weights = {"mean": [[0.5, 0.5]], "sum": [[1.0, 1.0]], "last": [[0.0, 1.0]]}[accumulation]
@@ -298,7 +263,7 @@ def test_training_mixes_as_at_test_or_takes_the_current_prompts_alone(trunk: Tru
     images = torch.rand(2, 3, 32, 32)
     logits = {}
     for mixture in ("accumulated", "current"):
-        rehearsal = Rehearsal(trunk, tasks, hlgp(3, train_mixture=mixture))
+        rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, train_mixture=mixture))
         rehearsal.learn(tasks[0])
         rehearsal.begin(tasks[1])
         rehearsal.disturb()
@@ -310,8 +275,12 @@ def test_training_mixes_as_at_test_or_takes_the_current_prompts_alone(trunk: Tru
 
 @pytest.mark.parametrize("kind", ["posterior", "auxiliary"])
 def test_predictions_do_not_depend_on_the_batch(trunk: Trunk, tasks, kind: str) -> None:
-    matching = schema.AuxiliaryMatching(kind="auxiliary") if kind == "auxiliary" else schema.PosteriorMatching()
-    rehearsal = Rehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
+    matching = (
+        method_options.AuxiliaryMatching(kind="auxiliary")
+        if kind == "auxiliary"
+        else method_options.PosteriorMatching()
+    )
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
     for task in tasks:
         rehearsal.learn(task)
     images = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -332,7 +301,7 @@ def test_predictions_do_not_depend_on_the_batch(trunk: Trunk, tasks, kind: str) 
 
 
 def test_only_the_chosen_blocks_get_prompts(trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, hlgp(2, layers=(1, 2, 4)))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(2, layers=(1, 2, 4)))
     rehearsal.begin(tasks[0])
     mixture = rehearsal.method.prompts(1).mixed(torch.ones(1, 1))
     assert [mixture.layer(index) is not None for index in range(6)] == [False, True, True, False, True, False]

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config import schema
-from hlgp_dist.methods.nearest_mean import NearestMean
+from hlgp_dist.config import method_options, schema
+from hlgp_dist.methods.base import Method, Setting
+from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.models.head import Head
+from hlgp_dist.models.trunk import Dimensions
 from hlgp_dist.types import TaskSpec
 from tests.jobs import TEST_PICTURES, job
 from tests.ranks import Ranks
@@ -25,20 +27,21 @@ class Points:
     def __init__(self, features: list[list[float]], labels: list[int], classes: int) -> None:
         self.features, self.labels, self.classes = torch.tensor(features), torch.tensor(labels), classes
 
-    def statistics(self, features: Callable[[Tensor], Tensor], spread: Spread) -> ClassStatistics:
+    def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         seen = [(features(self.features), self.labels)]
-        return class_statistics(seen, self.classes, 2, spread, lambda tensor: tensor)
+        return class_statistics(seen, self.classes, width, spread, lambda tensor: tensor)
 
 
-def taught(tasks: int) -> NearestMean:
-    method, trunk = NearestMean(2), nn.Identity()
+def taught(tasks: int) -> Method:
+    options = method_options.NearestMean(kind="ncm")
+    method, trunk = build_method(options, Setting(Dimensions(1, 2, 2), TASKS, 0)), nn.Identity()
     streams = [Points([[1, 0], [3, 0], [0, 2]], [0, 0, 1], 2), Points([[-5, 0]], [0], 1)]
     for stream in streams[:tasks]:
         method.end_task(trunk, stream)  # type: ignore[arg-type]
     return method
 
 
-def logits(method: NearestMean, points: list[list[float]], task: TaskSpec) -> Tensor:
+def logits(method: Method, points: list[list[float]], task: TaskSpec) -> Tensor:
     return method(nn.Identity(), Head(2), torch.tensor(points), task).logits
 
 
@@ -61,7 +64,7 @@ def test_a_run_without_an_engine(drawn: Path, tmp_path: Path, ranks: Ranks) -> N
     results = []
     for size in (1, 2):
         config = job(drawn, tmp_path / f"run{size}", "benchmark.max_tasks=3", f"launch.num_workers={size}")
-        method = {"method": schema.NearestMean(kind="ncm"), "alignment": schema.NoAlignment()}
+        method = {"method": method_options.NearestMean(kind="ncm"), "alignment": schema.NoAlignment()}
         folder, codes = ranks.run(config.model_copy(update=method))
         assert codes == [0] * size
         results.append(folder.read_result())

@@ -35,7 +35,7 @@ def test_weights_from_a_file_are_those_of_the_file(tmp_path: Path, suffix: str) 
     state = saved(path)
     trunk, identity = build_trunk(from_file(path), precision="fp32", seed=0)
     assert torch.equal(trunk.vit.norm.weight, state["norm.weight"])
-    assert torch.equal(trunk.vit.blocks[2].attn.inner.qkv.weight, state["blocks.2.attn.qkv.weight"])
+    assert torch.equal(trunk.vit.blocks[2].attention.inner.qkv.weight, state["blocks.2.attn.qkv.weight"])
     assert identity.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -51,7 +51,7 @@ def test_a_shorter_depth_drops_the_upper_blocks(tmp_path: Path) -> None:
     spec = from_file(tmp_path / "w.safetensors", kwargs=TINY.kwargs | {"depth": 4})
     trunk, _ = build_trunk(spec, precision="fp32", seed=0)
     assert trunk.dimensions.depth == 4
-    assert torch.equal(trunk.vit.blocks[3].mlp.fc1.weight, state["blocks.3.mlp.fc1.weight"])
+    assert torch.equal(trunk.vit.blocks[3].inner.mlp.fc1.weight, state["blocks.3.mlp.fc1.weight"])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
     _, again = build_trunk(TINY, precision="fp32", seed=1)
     _, other = build_trunk(TINY, precision="fp32", seed=2)
     assert one.sha256 == again.sha256 != other.sha256
-    assert first.vit.blocks[0].attn.inner.qkv.weight.dtype == torch.float32
+    assert first.vit.blocks[0].attention.inner.qkv.weight.dtype == torch.float32
     assert build_trunk(TINY, precision="bf16", seed=1)[0].vit.norm.weight.dtype == torch.bfloat16
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import create_vit, input_format, meta_trunk
+from hlgp_dist.models.injection import Injection, Prefix
 from hlgp_dist.models.trunk import Trunk
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
@@ -56,21 +57,21 @@ def test_an_unknown_crop_mode_is_refused() -> None:
         input_format(spec, vit)
 
 
-class Same:
+class Same(Injection):
     """The same random prefix for every block but those skipped."""
 
     def __init__(self, prefix: torch.Tensor, skip: frozenset[int] = frozenset()) -> None:
         self.prefix, self.skip = prefix, skip
 
-    def layer(self, index: int) -> torch.Tensor | None:
-        return None if index in self.skip else self.prefix
+    def layer(self, index: int) -> Prefix | None:
+        return None if index in self.skip else Prefix(self.prefix)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_prefix_equals_attention_written_out(name: str) -> None:
-    attention = small_trunk(name, **ARCHITECTURES[name]).vit.blocks[0].attn
+    attention = small_trunk(name, **ARCHITECTURES[name]).vit.blocks[0].attention
     x, prefix = torch.randn(2, 9, 48), torch.randn(1, 2, 5, 48)
-    attention.prefixes = Same(prefix)
+    attention.prompt = Prefix(prefix)
     inner, heads = attention.inner, attention.inner.num_heads
     query, key, value = inner.qkv(x).view(2, 9, 3, heads, -1).unbind(2)  # each [B, S, H, K]
     query, key = inner.q_norm(query), inner.k_norm(key)
@@ -92,7 +93,7 @@ def test_a_prefix_of_one_block_reaches_that_block_alone() -> None:
     trunk(images, Same(prefix, skip=frozenset({0})))
     assert torch.equal(seen[0], plain[0])
     assert not torch.equal(seen[1], plain[1])
-    assert all(block.attn.prefixes is None for block in trunk.vit.blocks)
+    assert all(block.injection is None and block.attention.prompt is None for block in trunk.vit.blocks)
 
 
 def test_samples_do_not_leak_into_each_other(trunk: Trunk) -> None:

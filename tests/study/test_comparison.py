@@ -62,7 +62,9 @@ def test_a_row_is_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
     assert column(costs, "trained a task") == {"hlgp": "1,234"}
     assert column(costs, "stored") == {"hlgp": "5,678"}
     assert column(costs, "images/s") == {"hlgp": "101.0 ± 1.0"}
-    assert "passes an image" not in costs.columns
+    assert column(costs, "passes, training") == {"hlgp": "1"}
+    assert column(costs, "passes, test") == {"hlgp": "2"}
+    assert column(costs, "training seconds") == {"hlgp": "12.5 ± 0.0"}
 
 
 def test_what_a_result_has_not_stays_empty(two_methods: Path) -> None:
@@ -74,19 +76,18 @@ def test_what_a_result_has_not_stays_empty(two_methods: Path) -> None:
 
 def test_tasks_learned_at_once_have_no_forgetting_in_the_table(tmp_path: Path) -> None:
     leave_run(tmp_path / "sequence")
-    leave_run(tmp_path / "at_once", *PROBE, right=(BETTER[-1],))
-    accuracies, _, differences = compared(tmp_path, "hlgp").grids
-    assert column(accuracies, "final") == {"linear": "74.0", "hlgp": "64.0"}
-    assert column(accuracies, "forgetting") == {"linear": "-", "hlgp": "5.0"}
-    assert column(differences, "final") == {"linear": "+10.0"}, "one seed has no interval"
-    assert column(differences, "forgetting") == {"linear": "-"}
+    leave_run(tmp_path / "at_once", *PROBE, "train.stream=joint", right=(BETTER[-1],))
+    accuracies, _, differences = compared(tmp_path, "hlgp stream=sequential").grids
+    assert column(accuracies, "final") == {"linear stream=joint": "74.0", "hlgp stream=sequential": "64.0"}
+    assert column(accuracies, "forgetting") == {"linear stream=joint": "-", "hlgp stream=sequential": "5.0"}
+    assert column(differences, "final") == {"linear stream=joint": "+10.0"}, "one seed has no interval"
+    assert column(differences, "forgetting") == {"linear stream=joint": "-"}
 
 
-def test_measured_costs_are_shown_once_results_have_them(tmp_path: Path) -> None:
-    leave_run(tmp_path / "run", passes_per_image=2, seconds=12.5)
+def test_what_older_results_lack_has_no_column(tmp_path: Path) -> None:
+    leave_run(tmp_path / "run", passes_per_image={}, training_seconds=None)
     costs = compared(tmp_path).grids[1]
-    assert column(costs, "passes an image") == {"hlgp": "2"}
-    assert column(costs, "seconds") == {"hlgp": "12.5"}
+    assert list(costs.columns) == ["method", "trained a task", "stored", "head", "images/s"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_other_hardware_leaves_the_speed_out_and_says_why(
     comparison = compared(tmp_path)
     assert set(column(comparison.grids[1], "images/s").values()) == {"-"}
     assert told.format(first, second) in comparison.notes
-    assert any(note.startswith("images/s and seconds are left out") for note in comparison.notes)
+    assert any(note.startswith("images/s and training seconds are left out") for note in comparison.notes)
     assert [row["images_per_second"] for row in comparison.rows] == [100.0, 100.0], "the CSV keeps what was measured"
 
 
@@ -316,20 +317,26 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_runs_that_were_run_are_compared(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
     """And the results that these tests make up have the fields of real ones."""
-    short = ("train.epochs=1", "alignment.kind=none")
-    for overrides in ((), PROBE):
-        config = job(drawn, tmp_path / f"run_{len(overrides)}", *overrides, *short)
+    labels = {"hlgp stream=sequential": "hlgp", "linear stream=joint": "joint", "linear stream=sequential": "probe"}
+    results = {}
+    for name, overrides in (("hlgp", ()), ("probe", PROBE), ("joint", (*PROBE, "train.stream=joint"))):
+        config = job(drawn, tmp_path / name, *overrides, "train.epochs=1", "alignment.kind=none")
         folder, codes = ranks.run(config)
         assert codes == [0]
-    result = folder.read_finished()
-    assert result is not None
-    assert result.keys() == result_of(config, EVEN).keys()
-    assert result["peer_metrics"].keys() == result_of(config, EVEN)["peer_metrics"].keys()
-    comparison = compared(tmp_path, "linear")
+        result = results[name] = folder.read_finished()
+        assert result is not None
+        assert result.keys() == result_of(config, EVEN).keys()
+        assert result["peer_metrics"].keys() == result_of(config, EVEN)["peer_metrics"].keys()
+    assert results["joint"]["forgetting"] is results["joint"]["cumulative_average_accuracy"] is None
+    comparison = compared(tmp_path, "linear stream=sequential")
     accuracies, costs, _ = comparison.grids
-    assert column(accuracies, "final")["linear"] == f"{100 * result['final_average_accuracy']:.1f}"
-    assert column(costs, "trained a task")["linear"] == "0"
-    assert [row["coda_global"] for row in comparison.rows][1] == result["final_average_accuracy"]
+    final = {label: f"{100 * results[name]['final_average_accuracy']:.1f}" for label, name in labels.items()}
+    assert column(accuracies, "final") == final
+    assert column(accuracies, "forgetting")["linear stream=joint"] == "-"
+    assert column(costs, "trained a task")["linear stream=sequential"] == "0"
+    assert column(costs, "passes, test") == {
+        label: str(results[name]["passes_per_image"]["test"]) for label, name in labels.items()
+    }
     write_json(folder.result, result | {"dataset": "another"})
     with pytest.raises(ConfigError, match="dataset: "):
         compared(tmp_path)

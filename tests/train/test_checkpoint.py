@@ -11,6 +11,7 @@ from torch import nn
 
 from hlgp_dist.config.schema import Hlgp as HlgpOptions
 from hlgp_dist.errors import DataError
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.train import checkpoint as module
@@ -126,7 +127,7 @@ def test_prefixes_keep_families_apart() -> None:
 
 
 def test_a_fresh_module_takes_grown_shapes(trunk: Trunk, tasks: tuple[TaskSpec, ...]) -> None:
-    grown, fresh = (Learner(trunk, build_method(HlgpOptions(), trunk.dimensions, tasks, 0)) for _ in range(2))
+    grown, fresh = (Learner(trunk, build_method(HlgpOptions(), Setting(trunk.dimensions, tasks, 0))) for _ in range(2))
     for task in tasks:
         grown.begin_task(task)
         nn.init.normal_(grown.head.weight)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import method_options, schema
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.selection import select
@@ -15,6 +15,7 @@ from hlgp_dist.data.store import open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
 from hlgp_dist.errors import NonFiniteLoss
+from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.train.evaluate import evaluate_task
@@ -31,7 +32,9 @@ def evaluate_both_ways(rank: int, size: int, shards: str, cache: str, *, poison:
         manifest = read_manifest(shards)
         task = split_tasks(manifest.classes, schema.Benchmark(init_cls=3, increment=3))[0]
         trunk, _ = build_trunk(TINY, precision="fp32", seed=0)
-        learner = Learner(trunk, build_method(schema.Linear(kind="linear"), trunk.dimensions, [task], 0))
+        learner = Learner(
+            trunk, build_method(method_options.Linear(kind="linear"), Setting(trunk.dimensions, (task,), 0))
+        )
         learner.begin_task(task)
         with torch.no_grad():
             learner.head.weight.copy_(

@@ -1,0 +1,27 @@
+"""What every section of the configuration is: frozen, closed to unknown names, each field with its role."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def operational(default: Any, **constraints: Any) -> Any:
+    """A field that never changes a result."""
+    return Field(default, json_schema_extra={"role": "operational"}, **constraints)
+
+
+class Section(BaseModel):
+    """A frozen group of options that refuses unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def refuse_without_effect(self, field: str, because: str) -> None:
+        """A value that was given, differs from the default and would be ignored is an error."""
+        default = type(self).model_fields[field].get_default(call_default_factory=True)
+        if field in self.model_fields_set and getattr(self, field) != default:
+            raise ValueError(f"{field} has no effect: {because}")

@@ -1,0 +1,94 @@
+"""DualPrompt (arXiv 2204.04799): general prompts for all tasks, expert prompts by task (METHOD 6.0).
+
+B batch, T tasks seen so far, N blocks with a prompt of one kind, L prompt length, D width, F width of the feature.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hlgp_dist.config.method_options import DualPrompt as DualPromptOptions
+from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.initialisation import uniform_
+from hlgp_dist.methods.matching import one_hot_weights
+from hlgp_dist.methods.statistics import FeatureStream
+from hlgp_dist.models.head import Head
+from hlgp_dist.models.injection import BlockPrompt, Injection, Prefix
+from hlgp_dist.models.seeding import Purpose, generator
+from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.types import TaskSpec
+
+
+class GeneralAndExpert(Injection):
+    """Prefixes by block index."""
+
+    def __init__(self, prefixes: dict[int, Tensor]) -> None:
+        self.prefixes = prefixes
+
+    def layer(self, index: int) -> BlockPrompt | None:
+        return Prefix(self.prefixes[index]) if index in self.prefixes else None
+
+
+class DualPrompt(Method):
+    """In training a task uses its own expert; later the expert is that of the key nearest to the query."""
+
+    takes_task_weights = True
+    past_experts: Tensor
+    past_keys: Tensor
+
+    def __init__(self, options: DualPromptOptions, setting: Setting) -> None:
+        super().__init__()
+        self.options, self.setting = options, setting
+        self.general_layers = setting.layers("general_layers", options.general_layers)
+        self.expert_layers = setting.layers("expert_layers", options.expert_layers)
+        width, feature_width = setting.dimensions.width, setting.dimensions.feature_width
+        expert = (len(self.expert_layers), 2, options.expert_length, width)
+        self.general = nn.Parameter(torch.empty(len(self.general_layers), 2, options.general_length, width))
+        self.expert = nn.Parameter(torch.empty(expert))
+        self.key = nn.Parameter(torch.empty(feature_width))
+        self.register_buffer("past_experts", torch.zeros(0, *expert))
+        self.register_buffer("past_keys", torch.zeros(0, feature_width))
+
+    def begin_task(self, task: TaskSpec) -> None:
+        """The expert starts as a copy of the last task's (by keeping it), the key anew."""
+        random = generator(self.setting.seed, task.index, Purpose.INITIALISATION)
+        uniform_(self.key, random)
+        if task.index == 0:
+            uniform_(self.general, random)
+            uniform_(self.expert, random)
+
+    def kept(self) -> list[Tensor]:
+        return [self.general, *self.memory()]
+
+    def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
+        weights = one_hot_weights(task_index, len(self.past_keys), images.device)
+        features: Tensor = trunk(images, self._injection(weights))
+        return features
+
+    def forward(
+        self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None
+    ) -> Output:
+        if weights is not None:
+            return Output(head(trunk(images, self._injection(weights))))
+        with torch.no_grad():
+            query = functional.normalize(trunk(images))
+        if self.training:
+            nearness = query @ functional.normalize(self.key, dim=0)
+            features = trunk(images, self._injection(None))
+            return Output(head(features), penalties=self.options.pull * (1.0 - nearness))
+        nearest = (query @ functional.normalize(self.past_keys).T).argmax(1)
+        weights = functional.one_hot(nearest, len(self.past_keys)).float()
+        return Output(head(trunk(images, self._injection(weights))), task_weights=weights)
+
+    def _injection(self, weights: Tensor | None) -> GeneralAndExpert:
+        """General prompts with the experts that one-hot weights [1 or B, T] choose, or with the live one."""
+        experts = self.expert[None] if weights is None else self.past_experts[weights.argmax(1)]
+        general = {block: self.general[n][None] for n, block in enumerate(self.general_layers)}
+        return GeneralAndExpert(general | {block: experts[:, n] for n, block in enumerate(self.expert_layers)})
+
+    @torch.no_grad()
+    def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
+        self.past_experts = torch.cat([self.past_experts, self.expert[None]])
+        self.past_keys = torch.cat([self.past_keys, self.key[None]])
