@@ -68,6 +68,18 @@ def demo(
 
 
 @app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Runs, searches or folders of them.")],
+    out: Annotated[Path | None, typer.Option(help="A folder for the files; else the first DIR.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
+) -> None:
+    """Finished runs side by side: comparison.csv, comparison.md; refuses to mix unlike results."""
+    from hlgp_dist.study.report import run_report
+
+    run_report(folders, out=out, baseline=baseline)
+
+
+@app.command()
 def tensorboard(folder: Path, port: Annotated[int, typer.Option(min=0, max=65535)] = 6006) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback."""
     if not folder.is_dir():

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
@@ -21,6 +22,8 @@ from hlgp_dist.train.folder import RunFolder
 console = Console()
 WIDE = 7
 """Tasks beside which a matrix of 80 columns has no room for words."""
+UNBOUNDED = 10_000
+"""Columns that no table has."""
 
 
 def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
@@ -38,11 +41,12 @@ def tensorboard_command(folder: Path) -> str:
 
 def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
     """Accuracy in percent: a row after each task, a column a task. No number is cut, however narrow the terminal."""
-    if len(matrix) > WIDE:
-        tasks, title, width = [str(i) for i in range(len(matrix))], "accuracy, %, a column a task", len(matrix) * 6 + 7
+    columns = len(matrix[-1])
+    if columns > WIDE:
+        tasks, title, width = [str(i) for i in range(columns)], "accuracy, %, a column a task", columns * 6 + 7
         table = Table("after", *tasks, title=title, padding=0, width=width)
     else:
-        table = Table("after task", *(f"task {i}" for i in range(len(matrix))), title="accuracy, %")
+        table = Table("after task", *(f"task {i}" for i in range(columns)), title="accuracy, %")
     for t, row in enumerate(matrix):
         table.add_row(str(t), *("" if value is None else f"{100 * value:.1f}" for value in row))
     console.print(table, crop=False)
@@ -98,6 +102,17 @@ def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
     values = " ".join(f"{key}={value}" for key, value in outcome["best_values"].items())
     console.print(f"best: {outcome['best_trial']} ({values}), refitted on all training pictures and tested once:")
     show_run(RunFolder(folder / "best"), outcome["test"])
+
+
+def show_grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns of text, the first to the left. No cell is cut or wrapped, however narrow the terminal."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    table.width = Measurement.get(console, console.options.update(max_width=UNBOUNDED), table).maximum
+    console.print(table, crop=False)
 
 
 def show_dataset(folder: Path, info: Info) -> None:

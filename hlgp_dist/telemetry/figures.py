@@ -27,13 +27,14 @@ Color = tuple[int, int, int]
 def accuracy_matrix(matrix: Sequence[Sequence[float | None]]) -> Tensor:
     """The accuracy matrix as uint8 [3, H, W]: row = after task, column = tested on task, colour and percent.
 
-    `matrix`: T x T fractions, None where there is no value. The last column is the mean over the tasks seen.
+    `matrix`: T x T fractions, or one row of T; None where there is no value. The last column is the mean over the
+    tasks seen.
     Beyond MAX_NUMBERED_TASKS tasks cells shrink and carry colour only.
     """
-    tasks = len(matrix)
+    rows, tasks = len(matrix), len(matrix[-1])
     cell = CELL if tasks <= MAX_NUMBERED_TASKS else SMALL_CELL
     gap = max(cell // 4, 4)
-    picture = Image.new("RGB", (MARGIN + (tasks + 1) * cell + gap + 12, MARGIN + tasks * cell + 12), BACKGROUND)
+    picture = Image.new("RGB", (MARGIN + (tasks + 1) * cell + gap + 12, MARGIN + rows * cell + 12), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     for row, values in enumerate(matrix):
         for column, value in enumerate(values):
@@ -41,7 +42,7 @@ def accuracy_matrix(matrix: Sequence[Sequence[float | None]]) -> Tensor:
         seen = [value for value in values if value is not None]
         mean = sum(seen) / len(seen) if seen else None
         _cell(draw, MARGIN + tasks * cell + gap, MARGIN + row * cell, cell, mean)
-    _labels(draw, tasks, cell, gap)
+    _labels(draw, rows, tasks, cell, gap)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
@@ -63,7 +64,7 @@ def _cell(draw: ImageDraw.ImageDraw, left: int, top: int, size: int, value: floa
     _text(draw, left + size // 2 - 1, top + size // 2 - 1, f"{100 * value:.1f}", ink)
 
 
-def _labels(draw: ImageDraw.ImageDraw, tasks: int, cell: int, gap: int) -> None:
+def _labels(draw: ImageDraw.ImageDraw, rows: int, tasks: int, cell: int, gap: int) -> None:
     _text(draw, MARGIN + tasks * cell // 2, 12, "tested on task", INK)
     _text(draw, MARGIN + tasks * cell + gap + cell // 2, MARGIN - 12, "mean", INK)
     draw.text((4, MARGIN - 12), "after", fill=INK, font=_font(), anchor="lm")
@@ -71,7 +72,8 @@ def _labels(draw: ImageDraw.ImageDraw, tasks: int, cell: int, gap: int) -> None:
     for task in range(0, tasks, every):
         center = MARGIN + task * cell + cell // 2
         _text(draw, center, MARGIN - 12, str(task), INK)
-        _text(draw, MARGIN - 16, center, str(task), INK)
+        if task < rows:
+            _text(draw, MARGIN - 16, center, str(task), INK)
 
 
 def _text(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, ink: Color) -> None:

@@ -112,9 +112,12 @@ class Recorder:
         """`image`: uint8 [3, H, W]; to TensorBoard only."""
         self._board.image(tag, step, image, time.time())
 
-    def finish(self, step: int, *, final_avg_acc: float, cum_avg_acc: float, forgetting: float) -> None:
-        """The result's HParams metrics, and success."""
-        self._record("run", step, dict(zip(HPARAM_METRICS, (final_avg_acc, cum_avg_acc, forgetting), strict=True)))
+    def finish(
+        self, step: int, *, final_avg_acc: float | None, cum_avg_acc: float | None, forgetting: float | None
+    ) -> None:
+        """The result's HParams metrics, those that the run has, and success."""
+        values = zip(HPARAM_METRICS, (final_avg_acc, cum_avg_acc, forgetting), strict=True)
+        self._record("run", step, {tag: value for tag, value in values if value is not None})
         self._end(succeeded=True)
 
     def close(self, *, failed: bool = False) -> None:

@@ -13,7 +13,7 @@ from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
 from hlgp_dist.telemetry.recorder import EVALUATED_ON, Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
-from hlgp_dist.train.metrics import Matrix
+from hlgp_dist.train.metrics import Matrix, measured
 
 TAGS = {
     "average_accuracy": "acc1_avg",
@@ -79,26 +79,27 @@ class Chronicle:
             )
         )
 
-    def task_end(self, matrix: Matrix, numbers: Mapping[str, float]) -> None:
+    def task_end(self, matrix: Matrix, numbers: Mapping[str, float | None]) -> None:
         """One finished task: its row of the matrix and the metrics so far."""
         task = len(matrix) - 1
         prefix = "val" if self._is_validation else "task"
-        scalars = {f"{prefix}/{TAGS[name]}": value for name, value in numbers.items()}
+        known = measured(numbers)
+        scalars = {f"{prefix}/{TAGS[name]}": value for name, value in known.items()}
         scalars[f"{prefix}/acc1"] = matrix[-1][-1]
         part = "val" if self._is_validation else "eval"
         scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
         self._recorder.task_scalars(task, scalars)
         self._show_matrix(matrix)
+        lost = f", forgetting {100 * known['forgetting']:.2f} %" if "forgetting" in known else ""
         self._display.note(
-            f"task {task + 1}/{self._num_tasks} done: average accuracy {100 * numbers['average_accuracy']:.2f} %, "
-            f"forgetting {100 * numbers['forgetting']:.2f} %"
+            f"task {task + 1}/{self._num_tasks} done: average accuracy {100 * known['average_accuracy']:.2f} %{lost}"
         )
 
     def _show_matrix(self, matrix: Matrix) -> None:
         square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
         self._recorder.figure("acc_matrix", len(matrix) - 1, accuracy_matrix(square))
 
-    def finish(self, position: Position, numbers: Mapping[str, float]) -> None:
+    def finish(self, position: Position, numbers: Mapping[str, float | None]) -> None:
         """The end of the run."""
         self._recorder.finish(
             position.global_step,

@@ -47,9 +47,9 @@ class RunFolder:
 
     def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
         """One row a finished task, un-rounded, empty above the diagonal."""
-        text = io.StringIO()
+        text, columns = io.StringIO(), max(map(len, matrix), default=0)
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["after_task", *(f"task_{i:02d}" for i in range(len(matrix)))])
+        rows.writerow(["after_task", *(f"task_{i:02d}" for i in range(columns))])
         for t, row in enumerate(matrix):
-            rows.writerow([t, *map(repr, row), *[""] * (len(matrix) - len(row))])
+            rows.writerow([t, *map(repr, row), *[""] * (columns - len(row))])
         write_text(self.matrix, text.getvalue())

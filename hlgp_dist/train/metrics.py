@@ -1,15 +1,23 @@
 """Continual-learning metrics as pure functions of an accuracy matrix. docs/metrics.md states the formulae.
 
-a[t][i] is the accuracy on task i's test pictures after training task t (i <= t), T the number of tasks.
+a[t][i] is the accuracy on task i's test pictures after training task t (i <= t), T the number of tasks. Where all tasks
+are learned at once there is one row of T > 1 values and no history: what needs one is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 Matrix = Sequence[Sequence[float]]
-"""Lower triangle: row t holds a[t][0] .. a[t][t]."""
+"""Lower triangle: row t holds a[t][0] .. a[t][t]; or the one row of tasks that were learned at once."""
+Numbers = dict[str, float | None]
+"""Metrics by name, None where a metric has no meaning."""
+
+
+def has_history(matrix: Matrix) -> bool:
+    """Whether there is a row after each task; true of a single task."""
+    return len(matrix) == len(matrix[-1])
 
 
 def average_accuracy(row: Sequence[float]) -> float:
@@ -17,9 +25,9 @@ def average_accuracy(row: Sequence[float]) -> float:
     return fmean(row)
 
 
-def cumulative_average_accuracy(matrix: Matrix) -> float:
+def cumulative_average_accuracy(matrix: Matrix) -> float | None:
     """The mean over t of A_t."""
-    return fmean(fmean(row) for row in matrix)
+    return fmean(fmean(row) for row in matrix) if has_history(matrix) else None
 
 
 def micro_accuracy(row: Sequence[float], num_images: Sequence[int]) -> float:
@@ -28,28 +36,63 @@ def micro_accuracy(row: Sequence[float], num_images: Sequence[int]) -> float:
     return sum(a * n for a, n in zip(row, counts, strict=True)) / sum(counts)
 
 
-def forgetting(matrix: Matrix) -> float:
-    """FM: mean over i < T of max_t a[t][i] - a[T][i], the maximum over all rows, the last included."""
+def cumulative_micro_accuracy(matrix: Matrix, num_images: Sequence[int]) -> float | None:
+    """PILOT's A-bar: the mean over t of the micro accuracy after task t."""
+    return fmean(micro_accuracy(row, num_images) for row in matrix) if has_history(matrix) else None
+
+
+def task_forgetting(matrix: Matrix) -> list[float] | None:
+    """max_t a[t][i] - a[T][i] of each task i < T, the maximum over all rows, the last included: never negative."""
+    if not has_history(matrix):
+        return None
     last = len(matrix) - 1
-    if last == 0:
-        return 0.0
-    return fmean(max(matrix[t][i] for t in range(i, last + 1)) - matrix[last][i] for i in range(last))
+    return [max(row[i] for row in matrix[i:]) - matrix[last][i] for i in range(last)]
 
 
-def backward_transfer(matrix: Matrix) -> float:
-    """BWT: mean over i < T of a[T][i] - a[i][i]."""
+def forgetting(matrix: Matrix) -> float | None:
+    """FM: the mean over i < T of `task_forgetting`; a single task has forgotten nothing."""
+    return _mean_lost(task_forgetting(matrix))
+
+
+def forgetting_from_earlier_rows(matrix: Matrix) -> float | None:
+    """FM with the maximum over t < T alone (VQ-Prompt): negative where the last row is a task's best."""
+    if not has_history(matrix):
+        return None
     last = len(matrix) - 1
-    if last == 0:
-        return 0.0
-    return fmean(matrix[last][i] - matrix[i][i] for i in range(last))
+    return _mean_lost([max(row[i] for row in matrix[i:last]) - matrix[last][i] for i in range(last)])
 
 
-def plasticity(matrix: Matrix) -> float:
+def stepwise_forgetting(matrix: Matrix) -> float | None:
+    """CODA-Prompt's: the mean over t = 2..T of the mean over i < t of a[t-1][i] - a[t][i], a drop from row to row."""
+    if not has_history(matrix):
+        return None
+    drops = [
+        fmean(before - after for before, after in zip(matrix[t - 1], matrix[t], strict=False))
+        for t in range(1, len(matrix))
+    ]
+    return _mean_lost(drops)
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """BWT: the mean over i < T of a[T][i] - a[i][i]."""
+    if not has_history(matrix):
+        return None
+    return _mean_lost([matrix[-1][i] - matrix[i][i] for i in range(len(matrix) - 1)])
+
+
+def forgetting_from_diagonal(matrix: Matrix) -> float | None:
+    """APT's "general" forgetting: the mean over i < T of a[i][i] - a[T][i], which is -BWT."""
+    if not has_history(matrix):
+        return None
+    return _mean_lost([matrix[i][i] - matrix[-1][i] for i in range(len(matrix) - 1)])
+
+
+def plasticity(matrix: Matrix) -> float | None:
     """The mean over t of a[t][t]: how well each task is learned when it comes."""
-    return fmean(row[-1] for row in matrix)
+    return fmean(row[-1] for row in matrix) if has_history(matrix) else None
 
 
-def summary(matrix: Matrix, num_images: Sequence[int]) -> dict[str, float]:
+def summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
     """Every metric of the tasks finished so far, by its name in `result.json`."""
     return {
         "average_accuracy": average_accuracy(matrix[-1]),
@@ -59,3 +102,27 @@ def summary(matrix: Matrix, num_images: Sequence[int]) -> dict[str, float]:
         "backward_transfer": backward_transfer(matrix),
         "plasticity": plasticity(matrix),
     }
+
+
+def peer_summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
+    """What other code bases report, under their names for it: `peer_metrics` of `result.json`."""
+    return {
+        "pilot_average": cumulative_micro_accuracy(matrix, num_images),
+        "pilot_last": micro_accuracy(matrix[-1], num_images),
+        "coda_global": average_accuracy(matrix[-1]),
+        "coda_forgetting": stepwise_forgetting(matrix),
+        "apt_general_forgetting": forgetting_from_diagonal(matrix),
+        "vq_forgetting": forgetting_from_earlier_rows(matrix),
+    }
+
+
+def measured(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Without those that have no meaning: a curve has no point for None."""
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _mean_lost(values: Sequence[float] | None) -> float | None:
+    """None stays None; with a single task there is nothing to lose."""
+    if values is None:
+        return None
+    return fmean(values) if values else 0.0

@@ -28,6 +28,7 @@ def finished(session: Session) -> dict[str, Any]:
         "plasticity": numbers["plasticity"],
         "task_identification_accuracy": progress.task_identification(),
         **progress.final,
+        "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
         "num_trainable_parameters": learner.num_trained_parameters() if learner.method.has_gradients else 0,

@@ -45,7 +45,7 @@ def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> No
             session.folder.write_matrix(session.progress.matrix())
             session.chronicle.task_end(session.progress.matrix(), numbers)
         session.save(engine=None)
-        _report(session, numbers)
+        _report(session, metrics.measured(numbers))
 
 
 def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | None) -> Engine | None:

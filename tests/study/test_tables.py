@@ -19,3 +19,9 @@ def test_no_accuracy_is_cut(
     assert "…" not in text
     if num_tasks <= 10:
         assert max(map(len, text.splitlines())) <= 80
+
+
+def test_tasks_learned_at_once_are_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_matrix([[0.5, 0.25, 1.0]])
+    text = capsys.readouterr().out
+    assert all(value in text for value in ("task 2", "50.0", "25.0", "100.0"))

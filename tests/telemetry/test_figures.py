@@ -44,3 +44,9 @@ def test_light_is_more() -> None:
 def test_the_picture_stays_a_page(tasks: int) -> None:
     image = accuracy_matrix([[0.5] * (row + 1) for row in range(tasks)])
     assert max(image.shape) < 1100
+
+
+def test_tasks_learned_at_once_are_one_row() -> None:
+    image = accuracy_matrix([[0.2, 0.9, 0.5]])
+    assert image.shape[1] < image.shape[2]
+    assert [corner(image, 0, column) for column in range(3)] == [color_of(value) for value in (0.2, 0.9, 0.5)]

@@ -1,0 +1,93 @@
+"""Runs into cells: one method with one setting, over seeds. A cell is a row of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlgp_dist.config.grammar import flow
+from hlgp_dist.config.identity import identity
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.study.collect import Run
+from hlgp_dist.study.likeness import differing, grouped
+
+METHOD = "method.kind"
+BESIDE_METHOD = ("alignment.kind", "train.stream")
+"""What any method can be run with: labels and peers go by these, whatever the method."""
+SETTLED = ("backbone.", "benchmark.", "data.path")
+"""Keys that `likeness` compares by what they led to: a file may lie at two paths."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in nothing but the seed, by it; `settings` are their other identity values."""
+
+    label: str
+    runs: Mapping[int, Run]
+    settings: Mapping[str, Any]
+
+
+def cells_of(runs: Sequence[Run]) -> list[Cell]:
+    """In the order of the runs, each with a label that no other has.
+
+    Raises:
+        ConfigError: two runs are of one cell and one seed.
+    """
+    groups = grouped((run, settings_of(run)) for run in runs)
+    labels = labels_of([settings for settings, _ in groups])
+    return [
+        Cell(label, _by_seed(label, members), settings)
+        for label, (settings, members) in zip(labels, groups, strict=True)
+    ]
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """The identity values by dotted key that make a cell."""
+    values = identity(run.config)
+    return {key: value for key, value in values.items() if key != "seed" and not key.startswith(SETTLED)}
+
+
+def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The method's kind and `key=value` of what varies: kinds among all cells, the rest among those of like kinds."""
+    shown = [_varying(settings, cells) for settings in cells]
+    names = _short(list(dict.fromkeys(key for keys in shown for key in keys)))
+    return [
+        " ".join([settings[METHOD], *(f"{names[key]}={flow(settings[key])}" for key in keys)])
+        for settings, keys in zip(cells, shown, strict=True)
+    ]
+
+
+def _varying(settings: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    def varies(key: str) -> bool:
+        """Of an option that only some kinds have, other kinds lack nothing."""
+        alike = [METHOD] if key.startswith("method.") else [METHOD, *BESIDE_METHOD]
+        alike = [] if key in BESIDE_METHOD else alike
+        peers = (cell for cell in cells if all(cell[name] == settings[name] for name in alike))
+        return any(cell.get(key) != settings[key] for cell in peers)
+
+    return [key for key in settings if key != METHOD and varies(key)]
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """`optimizer.prompt_lr` as `prompt_lr`, `alignment.kind` as `alignment`, where that is unique."""
+    last = {key: key.removesuffix(".kind").rpartition(".")[2] for key in keys}
+    names = list(last.values())
+    return {key: name if names.count(name) == 1 else key for key, name in last.items()}
+
+
+def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
+    by_seed: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda run: run.config.seed):
+        seed = run.config.seed
+        if seed in by_seed:
+            twice = f"{by_seed[seed].folder} and {run.folder}"
+            raise ConfigError(f"seed: {twice} are both {label} with seed {seed}; one run may count once, leave one out")
+        by_seed[seed] = run
+    return by_seed
+
+
+def settings_that_differ(cells: Sequence[Cell]) -> dict[str, list[tuple[Any, list[Cell]]]]:
+    """Values outside the methods' own options, so that a table of tuned methods says what each was given."""
+    unlike = differing(cells, lambda cell: cell.settings)
+    return {key: groups for key, groups in unlike.items() if not key.startswith("method.") and key not in BESIDE_METHOD}

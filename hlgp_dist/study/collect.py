@@ -1,0 +1,109 @@
+"""The runs below some folders: those that finished, and why the others did not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.train.folder import RunFolder
+
+NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images")
+"""Without these a result cannot be known to be like another."""
+TRACES = ("result.json", "env.json", "logs", "trials")
+"""What a run or a search leaves beside its config.yaml; any folder may hold a file of that name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; `environment` is its env.json, empty where there is none."""
+
+    folder: Path
+    config: RunConfig
+    result: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    def matrix(self) -> list[list[float]]:
+        """a[t][i] without what lies above the diagonal."""
+        return [[value for value in row if value is not None] for row in self.result["accuracy_matrix"]]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run or a search without a result that a table could hold."""
+
+    folder: Path
+    reason: str
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[Run], list[Unfinished]]:
+    """Every run at or below the folders, once each. Of a search only `best/` counts: trials saw no test picture.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    found: dict[Path, Run | Unfinished] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no such folder")
+        for entry in _below(folder):
+            found.setdefault(entry.folder.resolve(), entry)
+    runs = [entry for entry in found.values() if isinstance(entry, Run)]
+    return runs, [entry for entry in found.values() if isinstance(entry, Unfinished)]
+
+
+def _below(folder: Path) -> Iterator[Run | Unfinished]:
+    if _is_left_by_a_run(folder):
+        yield from _read(folder)
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            yield from _below(path)
+
+
+def _is_left_by_a_run(folder: Path) -> bool:
+    if (folder / "config.yaml").is_file():
+        return any((folder / name).exists() for name in TRACES)
+    return RunFolder(folder).read_result() is not None
+
+
+def _read(folder: Path) -> Iterator[Run | Unfinished]:
+    files = RunFolder(folder)
+    try:
+        config = resolve(files.config).config
+    except ConfigError as error:
+        yield Unfinished(folder, str(error))
+        return
+    if config.search is not None:
+        best = folder / "best"
+        yield from _read(best) if best.is_dir() else [Unfinished(folder, f"a search without a winner: {_why(files)}")]
+        return
+    result = files.read_finished()
+    missing = [key for key in NEEDED if result is not None and key not in result]
+    if result is None:
+        yield Unfinished(folder, _why(files))
+    elif missing:
+        yield Unfinished(folder, f"result.json has no {', '.join(missing)}: it cannot be compared")
+    else:
+        yield Run(folder, config, result, _environment(files))
+
+
+def _why(files: RunFolder) -> str:
+    """Why there is no finished result."""
+    result = files.read_result()
+    if result is not None:
+        return f"exit code {result['exit_code']}: {result.get('reason')}"
+    return "result.json is damaged" if files.result.exists() else "no result.json: at work, or ended without a word"
+
+
+def _environment(files: RunFolder) -> dict[str, Any]:
+    try:
+        environment = json.loads(files.environment.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return environment if isinstance(environment, dict) else {}

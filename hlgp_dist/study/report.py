@@ -1,0 +1,63 @@
+"""`hlgp report`: finished runs side by side, on the terminal, as comparison.md and as comparison.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hlgp_dist.errors import DataError
+from hlgp_dist.files import write_text
+from hlgp_dist.launch.trials import as_csv
+from hlgp_dist.study.collect import Unfinished, find_runs
+from hlgp_dist.study.comparison import Comparison, Grid, compare
+from hlgp_dist.study.tables import console, show_grid
+
+
+def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | None) -> None:
+    """Compare what finished below the folders; the files go to `out`, else into the first folder.
+
+    Raises:
+        ConfigError: the runs do not stand in one table, or no row is the baseline.
+        DataError: no run has finished.
+    """
+    runs, unfinished = find_runs(folders)
+    left_out = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
+    if not runs:
+        places = ", ".join(map(str, folders))
+        raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
+    comparison = compare(runs, baseline)
+    target = folders[0] if out is None else out
+    write_text(target / "comparison.csv", as_csv([dict(row) for row in comparison.rows]))
+    write_text(target / "comparison.md", markdown(comparison, unfinished))
+    _show(comparison, left_out)
+    console.print(
+        f"one row a run: {target / 'comparison.csv'}\nas Markdown:   {target / 'comparison.md'}", soft_wrap=True
+    )
+
+
+def _show(comparison: Comparison, left_out: Sequence[str]) -> None:
+    console.print(comparison.shared, markup=False, soft_wrap=True)
+    for grid in comparison.grids:
+        show_grid(grid.title, grid.columns, grid.rows)
+    for note in comparison.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    for line in left_out:
+        console.print(f"left out: {line}", markup=False, soft_wrap=True)
+
+
+def markdown(comparison: Comparison, unfinished: Sequence[Unfinished]) -> str:
+    """The tables, the notes and what was left out, to paste into a document."""
+    notes = [f"- {note}" for note in comparison.notes]
+    left_out = [f"- {entry.folder}: {entry.reason}" for entry in unfinished]
+    parts = ["# Comparison", comparison.shared, *map(_table, comparison.grids)]
+    if notes:
+        parts += ["Notes:", "\n".join(notes)]
+    if left_out:
+        parts += ["Left out:", "\n".join(left_out)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(grid: Grid) -> str:
+    lines = [grid.columns, ["---"] * len(grid.columns), *grid.rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join([f"{grid.title[:1].upper()}{grid.title[1:]}:", "", *(f"| {' | '.join(line)} |" for line in cells)])
