@@ -57,7 +57,8 @@ def test_all_classes_at_once_are_tested_by_task(kind: str, drawn: Path, tmp_path
     assert result is not None
     (row,) = result["accuracy_matrix"]
     assert len(row) == 5 and result["num_test_images"] == [2 * TEST_PICTURES] * 5
-    assert result["final_average_accuracy"] == pytest.approx(sum(row) / 5) > 1 / 4
+    assert result["final_average_accuracy"] == pytest.approx(sum(row) / 5)
+    assert result["final_average_accuracy"] > 1 / 4, "by chance it would be a tenth"
     assert result["task_sizes"] == [2] * 5
     assert all(result[name] is None for name in ("cumulative_average_accuracy", "forgetting", "backward_transfer"))
     assert result["plasticity"] is None and result["oracle_task_accuracy"] is None
