@@ -37,7 +37,7 @@ def labels(content: bytes, where: str) -> list[int]:
 
 
 def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(Type, data) of each element: a tag of two words, data, padding to eight bytes; four bytes of data fit the tag."""
+    """(Type, data) of each element: a tag of two words, data, padding to eight bytes; four bytes fit into the tag."""
     position = 0
     while position < len(content):
         kind, size = struct.unpack_from("<II", content, position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -14,8 +14,8 @@ from hlgp_dist.benchmarks.spool import Extent
 from hlgp_dist.data.listing import SPLITS, SUFFIXES, Picture
 from hlgp_dist.errors import DataError
 
-Listed = Mapping[str, str]
-"""`CLASS/STEM` -> train or test."""
+Listed = frozenset[str]
+"""The test pictures as CLASS/STEM."""
 
 
 def by_folders(members: Members) -> list[Picture]:
@@ -34,19 +34,17 @@ def by_folders(members: Members) -> list[Picture]:
 
 
 def by_list(members: Members, listed: Listed) -> list[Picture]:
-    """CLASS/NAME divided by a list; where that names one split alone, the rest is the other.
+    """CLASS/NAME, the listed pictures for the test and all others for training.
 
     Raises:
-        DataError: a listed picture is missing, or one is in no list.
+        DataError: a listed picture is missing, or it is the list of the training pictures.
     """
     tree = _tree(members)
-    if missing := sorted(set(listed) - set(tree)):
-        raise DataError(f"{len(missing)} pictures of the split's list are not in the archive, first {missing[0]}")
-    named = set(listed.values())
-    other = next((split for split in SPLITS if split not in named), None) if len(named) == 1 else None
-    if other is None and (unlisted := sorted(set(tree) - set(listed))):
-        raise DataError(f"{len(unlisted)} pictures are in no list of the split, first {unlisted[0]}")
-    return [_picture(listed.get(key, str(other)), *tree[key]) for key in tree]
+    if missing := sorted(listed - tree.keys()):
+        raise DataError(f"{len(missing)} of {len(listed)} listed pictures are not in the archive, first {missing[0]}")
+    if 2 * len(listed) > len(tree):
+        raise DataError(f"the list has {len(listed)} of {len(tree)} pictures; it must be that of the test pictures")
+    return [_picture("test" if key in listed else "train", *tree[key]) for key in tree]
 
 
 def at_random(members: Members, seed: int) -> list[Picture]:
@@ -100,11 +98,12 @@ def read_list(file: Path) -> Listed:
 
 
 def parse_list(content: str, where: str) -> Listed:
-    """One CLASS/NAME a line, below train/ or test/ or else for the test; CODA-Prompt's YAML lists are such lines.
+    """One CLASS/NAME a line, whatever stands before it; CODA-Prompt's YAML lists are such lines.
 
-    Those have `data:` before the names, each behind a dash, then `targets:` and numbers, which say nothing new.
+    Those have `data:` before the names, each behind a dash, then `targets:` and numbers, which say nothing new. Their
+    paths go through train/ or test/, but that is where the pictures lay on their authors' disk: the file is the split.
     """
-    listed: dict[str, str] = {}
+    listed = set()
     for number, line in enumerate(content.splitlines(), start=1):
         entry = line.strip().removeprefix("- ").strip("'\" ")
         if not entry or entry.startswith("#") or entry in ("data:", "targets:") or entry.isdecimal():
@@ -112,10 +111,8 @@ def parse_list(content: str, where: str) -> Listed:
         path = PurePosixPath(entry)
         if len(path.parts) < 2:
             raise DataError(f"{where}:{number}: {entry!r} is not CLASS/NAME")
-        split = next((part for part in path.parts[:-2] if part in SPLITS), "test")
         name = path.stem if path.suffix.lower() in SUFFIXES else path.name
-        if listed.setdefault(f"{path.parts[-2]}/{name}", split) != split:
-            raise DataError(f"{where}:{number}: {entry} is listed for training and for the test")
+        listed.add(f"{path.parts[-2]}/{name}")
     if not listed:
         raise DataError(f"{where}: an empty list")
-    return listed
+    return frozenset(listed)

@@ -1,4 +1,4 @@
-"""Where an archive's content waits for sharding: byte ranges of files, and one nameless file for what was compressed."""
+"""Where an archive's content waits for sharding: byte ranges of files, and one nameless file for what was packed."""
 
 from __future__ import annotations
 
