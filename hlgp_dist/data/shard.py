@@ -72,7 +72,8 @@ def check_destination(destination: str | Path, shard_bytes: int) -> None:
     destination = Path(destination).resolve()
     if destination.is_mount():
         raise ConfigError(f"{destination}: is a mount point, which cannot be renamed to; give a folder inside it")
-    _is_taken(destination)
+    if _is_taken(destination):
+        _earlier(destination)
 
 
 def shard_pictures(
@@ -110,10 +111,7 @@ def _is_taken(destination: Path) -> bool:
 
 def _made_before(job: _Job, destination: Path, pool: ThreadPoolExecutor) -> Manifest:
     """The earlier result, after reading the source again: names and dates do not prove that bytes are equal."""
-    try:
-        manifest = read_manifest(destination)
-    except DataError as error:
-        raise ConfigError(f"{destination}: not empty, and no whole shard folder ({error})") from error
+    manifest = _earlier(destination)
     if manifest.origin != job.origin:
         raise ConfigError(f"{destination}: was prepared from {manifest.origin}, not from {job.origin}; remove it first")
     digests = pool.map(lambda picture: hashlib.sha256(read_picture(picture)).digest(), job.pictures)
@@ -121,6 +119,13 @@ def _made_before(job: _Job, destination: Path, pool: ThreadPoolExecutor) -> Mani
         raise ConfigError(f"{destination}: holds shards of other pictures or of another shard_bytes; remove it first")
     logger.info("%s: made from the same pictures before, nothing to do", destination)
     return manifest
+
+
+def _earlier(destination: Path) -> Manifest:
+    try:
+        return read_manifest(destination)
+    except DataError as error:
+        raise ConfigError(f"{destination}: not empty, and no whole shard folder ({error})") from error
 
 
 def _build(

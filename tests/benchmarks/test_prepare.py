@@ -165,6 +165,10 @@ def test_the_destination_is_made_once(
     assert before == {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert hlgp(monkeypatch, *arguments, "--split", "random-80-20") == 2
     assert "was prepared from folder, split published, not verified" in capsys.readouterr().err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    assert hlgp(monkeypatch, "prepare", "folder", "--from", tmp_path / "no.tar", "--out", tmp_path / "mine") == 2
+    assert "not empty, and no whole shard folder" in capsys.readouterr().err  # before any archive is looked at
     (tmp_path / "file").touch()
     assert hlgp(monkeypatch, *arguments[:-1], tmp_path / "file") == 2
     assert hlgp(monkeypatch, "prepare", "folder", "--from", archive, "--from", archive, "--out", out) == 2
