@@ -103,7 +103,8 @@ _IMAGENET_A = Expected({"imagenet-a.tar": "c3e55429088dc681f30d81f4726b6595"}, p
 _CODA = Expected(_IMAGENET_R.archives, train=24_000, test=6_000, pictures=30_000, classes=200)
 # RevisitingCIL's archive of ImageNet-A has no published MD5; its counts are unverified, from works that use it.
 _IMAGENET_A_SPLIT = Expected(train=5_981, test=1_519, classes=200, is_published=False)
-# MD5 from issue 5 of LAMDA-CL/RevisitingCIL, unverified, and the file's name is ours; the counts are unverified, from works that use the archive.
+# MD5 from issue 5 of LAMDA-CL/RevisitingCIL, unverified, and the file's name is ours; the counts are unverified, from
+# works that use the archive.
 _VTAB = Expected(
     {"vtab.zip": "a9c37bde6105a2516c900b0c33a437c1"}, train=1_796, test=8_619, classes=50, is_published=False
 )
