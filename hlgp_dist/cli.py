@@ -106,6 +106,40 @@ def data_shard(
     show_dataset(destination, info(destination))
 
 
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="cifar100, imagenet_r, imagenet_a, vtab, vtab_rebuild, cub200, ...")],
+    source: Annotated[list[Path], typer.Option("--from", help="An archive, or a folder of archives; repeatable.")],
+    out: Annotated[Path, typer.Option(help="The shard folder to make.")],
+    split: Annotated[str | None, typer.Option(help="Default: the one the field compares on.")] = None,
+    split_file: Annotated[Path | None, typer.Option(help="Test pictures, CLASS/NAME a line.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of a random split.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Of DomainNet; default all.")] = None,
+    unverified: Annotated[bool, typer.Option("--unverified", help="Accept another release; it is recorded.")] = False,
+    shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """A public benchmark's original archives -> shards and a manifest; docs/data.md has the table."""
+    from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
+    from hlgp_dist.benchmarks.prepare import prepare
+    from hlgp_dist.data.verify import info
+    from hlgp_dist.study.tables import counting, show_dataset
+
+    benchmark = benchmark_named(name)
+    choice = choose(benchmark, split=split, seed=seed, split_file=split_file, domain=domain)
+    prepare(
+        benchmark,
+        source,
+        out,
+        choice,
+        unverified=unverified,
+        shard_bytes=shard_bytes,
+        workers=workers,
+        bar=counting,
+    )
+    show_dataset(out, info(out))
+
+
 @data_app.command("verify")
 def data_verify(folder: Path) -> None:
     """Re-hash and recount; exit 3 and the list of problems if there are any."""

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from hlgp_dist.errors import ConfigError, DataError
 
@@ -53,16 +53,9 @@ def list_pictures(source: str | Path) -> list[Picture]:
         raise DataError(f"{source}: no such file or folder")
     left_out: list[str] = []
     try:
-        pictures = sorted(_entries(source, left_out))
+        pictures = in_order(_entries(source, left_out), source)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{source}: cannot be read ({error})") from error
-    for previous, picture in pairwise(pictures):
-        if previous[:3] == picture[:3]:
-            raise DataError(f"{source}: {'/'.join(picture[:3])} is there twice")
-    if not any(picture.split == "train" for picture in pictures):
-        raise DataError(f"{source}: no picture train/CLASS/*.jpg, *.jpeg or *.png")
-    for class_name in {picture.class_name for picture in pictures}:
-        _check_class(class_name, source)
     if left_out:
         log.warning("%s: %d places hold no picture of a split, first %s", source, len(left_out), sorted(left_out)[0])
     if pictures[0].split == "train":  # test sorts first
@@ -70,7 +63,24 @@ def list_pictures(source: str | Path) -> list[Picture]:
     return pictures
 
 
-def _check_class(name: str, source: Path) -> None:
+def in_order(entries: Iterable[Picture], source: object) -> list[Picture]:
+    """The pictures sorted by split, class and name; `source` is what a message names.
+
+    Raises:
+        DataError: one is there twice, none is for training, or a class has a name that cannot be shown.
+    """
+    pictures = sorted(entries)
+    for previous, picture in pairwise(pictures):
+        if previous[:3] == picture[:3]:
+            raise DataError(f"{source}: {'/'.join(picture[:3])} is there twice")
+    if not any(picture.split == "train" for picture in pictures):
+        raise DataError(f"{source}: no picture train/CLASS/*.jpg, *.jpeg or *.png")
+    for class_name in {picture.class_name for picture in pictures}:
+        _check_class(class_name, source)
+    return pictures
+
+
+def _check_class(name: str, source: object) -> None:
     if name != name.strip() or not name.isprintable():
         raise DataError(f"{source}: class {name!r} begins or ends with a blank or holds a control character")
 
@@ -138,35 +148,47 @@ def _of_tar(source: Path, left_out: list[str]) -> Iterator[Picture]:
                     yield picture
                 elif not member.isdir():
                     left_out.append(member.name)
-            _check_end(source, archive.offset)
+            with source.open("rb") as stream:
+                check_end(stream, archive.offset, source)
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{source}: not a readable, complete, uncompressed tar ({error})") from error
 
 
-def _check_end(source: Path, offset: int) -> None:
+def check_end(stream: BinaryIO, offset: int, source: Path) -> None:
     """`tarfile` takes a tar that is cut between two members for a whole one; a whole one ends in zeros."""
-    with source.open("rb") as stream:
-        stream.seek(offset)
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise DataError(f"{source}: the tar is truncated")
+    stream.seek(offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{source}: the tar is truncated")
 
 
 def _of_member(source: Path, member: tarfile.TarInfo, end: int) -> Picture | None:
-    """Checks a member before trusting its name: no link, no device, nothing that leaves the archive's folder."""
     where = f"{source}: member {member.name}"
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{where} leaves the folder it is in")
-    if member.isdir():
+    path = safe_path(member.name, where)
+    if not is_plain(member, where):
         return None
-    if not member.isreg() or member.issparse():
-        raise DataError(f"{where} is a link or a special file; only plain files are read")
     if member.offset_data + member.size > end:
         raise DataError(f"{where} is cut off: the tar is truncated")
     parts = path.parts if path.parts[0] in SPLITS else path.parts[1:]
     if not parts or parts[0] not in SPLITS:
         return None
     return _placed(parts, str(source), member.offset_data, member.size, where)
+
+
+def safe_path(name: str, where: str) -> PurePosixPath:
+    """A member's path, checked before anyone trusts it: nothing that leaves the archive's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{where} leaves the folder it is in")
+    return path
+
+
+def is_plain(member: tarfile.TarInfo, where: str) -> bool:
+    """True of a plain file, False of a folder; a link or a device is refused."""
+    if member.isdir():
+        return False
+    if not member.isreg() or member.issparse():
+        raise DataError(f"{where} is a link or a special file; only plain files are read")
+    return True
 
 
 def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, object]]]:

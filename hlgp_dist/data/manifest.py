@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.listing import SPLITS
+from hlgp_dist.data.origin import Origin, parse_origin
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import write_atomically
 
@@ -56,13 +57,17 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A shard folder's content. `digest` identifies it; `source_hash` identifies the pictures it was made from."""
+    """A shard folder's content. `digest` identifies it; `source_hash` identifies the pictures it was made from.
+
+    `origin` is what `hlgp data prepare` recorded, None for other folders.
+    """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     source_hash: str
     shard_bytes: int
     digest: str
+    origin: Origin | None = None
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -108,13 +113,20 @@ def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
 
 
 def write_manifest(
-    folder: Path, classes: tuple[str, ...], splits: Mapping[str, Split], *, source_hash: str, shard_bytes: int
+    folder: Path,
+    classes: tuple[str, ...],
+    splits: Mapping[str, Split],
+    *,
+    source_hash: str,
+    shard_bytes: int,
+    origin: Origin | None = None,
 ) -> Manifest:
     """Write `manifest.json` and `sizes.json` (tar name -> samples, as open_clip-style tools read it)."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "source_hash": source_hash,
         "shard_bytes": shard_bytes,
+        **({} if origin is None else {"origin": asdict(origin)}),
         "classes": classes,
         "splits": {name: _document(split) for name, split in splits.items()},
     }
@@ -142,7 +154,8 @@ def _manifest(document: dict[str, Any], digest: str) -> Manifest:
     classes = tuple(document["classes"])
     _require(list(classes) == sorted(set(classes)), "classes are not sorted and distinct")
     splits = {name: _split(document["splits"][name], len(classes)) for name in SPLITS}
-    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest)
+    origin = parse_origin(document["origin"]) if "origin" in document else None
+    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest, origin)
 
 
 def _split(document: dict[str, Any], num_classes: int) -> Split:

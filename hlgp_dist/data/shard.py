@@ -9,12 +9,14 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from hlgp_dist.data.layout import PlannedShard, plan_shards
 from hlgp_dist.data.listing import SPLITS, Picture, list_pictures
 from hlgp_dist.data.manifest import Manifest, Shard, Split, read_manifest, write_manifest
+from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.writer import Written, read_picture, write_shard
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 from hlgp_dist.files import locked, sync
@@ -25,6 +27,12 @@ _LISTED = 20
 
 Progress = Callable[[int, int], None]
 logger = logging.getLogger(__name__)
+
+
+class _Job(NamedTuple):
+    pictures: Sequence[Picture]
+    shard_bytes: int
+    origin: Origin | None
 
 
 def shard(
@@ -52,23 +60,45 @@ def shard(
         DataError: `source` cannot be read, or holds undecodable pictures; the message lists them.
         EnvironmentFailure: the disk is too small.
     """
+    check_destination(destination, shard_bytes)
+    pictures = list_pictures(source)
+    return shard_pictures(pictures, destination, shard_bytes=shard_bytes, workers=workers, progress=progress)
+
+
+def check_destination(destination: str | Path, shard_bytes: int) -> None:
+    """What can be refused before the pictures are known."""
     if shard_bytes < 1:
         raise ConfigError(f"shard_bytes={shard_bytes}: must be positive")
     destination = Path(destination).resolve()
     if destination.is_mount():
         raise ConfigError(f"{destination}: is a mount point, which cannot be renamed to; give a folder inside it")
-    pictures = list_pictures(source)
+    if _is_taken(destination):
+        _earlier(destination)
+
+
+def shard_pictures(
+    pictures: Sequence[Picture],
+    destination: str | Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    origin: Origin | None = None,
+) -> Manifest:
+    """As `shard`, of pictures in the order of `listing.in_order`; `origin` goes into the manifest."""
+    destination = Path(destination).resolve()
+    job = _Job(pictures, shard_bytes, origin)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         if _is_taken(destination):
-            return _made_before(pictures, destination, shard_bytes, pool)
+            return _made_before(job, destination, pool)
         partial = destination.with_name(f".{destination.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         try:
             with locked(partial / _LOCK, blocking=False):
                 if _is_taken(destination):  # finished by another process since we looked
                     shutil.rmtree(partial)
-                    return _made_before(pictures, destination, shard_bytes, pool)
-                return _build(pictures, partial, destination, shard_bytes, pool, progress)
+                    return _made_before(job, destination, pool)
+                return _build(job, partial, destination, pool, progress)
         except BlockingIOError:
             raise ConfigError(f"{destination}: another process is writing it") from None
 
@@ -79,35 +109,34 @@ def _is_taken(destination: Path) -> bool:
     return destination.is_dir() and any(destination.iterdir())
 
 
-def _made_before(
-    pictures: Sequence[Picture], destination: Path, shard_bytes: int, pool: ThreadPoolExecutor
-) -> Manifest:
+def _made_before(job: _Job, destination: Path, pool: ThreadPoolExecutor) -> Manifest:
     """The earlier result, after reading the source again: names and dates do not prove that bytes are equal."""
-    try:
-        manifest = read_manifest(destination)
-    except DataError as error:
-        raise ConfigError(f"{destination}: not empty, and no whole shard folder ({error})") from error
-    digests = pool.map(lambda picture: hashlib.sha256(read_picture(picture)).digest(), pictures)
-    if manifest.shard_bytes != shard_bytes or manifest.source_hash != _source_hash(pictures, digests):
+    manifest = _earlier(destination)
+    if manifest.origin != job.origin:
+        raise ConfigError(f"{destination}: was prepared from {manifest.origin}, not from {job.origin}; remove it first")
+    digests = pool.map(lambda picture: hashlib.sha256(read_picture(picture)).digest(), job.pictures)
+    if manifest.shard_bytes != job.shard_bytes or manifest.source_hash != _source_hash(job.pictures, digests):
         raise ConfigError(f"{destination}: holds shards of other pictures or of another shard_bytes; remove it first")
     logger.info("%s: made from the same pictures before, nothing to do", destination)
     return manifest
 
 
+def _earlier(destination: Path) -> Manifest:
+    try:
+        return read_manifest(destination)
+    except DataError as error:
+        raise ConfigError(f"{destination}: not empty, and no whole shard folder ({error})") from error
+
+
 def _build(
-    pictures: Sequence[Picture],
-    partial: Path,
-    destination: Path,
-    shard_bytes: int,
-    pool: ThreadPoolExecutor,
-    progress: Progress | None,
+    job: _Job, partial: Path, destination: Path, pool: ThreadPoolExecutor, progress: Progress | None
 ) -> Manifest:
     """Fill `partial`, whose lock we hold, and give it its name; what a killed predecessor left there goes first."""
     for stale in partial.iterdir():
         if stale.name != _LOCK:
             stale.unlink()
     try:
-        manifest = _fill(pictures, partial, shard_bytes, pool, progress)
+        manifest = _fill(job, partial, pool, progress)
         partial.rename(destination)
     except BaseException:
         pool.shutdown(cancel_futures=True)
@@ -118,14 +147,12 @@ def _build(
     return manifest
 
 
-def _fill(
-    pictures: Sequence[Picture], folder: Path, shard_bytes: int, pool: ThreadPoolExecutor, progress: Progress | None
-) -> Manifest:
-    classes = tuple(sorted({picture.class_name for picture in pictures}))
+def _fill(job: _Job, folder: Path, pool: ThreadPoolExecutor, progress: Progress | None) -> Manifest:
+    classes = tuple(sorted({picture.class_name for picture in job.pictures}))
     planned: dict[str, list[PlannedShard]] = {}
     for split in SPLITS:
-        own = [picture for picture in pictures if picture.split == split]
-        planned[split] = plan_shards(own, classes, split=split, shard_bytes=shard_bytes)
+        own = [picture for picture in job.pictures if picture.split == split]
+        planned[split] = plan_shards(own, classes, split=split, shard_bytes=job.shard_bytes)
     everything = [shard for shards in planned.values() for shard in shards]
     _check_space(folder, sum(shard.bytes for shard in everything))
     written = _write_all(everything, folder, pool, progress)
@@ -133,7 +160,9 @@ def _fill(
     ordered = (sample.picture for shard in everything for sample in shard.samples)
     digests = (digest for shard in everything for digest in written[shard.name].pictures)
     source_hash = _source_hash(ordered, digests)
-    return write_manifest(folder, classes, splits, source_hash=source_hash, shard_bytes=shard_bytes)
+    return write_manifest(
+        folder, classes, splits, source_hash=source_hash, shard_bytes=job.shard_bytes, origin=job.origin
+    )
 
 
 def _check_space(folder: Path, needed: int) -> None:

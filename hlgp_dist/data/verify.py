@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hlgp_dist.data.manifest import SIZES, Manifest, Split, length_problems, parse_manifest, read_manifest
+from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.source import PICTURE_SUFFIXES, RangeSource
 from hlgp_dist.data.writer import picture_suffix
 from hlgp_dist.errors import DataError
@@ -41,6 +42,7 @@ class Info:
     splits: dict[str, SplitInfo]
     counts: dict[str, dict[str, int]]
     digest: str
+    origin: Origin | None = None
 
 
 def info(path: str | Path) -> Info:
@@ -55,7 +57,7 @@ def info(path: str | Path) -> Info:
         class_name: {name: int(split.counts[index]) for name, split in manifest.splits.items()}
         for index, class_name in enumerate(manifest.classes)
     }
-    return Info(manifest.classes, splits, counts, manifest.digest)
+    return Info(manifest.classes, splits, counts, manifest.digest, manifest.origin)
 
 
 def _split_info(split: Split) -> SplitInfo:

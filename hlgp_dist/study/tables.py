@@ -124,6 +124,8 @@ def show_dataset(folder: Path, info: Info) -> None:
         a_class = f"{split.fewest}" if split.fewest == split.most else f"{split.fewest} to {split.most}"
         table.add_row(name, f"{split.pictures:,}", a_class, str(split.shards), f"{split.bytes / 2**20:.1f}")
     console.print(table)
+    if info.origin is not None:
+        console.print("\n".join([f"prepared: {info.origin}", *info.origin.differences]), soft_wrap=True, markup=False)
 
 
 def show_classes(info: Info) -> None:

@@ -1,0 +1,190 @@
+"""A public benchmark's original archives into a shard folder: checksums, safe reading, the split, counts, shards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from hlgp_dist.benchmarks.archive import Members, Progress, kind_of, md5, unpack
+from hlgp_dist.benchmarks.catalogue import Benchmark, Choice, Expected
+from hlgp_dist.benchmarks.spool import Spool
+from hlgp_dist.data.listing import Picture, in_order
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.shard import SHARD_BYTES, check_destination, shard_pictures
+from hlgp_dist.errors import ConfigError, DataError
+
+_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_OTHER_FORMATS = ("GIF", "BMP", "WEBP", "TIFF", "PPM")
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def _silent(title: str) -> Iterator[Progress]:
+    yield lambda done, total: None
+
+
+def prepare(
+    benchmark: Benchmark,
+    sources: Sequence[Path],
+    destination: Path,
+    choice: Choice,
+    *,
+    unverified: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    workers: int | None = None,
+    bar: Bar = _silent,
+) -> Manifest:
+    """Shard the benchmark in `sources` into the folder `destination`, whole or not at all.
+
+    Args:
+        benchmark: one of `catalogue`, whose reader and expectations are used.
+        sources: archives, unpacked folders, lists; or folders that hold archives.
+        destination: see `shard.shard`.
+        choice: of `catalogue.choose`.
+        unverified: record a checksum that differs, and a count that differs from one not the authors', and go on.
+        shard_bytes: see `shard.shard`.
+        workers: see `shard.shard`.
+        bar: called with a title for every stage; gives a callable of (done, total).
+
+    Raises:
+        ConfigError: see `shard.shard`.
+        DataError: an archive is missing, damaged, unsafe or another one; pictures or a split are missing.
+        EnvironmentFailure: the disk is too small.
+    """
+    check_destination(destination, shard_bytes)
+    expected = benchmark.expectation(choice)
+    files = _files(sources)
+    with bar("checksums") as progress:
+        digests = {file.name: None if file.is_dir() else md5(file, progress) for file in files}
+    differences = list(_checked(_checksum_problems(files, digests, expected), benchmark, unverified))
+    with Spool(Path(destination).resolve().parent) as spool:
+        with bar("reading") as progress:
+            members = _unpacked(files, spool, progress)
+        try:
+            pictures = in_order(benchmark.read(members, spool, choice), benchmark.title)
+        except DataError as error:
+            raise DataError(f"{benchmark.name}: {error}") from error
+        differences += _checked(_count_problems(pictures, expected, benchmark.name), benchmark, unverified)
+        pictures = [_storable(picture, spool) for picture in pictures]
+        origin = Origin(
+            benchmark=benchmark.name,
+            split=choice.split,
+            seed=choice.seed,
+            domain=choice.domain,
+            verified=not differences,
+            differences=tuple(differences),
+            archives=digests,
+            test_sha256=_test_sha256(pictures),
+        )
+        with bar("sharding") as progress:
+            return shard_pictures(
+                pictures, destination, shard_bytes=shard_bytes, workers=workers, progress=progress, origin=origin
+            )
+
+
+def _files(sources: Sequence[Path]) -> list[Path]:
+    """What to read: a folder that holds archives stands for all that is in it."""
+    files = list(chain.from_iterable(map(_expanded, sources)))
+    names = [file.name for file in files]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"--from: {sorted(repeated)[0]} is given twice")
+    return files
+
+
+def _expanded(source: Path) -> list[Path]:
+    if kind_of(source) != "folder":
+        return [source]
+    inside = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+    if any(path.is_file() and kind_of(path) != "file" for path in inside):
+        return inside
+    return [source.resolve()]  # `.` has no name
+
+
+def _checksum_problems(
+    files: Sequence[Path], digests: Mapping[str, str | None], expected: Expected
+) -> Iterator[tuple[str, bool]]:
+    """(What differs, whether it may pass unasked): only where there is nothing to compare with."""
+    published = set(expected.archives.values()) - {None}
+    given = [file.name for file in files if kind_of(file) != "file" or file.name in expected.archives]
+    unknown = [name for name in given if digests[name] is None or expected.archives.get(name, "") is None]
+    if not published:
+        yield "no checksum is published", True
+        return
+    if unknown:
+        yield f"no checksum is published of {', '.join(unknown)}", True
+    for name in given:
+        if name not in unknown and (digest := digests[name]) not in published:
+            known = ", ".join(f"{value} ({file})" for file, value in expected.archives.items() if value)
+            yield f"{name}: MD5 is {digest}, published is {known}", False
+
+
+def _count_problems(pictures: Sequence[Picture], expected: Expected, name: str) -> Iterator[tuple[str, bool]]:
+    """As `_checksum_problems`; what the authors published is never waived, so it is an error here already."""
+    found = {
+        "training pictures": (sum(picture.split == "train" for picture in pictures), expected.train),
+        "test pictures": (sum(picture.split == "test" for picture in pictures), expected.test),
+        "pictures": (len(pictures), expected.pictures),
+        "classes": (len({picture.class_name for picture in pictures}), expected.classes),
+    }
+    wrong = [f"{is_:,} {what}, not {must:,}" for what, (is_, must) in found.items() if must not in (None, is_)]
+    if wrong and expected.is_published:
+        raise DataError(f"{name}: the archive holds {'; '.join(wrong)}; is it whole, and the right one?")
+    if wrong:
+        yield f"the archive holds {'; '.join(wrong)}", False
+
+
+def _checked(problems: Iterator[tuple[str, bool]], benchmark: Benchmark, unverified: bool) -> Iterator[str]:
+    """What is to be recorded."""
+    for problem, may_pass in problems:
+        if not may_pass and not unverified:
+            raise DataError(
+                f"{benchmark.name}: {problem}; a damaged or another file? Get it again, or accept it with --unverified"
+            )
+        if not may_pass:
+            log.warning("%s: %s", benchmark.name, problem)
+        yield problem
+
+
+def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Members:
+    """All members together; of several files each below its name, so that they cannot hide one another."""
+    members: Members = {}
+    for file in files:
+        top = f"{file.name}/" if len(files) > 1 else ""
+        members |= {top + name: extent for name, extent in unpack(file, spool, progress).items()}
+    return members
+
+
+def _storable(picture: Picture, spool: Spool) -> Picture:
+    """The picture; where it is neither JPEG nor PNG under such a name, as some archives have it, as a PNG of it.
+
+    What cannot be read at all is left for sharding, which lists all bad pictures together.
+    """
+    with open(picture.file, "rb") as stream:
+        stream.seek(picture.offset)
+        if stream.read(min(8, picture.size)).startswith(_HEADS):
+            return picture
+        stream.seek(picture.offset)
+        content = stream.read(picture.size)
+    try:
+        with Image.open(BytesIO(content), formats=_OTHER_FORMATS) as image:
+            converted = BytesIO()
+            image.convert("RGB").save(converted, format="PNG")
+            log.warning("%s/%s: a %s, stored as a PNG", picture.class_name, picture.name, image.format)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return picture
+    return Picture(*picture[:3], *spool.add_bytes(converted.getvalue()))
+
+
+def _test_sha256(pictures: Sequence[Picture]) -> str:
+    names = sorted(f"{picture.class_name}/{picture.name}\n" for picture in pictures if picture.split == "test")
+    return hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()

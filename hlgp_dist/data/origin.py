@@ -1,0 +1,45 @@
+"""Which public benchmark a shard folder was prepared from, and how far that was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What `hlgp data prepare` made a shard folder from.
+
+    split: how train and test were divided, as `--split` has it; `test_sha256` identifies the test pictures' names.
+    seed: of a random split, else None. domain: of a benchmark that has domains, else None.
+    verified: every checksum and count was the published one; `differences` says what was not, or could not be, checked.
+    archives: MD5 in hex by file name, None for a folder, which has none.
+    """
+
+    benchmark: str
+    split: str
+    seed: int | None
+    domain: str | None
+    verified: bool
+    differences: tuple[str, ...]
+    archives: Mapping[str, str | None]
+    test_sha256: str
+
+    def __str__(self) -> str:
+        parts = [self.benchmark, self.domain, f"split {self.split}", None if self.seed is None else f"seed {self.seed}"]
+        checked = "as published" if self.verified else "not verified"
+        return ", ".join(part for part in [*parts, checked] if part is not None)
+
+
+def parse_origin(document: Mapping[str, Any]) -> Origin:
+    """The manifest's block.
+
+    Raises:
+        TypeError, ValueError: it is not what `Origin` holds.
+    """
+    origin = Origin(**{**document, "differences": tuple(document["differences"])})
+    texts = (origin.benchmark, origin.split, origin.test_sha256, *origin.differences, *origin.archives)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(origin.verified, bool):
+        raise ValueError("origin holds a value of the wrong type")
+    return origin
