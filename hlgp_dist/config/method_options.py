@@ -129,10 +129,14 @@ class Gaussian(UnpromptedClassifier):
 
 
 class RanPac(UnpromptedClassifier):
-    """Ridge regression behind a random projection and ReLU (RanPAC); the ridge by generalised cross-validation."""
+    """Ridge regression behind a random projection and ReLU (RanPAC).
+
+    ridge: in units of the mean diagonal of the Gram matrix, so that it does not depend on widths and counts.
+    """
 
     kind: Literal["ranpac"]
     projection_width: PositiveInt = 4000
+    ridge: PositiveFloat = 0.01
 
 
 Unprompted = Annotated[Gaussian | RanPac | NearestMean, Field(discriminator="kind")]
