@@ -39,9 +39,10 @@ class MethodOptions(Section):
 
 
 class RootGenerator(Section):
-    """From one root prompt to every group's sub-prompt. `frozen_after_first_task`: later tasks train their root alone.
+    """From one root prompt to every group's sub-prompt.
 
-    `separate_kv`: keys and values have parameters of their own.
+    separate_kv: keys and values have parameters of their own; frozen_after_first_task: later tasks train their root
+    and position alone.
     """
 
     separate_kv: bool = False
@@ -91,7 +92,7 @@ class MultiplicativePosition(Section):
 
 
 class SinusoidalPosition(Section):
-    """Fixed sines of the layer's index times `scale`, added."""
+    """Fixed sines of the block's index in the backbone times `scale`, added."""
 
     kind: Literal["sinusoidal"]
     scale: PositiveFloat = 0.02
@@ -235,6 +236,8 @@ class Hlgp(PromptAccumulation):
             raise ValueError("carry_over: root needs a root prompt, generator.kind: direct has none")
         if self.accumulation == "sum_delta":
             self.refuse_without_effect("carry_over", "under accumulation: sum_delta a task starts at zero")
+            if self.position.kind == "sinusoidal":
+                raise ValueError("position.kind: sinusoidal does not start at zero, as accumulation: sum_delta wants")
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,10 @@ SHRINKAGE = 0.1
 
 
 class Gaussian(ClosedForm):
-    """Logits f S^-1 mu_c - mu_c S^-1 mu_c / 2: the posterior of equally frequent classes, but for a constant."""
+    """Logits f S^-1 mu_c - mu_c S^-1 mu_c / 2: the posterior of equally frequent classes, but for a constant.
+
+    S is the pooled scatter over (pictures - classes), shrunk.
+    """
 
     counts: Tensor
     means: Tensor

@@ -45,7 +45,7 @@ class Hlgp(Method):
             root_std=options.root_init_std,
         )
         self.sub_prompts = sub_prompts(options.generator, shape)
-        self.position = position(options.position, len(blocks), shape.width)
+        self.position = position(options.position, blocks, shape.width)
         places = {block: (place, group) for place, (block, group) in enumerate(zip(blocks, groups, strict=True))}
         self.bank = PromptBank(Layers(places, options.insertion, self.position.multiplies), shape)
         matching = options.matching if options.accumulation == "soft" else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -52,18 +54,18 @@ class Fixed(Position):
         return self.vectors
 
 
-def sines(layers: int, width: int, scale: float) -> Tensor:
-    """e_l[2j] = s sin(l / 10000^(2j/D)), e_l[2j+1] = s cos(...): [N, D]."""
+def sines(blocks: Sequence[int], width: int, scale: float) -> Tensor:
+    """e_l[2j] = s sin(l / 10000^(2j/D)), e_l[2j+1] = s cos(...) of block indices l: [N, D]."""
     rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = torch.arange(layers, dtype=torch.float64)[:, None] * rates
+    angles = torch.tensor(blocks, dtype=torch.float64)[:, None] * rates
     waves = scale * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
     return waves.float()
 
 
-def position(spec: method_options.Position, layers: int, width: int) -> Position:
-    """The encoding that `method.position` names."""
+def position(spec: method_options.Position, blocks: Sequence[int], width: int) -> Position:
+    """The encoding that `method.position` names, of the prompted blocks."""
     if isinstance(spec, method_options.SinusoidalPosition):
-        return Fixed(sines(layers, width, spec.scale))
+        return Fixed(sines(blocks, width, spec.scale))
     if isinstance(spec, method_options.NoPosition):
-        return Fixed(torch.zeros(layers, width))
-    return Learned(layers, width, multiplies=isinstance(spec, method_options.MultiplicativePosition))
+        return Fixed(torch.zeros(len(blocks), width))
+    return Learned(len(blocks), width, multiplies=isinstance(spec, method_options.MultiplicativePosition))

@@ -19,7 +19,6 @@ from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
 
 LDA_SHRINKAGE = 0.1
-RIDGES = [10.0**power for power in range(-8, 9)]
 
 
 class Insert(NamedTuple):
@@ -221,7 +220,7 @@ def layer_prompts(known: Known, task: Mapping[str, Tensor]) -> Prompts:
         if opts.position.kind == "multiplicative":
             sub = sub * (1 + task["position.vectors"][n])
         if opts.position.kind == "sinusoidal":
-            sub = sub + sines(n, sub.shape[-1], opts.position.scale)
+            sub = sub + sines(block, sub.shape[-1], opts.position.scale)
         prompts[block] = sub
     return prompts
 
@@ -311,16 +310,9 @@ def unprompted_logits(known: Known, opts: options.Unprompted, image: Tensor) -> 
         return torch.stack([x @ inverse @ mean - mean @ inverse @ mean / 2 for mean in means]).float()
     projection = known.projection.double()
     hidden, targets = (features @ projection).relu(), torch.eye(len(means), dtype=torch.float64)[labels]
-    weight = min((ridge_fit(hidden, targets, ridge) for ridge in RIDGES), key=lambda fit: fit[0])[1]
-    return ((x @ projection).relu() @ weight).float()
-
-
-def ridge_fit(hidden: Tensor, targets: Tensor, ridge: float) -> tuple[float, Tensor]:
-    """The score of generalised cross-validation, n |Y - A Y|^2 / tr(I - A)^2 with the hat matrix A, and the weights."""
-    left, scales, right = torch.linalg.svd(hidden, full_matrices=False)
-    rest = torch.eye(len(hidden)) - left @ (scales**2 / (scales**2 + ridge)).diag() @ left.T
-    weight = right.T @ (scales / (scales**2 + ridge)).diag() @ left.T @ targets
-    return len(hidden) * (rest @ targets).square().sum().item() / rest.trace().item() ** 2, weight
+    ridge = opts.ridge * hidden.square().mean() * len(hidden)
+    kernel = hidden @ hidden.T + ridge * torch.eye(len(hidden))
+    return ((x @ projection).relu() @ hidden.T @ kernel.inverse() @ targets).float()
 
 
 DERIVATIONS: dict[str, Callable[[Known, Tensor, bool], Answer]] = {

@@ -106,7 +106,7 @@ def test_the_linear_generator_adds_one_affine_map_a_group() -> None:
 
 
 def test_sines_are_those_of_their_formula() -> None:
-    waves = sines(5, 6, 0.5)
+    waves = sines(range(5), 6, 0.5)
     for layer in range(5):
         for j in range(3):
             angle = layer / 10000 ** (2 * j / 6)
