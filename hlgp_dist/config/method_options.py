@@ -110,11 +110,15 @@ Position = Annotated[
 
 
 class UnpromptedClassifier(MethodOptions):
-    """A classifier in closed form on un-prompted features: the pooled one, or with the mean patch token behind it."""
+    """A classifier in closed form on un-prompted features.
+
+    features: the pooled one; with the mean patch token behind it; or (`several_blocks`) with those behind the blocks at
+    six and eight tenths of the depth, too.
+    """
 
     takes_gradients: ClassVar[bool] = False
 
-    features: Literal["pooled", "pooled_and_patches"] = "pooled"
+    features: Literal["pooled", "pooled_and_patches", "several_blocks"] = "pooled"
 
 
 class NearestMean(UnpromptedClassifier):

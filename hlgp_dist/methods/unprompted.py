@@ -6,6 +6,8 @@ B batch, C classes seen so far, F width of the features they see, H width of wha
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -24,14 +26,15 @@ class ClosedForm(nn.Module):
 
     def __init__(self, options: UnpromptedClassifier, setting: Setting) -> None:
         super().__init__()
-        self.sees_patches = options.features == "pooled_and_patches"
-        self.input_width = setting.dimensions.feature_width * (2 if self.sees_patches else 1)
+        self.sees_patches = options.features != "pooled"
+        self.inner_blocks = inner_blocks(setting.dimensions.depth) if options.features == "several_blocks" else ()
+        self.input_width = setting.dimensions.feature_width * (1 + self.sees_patches + len(self.inner_blocks))
         self.width = self.input_width
 
     def features(self, trunk: Trunk, images: Tensor) -> Tensor:
         """[B, H] of pictures, in one un-prompted pass without gradient."""
         with torch.no_grad():
-            return self.embed(trunk.with_patches(images) if self.sees_patches else trunk(images))
+            return self.embed(trunk.with_patches(images, self.inner_blocks) if self.sees_patches else trunk(images))
 
     def embed(self, features: Tensor) -> Tensor:
         """[B, F] -> [B, H]."""
@@ -44,6 +47,11 @@ class ClosedForm(nn.Module):
     def add(self, statistics: ClassStatistics) -> None:
         """Add the classes of one more task by their moments."""
         raise NotImplementedError
+
+
+def inner_blocks(depth: int) -> tuple[int, ...]:
+    """Those at six and eight tenths of the depth, where they are not the last one."""
+    return tuple(sorted({math.ceil(part * depth) - 1 for part in (0.6, 0.8)} - {depth - 1}))
 
 
 class Unprompted(Method):

@@ -5,7 +5,7 @@ B batch, R pixels of a side, S tokens, D width of a token, F width of the pooled
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -89,11 +89,26 @@ class Trunk(nn.Module):
         kept = tokens[:, first : first + injection.num_kept]
         return self.vit.fc_norm(kept.mean(1)).float()  # type: ignore[no-any-return]
 
-    def with_patches(self, images: Tensor) -> Tensor:
-        """[B, F + D] in fp32: the pooled feature and the mean patch token of an un-prompted pass."""
-        tokens = self._tokens(images, None)
-        patches = tokens[:, self.vit.num_prefix_tokens :].float().mean(1)
-        return torch.cat([self._pooled(tokens), patches], 1)
+    def with_patches(self, images: Tensor, blocks: Sequence[int] = ()) -> Tensor:
+        """[B, F + (1 + len(blocks)) D] in fp32 of an un-prompted pass.
+
+        The pooled feature, then the mean patch tokens behind the last block and behind `blocks`, after the last norm.
+        """
+        inner: list[Tensor] = []
+        hooks = [
+            self.vit.blocks[block].register_forward_hook(lambda module, inputs, tokens: inner.append(tokens))
+            for block in blocks
+        ]
+        try:
+            tokens = self._tokens(images, None)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        patches = [self._mean_patch(seen) for seen in (tokens, *map(self.vit.norm, inner))]
+        return torch.cat([self._pooled(tokens), *patches], 1)
+
+    def _mean_patch(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.vit.num_prefix_tokens :].float().mean(1)
 
     def cls_position(self) -> Tensor:
         """[1, 1, D]: what the CLS token gets for its position, zero where it gets nothing."""

@@ -44,14 +44,23 @@ def attention(attn: nn.Module, x: Tensor, insert: Insert) -> Tensor:
     return attn.proj(torch.cat(heads, 1))
 
 
-def tokens_of(trunk: Trunk, image: Tensor, inserts: Mapping[int, Insert], at_input: Tensor | None = None) -> Tensor:
-    """Tokens [S, D] behind the last norm of one picture [3, R, R]; tokens `at_input` [L, D] stay to the end."""
+def tokens_of(
+    trunk: Trunk,
+    image: Tensor,
+    inserts: Mapping[int, Insert],
+    at_input: Tensor | None = None,
+    depth: int | None = None,
+) -> Tensor:
+    """Tokens [S, D] behind the last norm of one picture [3, R, R]; tokens `at_input` [L, D] stay to the end.
+
+    depth: how many blocks it passes.
+    """
     vit = trunk.vit
     x = vit.patch_embed(((image - trunk.mean[0]) / trunk.std[0])[None])[0]
     x = torch.cat([vit.cls_token[0], x]) + vit.pos_embed[0]
     if at_input is not None:
         x = torch.cat([x[:1], at_input, x[1:]])
-    for index in range(len(vit.blocks)):
+    for index in range(depth or len(vit.blocks)):
         block, insert = vit.blocks[index].inner, inserts.get(index, Insert())
         if insert.tokens is not None:
             x = torch.cat([x[:1], insert.tokens, x[1:]])
@@ -285,7 +294,11 @@ def hlgp(known: Known, image: Tensor, training: bool) -> Answer:
 
 def unprompted_feature(known: Known, image: Tensor, kind: str) -> Tensor:
     tokens = tokens_of(known.trunk, image, {})
-    return tokens[0] if kind == "pooled" else torch.cat([tokens[0], tokens[1:].mean(0)])
+    if kind == "pooled":
+        return tokens[0]
+    inner = [3, 4] if kind == "several_blocks" else []  # of six: the fourth and the fifth
+    patches = [tokens_of(known.trunk, image, {}, depth=block + 1)[1:].mean(0) for block in inner]
+    return torch.cat([tokens[0], tokens[1:].mean(0), *patches])
 
 
 def training_set(known: Known, kind: str) -> tuple[Tensor, Tensor]:

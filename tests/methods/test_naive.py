@@ -96,6 +96,8 @@ CLOSED_FORM: dict[str, options.Method] = {
     "gaussian, patches too": options.Gaussian(kind="gaussian", features="pooled_and_patches"),
     "ranpac": options.RanPac(kind="ranpac", projection_width=10),
     "ranpac, patches too": options.RanPac(kind="ranpac", projection_width=10, features="pooled_and_patches"),
+    "ranpac, several blocks": options.RanPac(kind="ranpac", projection_width=10, features="several_blocks"),
+    "gaussian, several blocks": options.Gaussian(features="several_blocks"),
     "ranpac, wide": options.RanPac(kind="ranpac", projection_width=60, ridge=0.1),
     "ranpac, wide, patches too": options.RanPac(
         kind="ranpac", projection_width=60, ridge=0.1, features="pooled_and_patches"
