@@ -180,7 +180,10 @@ Matching = Annotated[PosteriorMatching | AuxiliaryMatching | PrototypeMatching, 
 
 
 class PromptAccumulation(MethodOptions):
-    """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task."""
+    """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task.
+
+    prediction: `combined` adds the log-posteriors of the head and of the un-prompted classifier, at its temperature.
+    """
 
     prompt_length: PositiveInt = 10
     layers: Blocks | None = None

@@ -94,8 +94,9 @@ class Hlgp(Method):
         if weights is None:
             weights = self._weights(trunk, head, images, prompts, unprompted)
         logits = head(trunk(images, prompts.mixed(weights)))
+        matching = self.options.matching
         if unprompted is not None and self.options.prediction == "combined":
-            logits = logits.log_softmax(1) + unprompted.log_softmax(1)
+            logits = logits.log_softmax(1) + (unprompted / matching.temperature).log_softmax(1)
         return Output(logits, weights.expand(len(images), -1) if self.matches_tasks else None)
 
     def _unprompted(self, trunk: Trunk, images: Tensor, seen: int) -> Tensor | None:

@@ -277,7 +277,7 @@ def hlgp(known: Known, image: Tensor, training: bool) -> Answer:
         logits = prompted(known, image, combination(prompts, weights))
         if opts.prediction == "combined":
             other = unprompted_logits(known, opts.matching.classifier, image)
-            logits = logits.log_softmax(0) + other.log_softmax(0)
+            logits = logits.log_softmax(0) + (other / opts.matching.temperature).log_softmax(0)
         uniform = opts.matching.kind == "posterior" and opts.matching.cycles == 1
         return Answer(logits, weights=None if uniform else weights)
     if opts.accumulation == "ema":
