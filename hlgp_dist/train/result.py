@@ -31,7 +31,7 @@ def finished(session: Session) -> dict[str, Any]:
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
-        "num_trainable_parameters": learner.num_trained_parameters() if learner.method.has_gradients else 0,
+        "num_trainable_parameters": progress.trained_parameters,
         "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
         "num_stored_parameters": learner.num_stored_parameters() + session.num_remembered(),
         "method": session.config.method.kind,

@@ -61,6 +61,7 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
         if optimizer_state is not None:
             engine.restore(optimizer_state)
         learner.train()
+        session.progress.trained_parameters = learner.num_trained_parameters()
         TaskTrainer(session, engine, task, store).run()
         session.progress.passes |= learner.passes
     learner.eval()

@@ -40,11 +40,13 @@ class Progress:
 
     right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
     totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, for
-    the training pictures of stage t; passes: through the trunk that a picture takes in training and in test.
+    the training pictures of stage t; passes: through the trunk that a picture takes in training and in test;
+    trained_parameters: of the newest stage, head apart.
     """
 
     position: Position = field(default_factory=Position)
     passes: dict[str, int] = field(default_factory=dict)
+    trained_parameters: int = 0
     right: list[list[int]] = field(default_factory=list)
     task_right: list[list[int]] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
