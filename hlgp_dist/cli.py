@@ -35,6 +35,7 @@ def config(config: Config, overrides: Overrides = None) -> None:
 def train(config: Config, overrides: Overrides = None) -> None:
     """One run through all tasks; the same command resumes it."""
     resolved = _resolved(config, overrides)
+    _refuse_study(resolved, config)
     if resolved.search is not None:
         raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
     from hlgp_dist.launch.start import start_run
@@ -47,6 +48,7 @@ def train(config: Config, overrides: Overrides = None) -> None:
 def tune(config: Config, overrides: Overrides = None) -> None:
     """The search in the config's `search` section, on Ray Tune."""
     resolved = _resolved(config, overrides)
+    _refuse_study(resolved, config)
     if resolved.search is None:
         raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
     from hlgp_dist.launch.search import check_trials, run_search
@@ -55,6 +57,18 @@ def tune(config: Config, overrides: Overrides = None) -> None:
     folder, outcome = run_search(resolved, config.stem, show_search)
     show_outcome(folder, outcome)
     check_trials(outcome)
+
+
+@app.command()
+def study(config: Config, overrides: Overrides = None) -> None:
+    """Every cell of the config's `study` section over every seed, then the table; the same command resumes."""
+    resolved = _resolved(config, overrides)
+    if resolved.study is None:
+        verb = "train" if resolved.search is None else "tune"
+        raise ConfigError(f"study: {config} has no study section; use `hlgp {verb} {config}`")
+    from hlgp_dist.study.study import run_study
+
+    run_study(resolved, config.stem)
 
 
 @app.command()
@@ -72,11 +86,12 @@ def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Runs, searches or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="A folder for the files; else the first DIR.")] = None,
     baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
+    apart: Annotated[bool, typer.Option("--apart", help="Unlike results in tables of their own.")] = False,
 ) -> None:
     """Finished runs side by side: comparison.csv, comparison.md; refuses to mix unlike results."""
     from hlgp_dist.study.report import run_report
 
-    run_report(folders, out=out, baseline=baseline)
+    run_report(folders, out=out, baseline=baseline, apart=apart)
 
 
 @app.command()
@@ -171,6 +186,11 @@ def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:
     for note in resolved.notes:
         typer.echo(f"note: {note}", err=True)
     return resolved.config
+
+
+def _refuse_study(resolved: RunConfig, config: Path) -> None:
+    if resolved.study is not None:
+        raise ConfigError(f"study: {config} has cells; use `hlgp study {config}`, or give study=null for none of them")
 
 
 def main() -> None:

@@ -27,6 +27,10 @@ class EnvironmentFailure(Failure):
     exit_code = 4
 
 
+class AtWork(EnvironmentFailure):
+    """Another process is doing it."""
+
+
 class OutOfMemory(Failure):
     """The job does not fit the device."""
 

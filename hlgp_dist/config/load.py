@@ -13,11 +13,14 @@ from pydantic import ValidationError
 from hlgp_dist.config.grammar import GrammarError, parse_value, read_document
 from hlgp_dist.config.merge import Layers, complete, plain, split_key, wants_text
 from hlgp_dist.config.options import leaf_values
-from hlgp_dist.config.problems import Problem, raise_problems, schema_problems
-from hlgp_dist.config.rules import check
+from hlgp_dist.config.problems import CELL, Problem, raise_problems, schema_problems
+from hlgp_dist.config.rules import check, ignored
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.space import space_problems
 from hlgp_dist.errors import ConfigError
+
+DECIDED = ("seed", "run.dir", "run.name", "study")
+"""What a cell must not say."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,46 @@ def apply(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     layers = _read_mapping(config.model_dump(mode="json"))
     _put_all(layers, {key: plain(value) for key, value in values.items()}, "override")
     return _validate(layers)
+
+
+def cells(config: RunConfig) -> dict[str, RunConfig]:
+    """The study's cells by name, each a configuration of its own.
+
+    Raises:
+        ConfigError: some of them are not valid; all that is wrong with any.
+    """
+    assert config.study is not None, "the command line asks for a study section"
+    found, wrong = {}, []
+    for name, values in config.study.cells.items():
+        try:
+            found[name] = _cell(config, values)
+        except ConfigError as error:
+            wrong.append(f"study.cells.{name}: {error}")
+    if wrong:
+        raise ConfigError("\n  ".join([f"{len(wrong)} of {len(config.study.cells)} cells are not valid:", *wrong]))
+    return found
+
+
+def _cell(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """`apply`, but what the configuration says and has no effect beside the values is taken back."""
+    layers = _read_mapping(config.model_dump(mode="json", exclude={"study"}))
+    _put_all(layers, {key: plain(value) for key, value in values.items()}, CELL)
+    for key in DECIDED:
+        if layers.origin(key) == CELL:
+            raise ConfigError(f"{key} is the study's to decide; take it out")
+    cell, problems = _try(layers)
+    if cell is None:
+        raise_problems(problems)
+    assert cell is not None
+    layers.drop(lambda path, given: given.origin != CELL and ignored(cell, _key_of(path)) is not None)
+    if cell.search is not None and "space" not in layers.plain()["search"]:
+        layers.put(("search",), None, CELL)
+    return _validate(layers)
+
+
+def _key_of(path: tuple[str, ...]) -> str:
+    """What a value is about: of a search space, the key that is searched."""
+    return path[2] if path[:2] == ("search", "space") else ".".join(path)
 
 
 def _read_file(path: Path, problems: list[Problem]) -> Layers:
@@ -107,6 +150,8 @@ def _validate(layers: Layers, problems: Sequence[Problem] = ()) -> RunConfig:
     raise_problems([*problems, *found])
     assert config is not None
     raise_problems(space_problems(config, layers.origin, lambda values: _try_values(config, values)))
+    if config.study is not None:
+        cells(config)
     return config
 
 

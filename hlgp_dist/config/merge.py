@@ -57,6 +57,11 @@ class Layers:
             del self.values[other]
         self.values.update({leaf: Given(item, origin) for leaf, item in leaves(value, path)})
 
+    def drop(self, unwanted: Callable[[Path, Given], bool]) -> None:
+        """Take values back: their defaults apply."""
+        for path in [path for path, given in self.values.items() if unwanted(path, given)]:
+            del self.values[path]
+
     def plain(self) -> dict[str, Any]:
         """The given values as one nested mapping."""
         tree: dict[str, Any] = {}

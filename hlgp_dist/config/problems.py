@@ -26,6 +26,10 @@ from hlgp_dist.config.schema import Domain, RunConfig
 from hlgp_dist.errors import ConfigError
 
 MISSING = object()
+CELL = "cell"
+"""The origin of what a study's cell says."""
+UNTOLD = ("", "default", "given", CELL)
+"""Origins that name no place."""
 VALUE_CHARACTERS = 80
 SCALARS = "must be true, false, a number, text or null"
 WORDS = {
@@ -52,7 +56,7 @@ class Problem:
     is_joint: bool = False
 
     def __str__(self) -> str:
-        place = f"{self.origin}: " if self.origin not in ("", "default", "given") else ""
+        place = f"{self.origin}: " if self.origin not in UNTOLD else ""
         return f"{place}{self.key}{_shown(self.value)}: {self.rule}"
 
 

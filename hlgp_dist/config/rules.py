@@ -35,24 +35,28 @@ def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
+def ignored(config: RunConfig, key: str) -> str | None:
+    """Why a value of the dotted key changes nothing here; None where it has a say."""
+    method, has_searches = config.method, config.search is not None or config.study is not None
+    if not method.takes_gradients and key.startswith(GRADIENT_KEYS):
+        return f"method.kind: {method.kind} takes no gradient step"
+    if not method.trains_prompts and key == "optimizer.prompt_lr":
+        return f"method.kind: {method.kind} has no prompts"
+    if config.launch.kind == "local" and not has_searches and key in RAY_KEYS:
+        return "launch.kind: local starts no Ray"
+    if not has_searches and key == "launch.driver_resource":
+        return "only the trials of a search have a driver"
+    if config.search is not None and key == "benchmark.validation_fraction":
+        return "in a search search.validation_fraction decides"
+    return None
+
+
 def _without_effect(config: RunConfig) -> Iterator[Problem]:
-    changed = dict(_changed(config))
-    ignored: dict[str, str] = {}
-    if not config.method.takes_gradients:
-        because = f"method.kind: {config.method.kind} takes no gradient step"
-        ignored |= {key: because for key in changed if key.startswith(GRADIENT_KEYS)}
-    elif not config.method.trains_prompts:
-        ignored["optimizer.prompt_lr"] = f"method.kind: {config.method.kind} has no prompts"
-    if config.launch.kind == "local" and config.search is None:
-        ignored |= dict.fromkeys(RAY_KEYS, "launch.kind: local starts no Ray")
-    if config.search is None:
-        ignored["launch.driver_resource"] = "only the trials of a search have a driver"
-    else:
-        ignored["benchmark.validation_fraction"] = "in a search search.validation_fraction decides"
-    for key, because in ignored.items():
-        if key in changed:
+    for key, value in _changed(config):
+        because = ignored(config, key)
+        if because is not None:
             default = flow(_defaults()[key])
-            yield Problem(key, f"has no effect: {because}; take it out, or give its default {default}", changed[key])
+            yield Problem(key, f"has no effect: {because}; take it out, or give its default {default}", value)
 
 
 def _groups(config: RunConfig) -> Iterator[Problem]:

@@ -6,19 +6,22 @@ Sections are frozen. Each field is `identity` (it changes the result; a resume r
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hlgp_dist.config.method_options import Hlgp, Method
 from hlgp_dist.config.section import Fraction, Section, Seed, operational
 
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 
 class RunOptions(Section):
     """Where a run or a search writes: `dir/name`. `name: null` is the config's stem and its identity hash."""
 
     dir: str = operational("runs")
-    name: str | None = operational(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str | None = operational(None, pattern=FOLDER_NAME)
     resume: Literal["auto", "never", "must"] = operational("auto")
 
 
@@ -284,8 +287,27 @@ class Search(Section):
     max_concurrent_trials: PositiveInt | None = operational(None)
 
 
+class Study(Section):
+    """Named cells, each the configuration with values of its own (nested, or by dotted key), over every seed.
+
+    What the configuration says and a cell's method has no use for is left out of the cell.
+    """
+
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
+    cells: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Study:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        for name in self.cells:
+            if not re.fullmatch(FOLDER_NAME, name):
+                raise ValueError(f"cells: {name!r} must be a folder's name: letters, digits, '.', '_', '-'")
+        return self
+
+
 class RunConfig(Section):
-    """One run, or with `search` one search."""
+    """One run, or with `search` one search, or with `study` many of them."""
 
     seed: Seed = 0
     run: RunOptions = operational(RunOptions())
@@ -302,3 +324,4 @@ class RunConfig(Section):
     telemetry: Telemetry = operational(Telemetry())
     launch: LaunchOptions = operational(LaunchOptions())
     search: Search | None = None
+    study: Study | None = operational(None)

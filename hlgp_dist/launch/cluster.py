@@ -6,13 +6,14 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -25,6 +26,7 @@ DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""
 LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
+UNWANTED_SECONDS = 5.0
 T = TypeVar("T")
 
 
@@ -42,33 +44,55 @@ def worker_resources(launch: LaunchOptions) -> dict[str, float]:
     return resources | {"GPU": 1.0} if has_gpu else resources
 
 
+class Attended(threading.Thread):
+    """A call in a thread of its own, which may be asked to end."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self.future: Future[Any] = Future()
+        self.is_unwanted = False
+
+    def run(self) -> None:
+        try:
+            self.future.set_result(self._call())
+        except BaseException as error:
+            self.future.set_exception(error)
+
+
+def end_if_unwanted() -> None:
+    """For what an attended call does again and again: ends the call once nobody waits for it."""
+    thread = threading.current_thread()
+    if isinstance(thread, Attended) and thread.is_unwanted:
+        sys.exit()
+
+
 def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
     """What `call()` returns, called in a thread while this one waits for signals and now and then does `meanwhile`.
 
     On the main thread Ray Tune and Ray Train put in handlers of their own, after which a stopped job looks done.
 
     Raises:
-        Interrupted: by SIGINT, SIGTERM or SIGUSR1; leaving `ray_cluster` then ends what was called.
+        Interrupted: by SIGINT, SIGTERM or SIGUSR1; leaving `ray_cluster` then ends what was called. A thread that
+            turns to Ray after that ends the process with no word, so it is given time to end by itself.
     """
-    future: Future[T] = Future()
-
-    def fulfil() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-
+    thread = Attended(call)
     former = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
     try:
-        threading.Thread(target=fulfil, daemon=True).start()
+        thread.start()
         while True:
             try:
-                return future.result(timeout=MEANWHILE_SECONDS)
+                result: T = thread.future.result(timeout=MEANWHILE_SECONDS)
+                return result
             except TimeoutError:
-                if future.done():
+                if thread.future.done():
                     raise
             finally:
                 meanwhile()
+    except Interrupted:
+        thread.is_unwanted = True
+        thread.join(UNWANTED_SECONDS)
+        raise
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.errors import AtWork, EnvironmentFailure
 from hlgp_dist.files import locked
 from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.prepare import check_content, check_run, open_run
@@ -25,13 +25,13 @@ def alone(folder: Path) -> Iterator[None]:
     """Inside, no other process runs in the folder.
 
     Raises:
-        EnvironmentFailure: one does.
+        AtWork: one does.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / ".lock", blocking=False))
         except BlockingIOError as error:
-            raise EnvironmentFailure(f"run: another process is at work in {folder}; wait for it or end it") from error
+            raise AtWork(f"run: another process is at work in {folder}; wait for it or end it") from error
         yield
 
 

@@ -72,9 +72,9 @@ def validation_history(path: Path) -> list[float]:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """trials.csv."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["trial"], lineterminator="\n")
+    """Rows of like or unlike keys; what a row has not stays empty."""
+    text, columns = io.StringIO(), dict.fromkeys(key for row in rows for key in row)
+    table = csv.DictWriter(text, fieldnames=list(columns) or ["trial"], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

@@ -12,7 +12,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
-from hlgp_dist.launch.cluster import enter
+from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
@@ -57,10 +57,16 @@ def build_tuner(
 
 
 class Narrator(tune.Callback):  # type: ignore[misc]  # ray has no types here
-    """One line on the terminal for each task that a trial finishes, so that a long search can be watched."""
+    """One line on the terminal for each task that a trial finishes, so that a long search can be watched.
+
+    A search that nobody waits for any more ends here, too.
+    """
 
     def __init__(self, num_tasks: int) -> None:
         self._num_tasks = num_tasks
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        end_if_unwanted()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         accuracy = 100 * result[OBJECTIVE]

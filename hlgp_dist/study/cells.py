@@ -29,17 +29,25 @@ class Cell:
 
 
 def cells_of(runs: Sequence[Run]) -> list[Cell]:
-    """In the order of the runs, each with a label that no other has.
+    """In the order of the runs, each with a label that no other has: a study's name for it, or what makes it differ.
 
     Raises:
         ConfigError: two runs are of one cell and one seed.
     """
     groups = grouped((run, settings_of(run)) for run in runs)
-    labels = labels_of([settings for settings, _ in groups])
+    derived = labels_of([settings for settings, _ in groups])
+    labels = [_named(members) or label for label, (_, members) in zip(derived, groups, strict=True)]
+    labels = labels if len(set(labels)) == len(labels) else derived
     return [
         Cell(label, _by_seed(label, members), settings)
         for label, (settings, members) in zip(labels, groups, strict=True)
     ]
+
+
+def _named(runs: Sequence[Run]) -> str | None:
+    """The name that a study gives all of them."""
+    names = {run.cell for run in runs}
+    return names.pop() if len(names) == 1 else None
 
 
 def settings_of(run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hlgp_dist.train.folder import RunFolder
 
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images")
 """Without these a result cannot be known to be like another."""
+STUDY_FILE = "study.yaml"
+"""In a study's folder, whose folders are its cells."""
 TRACES = ("result.json", "env.json", "logs", "trials")
 """What a run or a search leaves beside its config.yaml; any folder may hold a file of that name."""
 
@@ -27,6 +29,8 @@ class Run:
     config: RunConfig
     result: Mapping[str, Any]
     environment: Mapping[str, Any]
+    cell: str | None = None
+    """Its name in the study that it is of."""
 
     def matrix(self) -> list[list[float]]:
         """a[t][i] without what lies above the diagonal."""
@@ -57,13 +61,14 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Run], list[Unfinished]]:
     return runs, [entry for entry in found.values() if isinstance(entry, Unfinished)]
 
 
-def _below(folder: Path) -> Iterator[Run | Unfinished]:
+def _below(folder: Path, cell: str | None = None) -> Iterator[Run | Unfinished]:
     if _is_left_by_a_run(folder):
-        yield from _read(folder)
+        yield from (replace(entry, cell=cell) if isinstance(entry, Run) else entry for entry in _read(folder))
         return
+    is_study = (folder / STUDY_FILE).is_file()
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield from _below(path)
+            yield from _below(path, path.name if is_study else cell)
 
 
 def _is_left_by_a_run(folder: Path) -> bool:

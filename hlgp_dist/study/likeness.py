@@ -68,7 +68,12 @@ def refuse_unlike(runs: Sequence[Run]) -> None:
     lines = [f"{key}: {told(groups, folder_of)}" for key, groups in unlike.items()]
     if "backbone.sha256" in unlike and any(run.config.backbone.weights == "none" for run in runs):
         lines.append("backbone.weights: none draws other weights for every seed; give a file to compare seeds")
-    raise ConfigError("\n  ".join(["unlike results do not stand in one table; report them apart:", *lines]))
+    raise ConfigError("\n  ".join(["unlike results do not stand in one table; give --apart for a table each:", *lines]))
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups, within which they share all that they must."""
+    return [members for _, members in grouped((run, must_agree(run)) for run in runs)]
 
 
 def differing(items: Sequence[Item], values: Callable[[Item], Mapping[str, Any]]) -> dict[str, Groups[Item]]:

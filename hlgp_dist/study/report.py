@@ -10,11 +10,14 @@ from hlgp_dist.files import write_text
 from hlgp_dist.launch.trials import as_csv
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, Grid, compare
+from hlgp_dist.study.likeness import alike
 from hlgp_dist.study.tables import console, show_grid
 
 
-def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | None) -> None:
+def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | None, apart: bool = False) -> None:
     """Compare what finished below the folders; the files go to `out`, else into the first folder.
+
+    apart: unlike runs stand in tables of their own, in place of being refused.
 
     Raises:
         ConfigError: the runs do not stand in one table, or no row is the baseline.
@@ -25,33 +28,36 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
     if not runs:
         places = ", ".join(map(str, folders))
         raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
-    comparison = compare(runs, baseline)
+    comparisons = [compare(like, baseline) for like in (alike(runs) if apart else [runs])]
     target = folders[0] if out is None else out
-    write_text(target / "comparison.csv", as_csv([dict(row) for row in comparison.rows]))
-    write_text(target / "comparison.md", markdown(comparison, unfinished))
-    _show(comparison, left_out)
+    rows = [dict(row) for comparison in comparisons for row in comparison.rows]
+    write_text(target / "comparison.csv", as_csv(rows))
+    write_text(target / "comparison.md", markdown(comparisons, unfinished))
+    for comparison in comparisons:
+        _show(comparison)
+    for line in left_out:
+        console.print(f"left out: {line}", markup=False, soft_wrap=True)
     console.print(
         f"one row a run: {target / 'comparison.csv'}\nas Markdown:   {target / 'comparison.md'}", soft_wrap=True
     )
 
 
-def _show(comparison: Comparison, left_out: Sequence[str]) -> None:
+def _show(comparison: Comparison) -> None:
     console.print(comparison.shared, markup=False, soft_wrap=True)
     for grid in comparison.grids:
         show_grid(grid.title, grid.columns, grid.rows)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    for line in left_out:
-        console.print(f"left out: {line}", markup=False, soft_wrap=True)
 
 
-def markdown(comparison: Comparison, unfinished: Sequence[Unfinished]) -> str:
+def markdown(comparisons: Sequence[Comparison], unfinished: Sequence[Unfinished]) -> str:
     """The tables, the notes and what was left out, to paste into a document."""
-    notes = [f"- {note}" for note in comparison.notes]
+    parts = []
+    for comparison in comparisons:
+        parts += ["# Comparison", comparison.shared, *map(_table, comparison.grids)]
+        if comparison.notes:
+            parts += ["Notes:", "\n".join(f"- {note}" for note in comparison.notes)]
     left_out = [f"- {entry.folder}: {entry.reason}" for entry in unfinished]
-    parts = ["# Comparison", comparison.shared, *map(_table, comparison.grids)]
-    if notes:
-        parts += ["Notes:", "\n".join(notes)]
     if left_out:
         parts += ["Left out:", "\n".join(left_out)]
     return "\n\n".join(parts) + "\n"

@@ -58,6 +58,7 @@ def stopped_inside(folder: Path, *arguments: str, mark: str) -> Stopped:
         time.sleep(0.05)
     command.send_signal(signal.SIGTERM)
     _, message = command.communicate(timeout=60)
+    assert (folder / "result.json").is_file(), f"{command.returncode}: {message}"
     return Stopped(command.returncode, message, json.loads((folder / "result.json").read_text()), left_over(mark))
 
 

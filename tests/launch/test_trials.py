@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+from ray import tune
 
+from hlgp_dist.config.schema import LaunchOptions
 from hlgp_dist.errors import ConfigError, Interrupted
 from hlgp_dist.files import write_json
-from hlgp_dist.launch.cluster import attended
+from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.trials import Ended, forget_stopped, trial_rows
+from hlgp_dist.launch.tuner import Narrator
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
 
@@ -56,6 +59,20 @@ def test_a_signal_ends_the_wait_and_handlers_come_back(number: signal.Signals) -
     with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
         attended(lambda: time.sleep(5))
     assert signal.getsignal(number) is before
+
+
+def test_a_search_that_nobody_waits_for_is_over_before_ray_is(tmp_path: Path) -> None:
+    """Or its thread would ask a Ray that has gone, which ends the process before it leaves its outcome."""
+    threads = set(threading.enumerate())
+    tuner = tune.Tuner(
+        lambda values: time.sleep(60),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), callbacks=[Narrator(1)], verbose=0),
+    )
+    with ray_cluster(LaunchOptions()):
+        threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(Interrupted):
+            attended(tuner.fit)
+        assert not [thread for thread in set(threading.enumerate()) - threads if isinstance(thread, Attended)]
 
 
 def test_what_it_attends_returns_and_raises() -> None:

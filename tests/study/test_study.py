@@ -1,0 +1,121 @@
+"""A real study: searches on Ray, runs over seeds, a cell that fails, and the same command again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import ConfigError, TrialsFailed
+from hlgp_dist.files import locked
+from hlgp_dist.models.backbone import create_vit
+from hlgp_dist.study import study
+from hlgp_dist.study.study import parts_of, run_study
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import TINY, job
+
+SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}
+CELLS: dict[str, Any] = {
+    "searched": {"search": SPACE},
+    "closed_form": {"method.kind": "ncm"},
+    "diverges": {"optimizer.head_lr": 1e30},
+    "two_tasks": {"method.kind": "gaussian", "benchmark.increment": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One random trunk for every seed."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(create_vit(TINY).state_dict(), path)
+    return str(path)
+
+
+class Make(Protocol):
+    def __call__(self, cells: dict[str, Any], *seeds: int) -> RunConfig: ...
+
+
+@pytest.fixture
+def make(drawn: Path, weights: str, tmp_path: Path) -> Make:
+    """A study of these cells and seeds in tmp_path/study."""
+
+    def config(cells: dict[str, Any], *seeds: int) -> RunConfig:
+        values = job(drawn, tmp_path / "study", "train.epochs=1", f"backbone.weights={weights}").model_dump(mode="json")
+        return resolve(values | {"study": {"seeds": seeds, "cells": cells}}).config
+
+    return config
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "comparison.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> None:
+    parts = parts_of(make(CELLS, 3, 5), tmp_path / "study")
+    assert [part.name for part in parts] == [
+        "searched/search",
+        *("closed_form/seed-3", "diverges/seed-3", "two_tasks/seed-3"),
+        *("searched/seed-5", "closed_form/seed-5", "diverges/seed-5", "two_tasks/seed-5"),
+    ]
+    assert [part.config.seed for part in parts] == [3, 3, 3, 3, 5, 5, 5, 5]
+    assert [part.is_search for part in parts] == [True, *[False] * 7]
+    assert parts[4].search == tmp_path / "study" / "searched" / "search", "whose winner decides"
+
+
+def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"study.cells.b: method.num_groups"):
+        run_study(make({"a": {}, "b": {"method.num_groups": 7}}, 0), "job")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with pytest.raises(TrialsFailed, match=r"(?s)1 of 4 parts of the study failed:\n  diverges/seed-0: .*") as failure:
+        run_study(make(CELLS, 0), "job")
+    assert failure.value.exit_code == 7
+    rows = {row["method"]: row for row in rows_of(folder)}
+    assert sorted(rows) == ["closed_form", "searched", "two_tasks"]
+    assert json.loads((folder / "searched" / "search" / "result.json").read_text())["best_values"] == {
+        "optimizer.prompt_lr": 0.01
+    }
+    tables = (folder / "comparison.md").read_text()
+    assert tables.count("# Comparison") == 2, "tasks of other sizes have a table of their own"
+    assert "diverges/seed-0: exit code 6" in tables
+
+    finished = [folder / "closed_form" / "seed-0" / "result.json", folder / "searched" / "search" / "result.json"]
+    before = [file.stat().st_mtime_ns for file in finished]
+    run_study(make({"searched": CELLS["searched"]}, 0, 1), "job")
+    assert [file.stat().st_mtime_ns for file in finished] == before
+    once = {(name, "0") for name in ("closed_form", "searched", "two_tasks")}
+    assert {(row["method"], row["seed"]) for row in rows_of(folder)} == once | {("searched", "1")}
+    second = RunFolder(folder / "searched" / "seed-1").read_finished()
+    assert second is not None and second["seed"] == 1
+
+
+def test_what_another_process_is_at_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the other process lets go when nothing else is left."""
+    folder = tmp_path / "study"
+    elsewhere = folder / "a" / "seed-0"
+    elsewhere.mkdir(parents=True)
+    order: list[str] = []
+    lock = locked(elsewhere / ".lock")
+    lock.__enter__()
+
+    def wait(seconds: float) -> None:
+        order.extend(sorted(path.parent.parent.name for path in folder.glob("*/*/result.json")))
+        lock.__exit__(None, None, None)
+
+    monkeypatch.setattr(study.time, "sleep", wait)
+    closed = {"method.kind": "ncm"}
+    run_study(make({"a": closed, "b": {"method.kind": "gaussian"}}, 0), "job")
+    assert order == ["b"]
+    assert [row["method"] for row in rows_of(folder)] == ["a", "b"]
