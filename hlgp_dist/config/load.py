@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from hlgp_dist.config.grammar import GrammarError, parse_value, read_document
-from hlgp_dist.config.merge import Layers, complete, plain, split_key, wants_text
+from hlgp_dist.config.merge import Given, Layers, complete, plain, split_key, wants_text
 from hlgp_dist.config.options import leaf_values
 from hlgp_dist.config.problems import CELL, Problem, raise_problems, schema_problems
+from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.rules import check, ignored
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.space import space_problems
@@ -41,6 +43,7 @@ def resolve(source: Path | str | Mapping[str, Any] | None, overrides: Sequence[s
     problems: list[Problem] = []
     layers = _read_file(Path(source), problems) if isinstance(source, Path | str) else _read_mapping(source or {})
     _put_all(layers, _parse_overrides(overrides, layers, problems), "override")
+    _put_protocol(layers)
     config = _validate(layers, problems)
     origins = {key: layers.origin(key) for key, _, _ in leaf_values(config)}
     return Resolved(config, origins, tuple(layers.notes))
@@ -73,8 +76,10 @@ def cells(config: RunConfig) -> dict[str, RunConfig]:
 
 def _cell(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """`apply`, but what the configuration says and has no effect beside the values is taken back."""
-    layers = _read_mapping(config.model_dump(mode="json", exclude={"study"}))
+    implied = settings_of(config.benchmark.protocol) if config.benchmark.protocol is not None else {}
+    layers = _read_mapping(config.model_dump(mode="json", exclude={"study": True, "benchmark": set(implied)}))
     _put_all(layers, {key: plain(value) for key, value in values.items()}, CELL)
+    _put_protocol(layers)
     for key in DECIDED:
         if layers.origin(key) == CELL:
             raise ConfigError(f"{key} is the study's to decide; take it out")
@@ -142,6 +147,15 @@ def _put_all(layers: Layers, values: Mapping[str, Any], origin: str) -> None:
     kinds = sorted((key for key in values if key.endswith(".kind")), key=lambda key: key.count("."))
     for key in [*kinds, *(key for key in values if key not in kinds)]:
         layers.put(split_key(key, layers.plain()), values[key], origin)
+
+
+def _put_protocol(layers: Layers) -> None:
+    """A protocol's own settings, where nothing else was given; the schema refuses what contradicts it."""
+    given = layers.plain().get("benchmark")
+    name = given.get("protocol") if isinstance(given, dict) else None
+    with suppress(ValueError):  # the schema says what is wrong with the name
+        for key, value in settings_of(name).items() if isinstance(name, str) else ():
+            layers.values.setdefault(("benchmark", key), Given(value, f"protocol {name}"))
 
 
 def _validate(layers: Layers, problems: Sequence[Problem] = ()) -> RunConfig:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hlgp_dist.config.method_options import Hlgp, Method
+from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.section import Fraction, Section, Seed, operational
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -42,11 +43,19 @@ class Data(Section):
 
 
 class Benchmark(Section):
-    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out to evaluate on."""
+    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out to evaluate on.
 
+    protocol: a published one by name (see `protocols`): it gives sizes and order, and the data must be what it names.
+    split: how `hlgp data prepare` must have divided training and test pictures, e.g. `coda`.
+    class_order_shuffle: what the seed is a seed of, numpy's permutation or Python's shuffle.
+    """
+
+    protocol: str | None = None
+    split: str | None = None
     init_cls: PositiveInt = 10
     increment: PositiveInt = 10
     class_order_seed: Seed | None = 1993
+    class_order_shuffle: Literal["numpy", "python"] = "numpy"
     class_order: tuple[str, ...] | None = None
     max_tasks: PositiveInt | None = None
     validation_fraction: Fraction = 0.0
@@ -57,8 +66,20 @@ class Benchmark(Section):
         return "validation" if self.validation_fraction > 0.0 else "test"
 
     @model_validator(mode="after")
+    def _is_what_it_names(self) -> Benchmark:
+        if self.protocol is not None:
+            for key, value in settings_of(self.protocol).items():
+                if getattr(self, key) != value:
+                    shown = "null" if value is None else value
+                    raise ValueError(f"{key} must be {shown}: protocol {self.protocol} says so; or give protocol: null")
+        return self
+
+    @model_validator(mode="after")
     def _one_order(self) -> Benchmark:
+        if self.class_order_seed is None:
+            self.refuse_without_effect("class_order_shuffle", "class_order_seed: null shuffles nothing")
         if self.class_order is not None:
+            self.refuse_without_effect("class_order_shuffle", "class_order lists the classes")
             self.refuse_without_effect("class_order_seed", "class_order lists the classes")
             if len(set(self.class_order)) != len(self.class_order):
                 raise ValueError("class_order names a class twice")
@@ -78,10 +99,14 @@ _RESERVED = {
 
 
 class Backbone(Section):
-    """A timm VisionTransformer by `name.tag`; `weights` is `hub`, `none` or a local path."""
+    """A timm VisionTransformer by `name.tag`; `weights` is `hub`, `none` or a local path.
+
+    sha256: what the weights' hash must begin with; every result names it, so that a preset can.
+    """
 
     name: str = "vit_base_patch16_224.augreg_in21k"
     weights: str = "hub"
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
     img_size: PositiveInt | None = None
     normalization: Literal["pretrained", "none", "half", "imagenet"] = "pretrained"
     kwargs: dict[str, bool | int | float | str | None] = Field(default={})
@@ -134,22 +159,32 @@ class Train(Section):
     max_steps_per_task: PositiveInt | None = None
 
 
-class CosineSchedule(Section):
-    """Linear warm-up, then half a cosine to `final_fraction` of the rate over each task."""
+class WarmUp(Section):
+    """Every schedule begins with a linear one."""
+
+    warmup_steps: NonNegativeInt = 0
+
+
+class CosineSchedule(WarmUp):
+    """Half a cosine to `final_fraction` of the rate over each task."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup_steps: NonNegativeInt = 0
     final_fraction: Fraction = 0.0
 
 
-class ConstantSchedule(Section):
-    """Linear warm-up, then the rate itself."""
+class QuarterCosineSchedule(WarmUp):
+    """In epoch e of E: cos(0.495 pi e / (E - 1)) times the rate, so that the last trains at 1.6 % (CODA-Prompt)."""
+
+    kind: Literal["quarter_cosine"]
+
+
+class ConstantSchedule(WarmUp):
+    """The rate itself."""
 
     kind: Literal["constant"]
-    warmup_steps: NonNegativeInt = 0
 
 
-Schedule = Annotated[CosineSchedule | ConstantSchedule, Field(discriminator="kind")]
+Schedule = Annotated[CosineSchedule | QuarterCosineSchedule | ConstantSchedule, Field(discriminator="kind")]
 
 
 class OptimizerRates(Section):
@@ -290,16 +325,20 @@ class Search(Section):
 class Study(Section):
     """Named cells, each the configuration with values of its own (nested, or by dotted key), over every seed.
 
-    What the configuration says and a cell's method has no use for is left out of the cell.
+    What the configuration says and a cell's method has no use for is left out of the cell. only: some of the cells.
     """
 
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
+    only: tuple[str, ...] | None = Field(default=None, min_length=1)
     cells: dict[str, dict[str, Any]] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_fit(self) -> Study:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds names a seed twice")
+        unknown = [name for name in self.only or () if name not in self.cells]
+        if unknown:
+            raise ValueError(f"only: there is no cell {unknown[0]}; there are {', '.join(self.cells)}")
         for name in self.cells:
             if not re.fullmatch(FOLDER_NAME, name):
                 raise ValueError(f"cells: {name!r} must be a folder's name: letters, digits, '.', '_', '-'")

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hlgp_dist.config.protocols import benchmark_of
+from hlgp_dist.config.schema import Benchmark
+from hlgp_dist.errors import DataError
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,6 +34,22 @@ class Origin:
         parts = [self.benchmark, self.domain, f"split {self.split}", None if self.seed is None else f"seed {self.seed}"]
         checked = "as published" if self.verified else "not verified"
         return ", ".join(part for part in [*parts, checked] if part is not None)
+
+
+def check_origin(origin: Origin | None, benchmark: Benchmark, path: str) -> None:
+    """Raise DataError where the shards are not of the benchmark and the split that the configuration names."""
+    wanted = {"split": benchmark.split}
+    if benchmark.protocol is not None:
+        wanted = {"protocol": benchmark_of(benchmark.protocol), **wanted}
+    for key, value in wanted.items():
+        if value is None:
+            continue
+        told = f"benchmark.{key} = {getattr(benchmark, key)}: data.path = {path}"
+        if origin is None:
+            raise DataError(f"{told} was not made by `hlgp data prepare`, so nothing says that it is {value}")
+        found = origin.split if key == "split" else origin.benchmark
+        if found != value:
+            raise DataError(f"{told} is of {found}, not of {value}")
 
 
 def parse_origin(document: Mapping[str, Any]) -> Origin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,8 @@ from hlgp_dist.types import TaskSpec
 def class_order(classes: Sequence[str], benchmark: Benchmark) -> tuple[str, ...]:
     """The classes in stream order: as listed, permuted by the seed, or sorted where the seed is null.
 
-    The permutation is `numpy.random.RandomState(seed).permutation` over the sorted names, as in the field's public
-    code: 1993 gives the published order.
+    numpy: `numpy.random.RandomState(seed).permutation` over the sorted names, as in the field's public code: 1993 gives
+    the published order. python: `random.seed(seed); random.shuffle`, but 0 for the sorted names (CODA-Prompt).
 
     Raises:
         ConfigError: `class_order` is no permutation of the classes.
@@ -26,6 +27,10 @@ def class_order(classes: Sequence[str], benchmark: Benchmark) -> tuple[str, ...]
         return benchmark.class_order
     seed = benchmark.class_order_seed
     if seed is None:
+        return tuple(names)
+    if benchmark.class_order_shuffle == "python":
+        if seed > 0:
+            random.Random(seed).shuffle(names)
         return tuple(names)
     return tuple(names[index] for index in np.random.RandomState(seed).permutation(len(names)))
 

@@ -52,11 +52,18 @@ def build_trunk(
         load_weights(vit, Path(spec.weights))
     name, _, tag = spec.name.partition(".")
     identity = BackboneIdentity(name, tag, weights_sha256(vit, spec.weights), timm.__version__)
+    check_hash(spec, identity.sha256)
     form, dtype = input_format(spec, vit), DTYPES[precision]
     if not trained:
         return Trunk(vit.to(device, dtype), form), identity
     autocast = None if dtype == torch.float32 else dtype
     return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast), identity
+
+
+def check_hash(spec: Backbone, sha256: str) -> None:
+    """Raise DataError where the weights are not those that the configuration names."""
+    if spec.sha256 is not None and not sha256.startswith(spec.sha256):
+        raise DataError(f"backbone.sha256 = {spec.sha256}: the weights ({spec.weights}) have {sha256}")
 
 
 def meta_trunk(spec: Backbone) -> Trunk:

@@ -72,7 +72,7 @@ def parts_of(config: RunConfig, folder: Path) -> list[Part]:
         ConfigError: a cell does not fit.
     """
     assert config.study is not None
-    by_name = cells(config)
+    by_name = {name: cell for name, cell in cells(config).items() if name in (config.study.only or config.study.cells)}
     _check(by_name)
     first, *others = config.study.seeds
     firsts = [_part(folder, name, cell, first, is_search=cell.search is not None) for name, cell in by_name.items()]

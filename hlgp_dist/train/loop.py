@@ -117,7 +117,7 @@ class TaskTrainer:
 
     def _rates(self, step: int) -> dict[str, float]:
         optimizer = self.config.optimizer
-        factor = rate_factor(optimizer.schedule, step, self.plan.total_steps)
+        factor = rate_factor(optimizer.schedule, step, self.plan.total_steps, self.plan.steps_per_epoch)
         return {"prompt": optimizer.prompt_lr * factor, "head": optimizer.head_lr * factor}
 
     def _advance(self, step: int) -> None:

@@ -8,14 +8,15 @@ import torch
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.origin import check_origin
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
-from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
-from hlgp_dist.models.weights import load_weights
+from hlgp_dist.models.backbone import check_hash, check_hub, create_vit, meta_trunk
+from hlgp_dist.models.weights import file_sha256, load_weights
 from hlgp_dist.train.session import stages_of
 from hlgp_dist.types import TaskSpec
 
@@ -32,6 +33,8 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
         with torch.device("meta"):
             vit = create_vit(config.backbone)
         load_weights(vit, Path(config.backbone.weights))
+        if config.backbone.sha256 is not None:
+            check_hash(config.backbone, file_sha256(Path(config.backbone.weights)))
     return stages
 
 
@@ -40,6 +43,7 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     trunk = meta_trunk(config.backbone)
     check_hub(config.backbone)
     manifest = read_manifest(config.data.path)
+    check_origin(manifest.origin, config.benchmark, config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     stages = stages_of(tasks, config.train)
     with torch.device("meta"):

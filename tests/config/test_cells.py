@@ -71,6 +71,11 @@ def test_all_that_is_wrong_with_any_cell_is_told() -> None:
     assert "study.cells.b: alignment.kind = ful" in str(raised.value)
 
 
+def test_only_cells_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="only: there is no cell b; there are a"):
+        resolve({"data": {"path": "x"}, "study": {"cells": {"a": {}}}}, ["study.only=[b]"])
+
+
 def test_seeds_are_named_once() -> None:
     with pytest.raises(ConfigError, match=r"study.seeds = \[1, 1\]: seeds names a seed twice"):
         resolve({"data": {"path": "x"}, "study": {"seeds": [1, 1], "cells": {"a": {}}}})

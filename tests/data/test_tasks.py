@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,15 @@ def test_the_published_order() -> None:
     # numpy.random.RandomState(1993).permutation(10), as in the field's public code
     published = [4, 2, 7, 6, 0, 3, 5, 8, 9, 1]
     assert class_order(NAMES, Benchmark()) == tuple(NAMES[index] for index in published)
+
+
+def test_the_order_of_pythons_shuffle() -> None:
+    python = [Benchmark(class_order_shuffle="python", class_order_seed=seed) for seed in (0, 1)]
+    assert class_order(NAMES[::-1], python[0]) == NAMES
+    names = list(NAMES)
+    random.seed(1)
+    random.shuffle(names)
+    assert class_order(NAMES, python[1]) == tuple(names)
 
 
 def test_no_seed_sorts_and_a_list_rules() -> None:

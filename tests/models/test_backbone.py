@@ -111,3 +111,12 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
 def test_backbones_that_take_no_prefix_are_refused_by_name(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         meta_trunk(Backbone(name=name, weights="none"))
+
+
+def test_weights_other_than_those_that_are_named_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    build_trunk(from_file(path, sha256=sha256[:12]), precision="fp32", seed=0)
+    with pytest.raises(DataError, match=rf"backbone.sha256 = 00000000: the weights \(.*w.safetensors\) have {sha256}"):
+        build_trunk(from_file(path, sha256="0" * 8), precision="fp32", seed=0)

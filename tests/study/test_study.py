@@ -71,6 +71,11 @@ def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> No
     assert parts[4].search == tmp_path / "study" / "searched" / "search", "whose winner decides"
 
 
+def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
+    config = resolve(make(CELLS, 0).model_dump(mode="json"), ["study.only=[two_tasks, closed_form]"]).config
+    assert [part.name for part in parts_of(config, tmp_path)] == ["closed_form/seed-0", "two_tasks/seed-0"]
+
+
 def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study.cells.b: method.num_groups"):
         run_study(make({"a": {}, "b": {"method.num_groups": 7}}, 0), "job")
