@@ -67,6 +67,8 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "class_order": list(CLASSES),
         "task_sizes": [2] * 5,
         "dataset": "da7a" * 16,
+        "prepared_from": None,
+        "protocol": None,
         "stream": config.train.stream,
         "passes_per_image": {"training": 1, "test": 2},
         "training_seconds": 12.5,

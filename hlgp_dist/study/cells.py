@@ -34,7 +34,7 @@ def cells_of(runs: Sequence[Run]) -> list[Cell]:
     Raises:
         ConfigError: two runs are of one cell and one seed.
     """
-    groups = grouped((run, settings_of(run)) for run in runs)
+    groups = [(settings_of(members[0]), members) for _, members in grouped((run, _cell_of(run)) for run in runs)]
     derived = labels_of([settings for settings, _ in groups])
     labels = [_named(members) or label for label, (_, members) in zip(derived, groups, strict=True)]
     labels = labels if len(set(labels)) == len(labels) else derived
@@ -48,6 +48,11 @@ def _named(runs: Sequence[Run]) -> str | None:
     """The name that a study gives all of them."""
     names = {run.cell for run in runs}
     return names.pop() if len(names) == 1 else None
+
+
+def _cell_of(run: Run) -> dict[str, Any]:
+    """What makes a run one of a cell's; two cells of a study stay two, even if they come to the same settings."""
+    return {"cell": run.cell} | settings_of(run)
 
 
 def settings_of(run: Run) -> dict[str, Any]:

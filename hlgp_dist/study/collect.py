@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.grammar import GrammarError, read_document
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
@@ -65,10 +66,22 @@ def _below(folder: Path, cell: str | None = None) -> Iterator[Run | Unfinished]:
     if _is_left_by_a_run(folder):
         yield from (replace(entry, cell=cell) if isinstance(entry, Run) else entry for entry in _read(folder))
         return
-    is_study = (folder / STUDY_FILE).is_file()
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield from _below(path, path.name if is_study else cell)
+    cells = _cells(folder)
+    inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
+    for path in sorted(inside, key=lambda path: (cells.index(path.name) if path.name in cells else len(cells), path)):
+        yield from _below(path, path.name if cells else cell)
+
+
+def _cells(folder: Path) -> list[str]:
+    """Of a study's folder, in the study's own order; empty for other folders."""
+    try:
+        document = read_document((folder / STUDY_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except GrammarError as error:
+        raise ConfigError(f"{folder / STUDY_FILE}:{error.line}: {error}") from None
+    study = document.values.get("study")
+    return list(study["cells"]) if isinstance(study, dict) and isinstance(study.get("cells"), dict) else []
 
 
 def _is_left_by_a_run(folder: Path) -> bool:

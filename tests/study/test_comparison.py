@@ -67,6 +67,16 @@ def test_a_row_is_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
     assert column(costs, "training seconds") == {"hlgp": "12.5 ± 0.0"}
 
 
+def test_a_studys_cells_stand_under_their_names_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("study:\n  cells: {second: {}, first: {}, both: {}}\n")
+    leave_run(tmp_path / "first" / "seed-0", "method.kind=independent")
+    leave_run(tmp_path / "second" / "search" / "best")
+    leave_run(tmp_path / "second" / "seed-1", "seed=1")
+    leave_run(tmp_path / "both" / "seed-0")
+    accuracies, _ = compared(tmp_path).grids
+    assert [row[:2] for row in accuracies.rows] == [["second", "2"], ["first", "1"], ["both", "1"]]
+
+
 def test_what_a_result_has_not_stays_empty(two_methods: Path) -> None:
     leave_run(two_methods / "probe", *PROBE)
     accuracies, _ = compared(two_methods).grids
