@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hlgp_dist.config.grammar import GrammarError, parse_value, read_document
-from hlgp_dist.config.merge import Given, Layers, complete, plain, split_key, wants_text
+from hlgp_dist.config.merge import Given, Layers, complete, leaves, plain, split_key, wants_text
 from hlgp_dist.config.options import leaf_values
 from hlgp_dist.config.problems import CELL, Problem, raise_problems, schema_problems
 from hlgp_dist.config.protocols import settings_of
@@ -66,7 +66,8 @@ def cells(config: RunConfig) -> dict[str, RunConfig]:
     found, wrong = {}, []
     for name, values in config.study.cells.items():
         try:
-            found[name] = _cell(config, values)
+            _refuse_decided(values)
+            found[name] = vary(config, {"study": None, **values})
         except ConfigError as error:
             wrong.append(f"study.cells.{name}: {error}")
     if wrong:
@@ -74,15 +75,19 @@ def cells(config: RunConfig) -> dict[str, RunConfig]:
     return found
 
 
-def _cell(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+def _refuse_decided(values: Mapping[str, Any]) -> None:
+    given = {".".join(path) for path, _ in leaves(values)}
+    for key in DECIDED:
+        if any(name == key or name.startswith(f"{key}.") for name in given):
+            raise ConfigError(f"{key} is the study's to decide; take it out")
+
+
+def vary(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """`apply`, but what the configuration says and has no effect beside the values is taken back."""
     implied = settings_of(config.benchmark.protocol) if config.benchmark.protocol is not None else {}
-    layers = _read_mapping(config.model_dump(mode="json", exclude={"study": True, "benchmark": set(implied)}))
+    layers = _read_mapping(config.model_dump(mode="json", exclude={"benchmark": set(implied)}))
     _put_all(layers, {key: plain(value) for key, value in values.items()}, CELL)
     _put_protocol(layers)
-    for key in DECIDED:
-        if layers.origin(key) == CELL:
-            raise ConfigError(f"{key} is the study's to decide; take it out")
     cell, problems = _try(layers)
     if cell is None:
         raise_problems(problems)

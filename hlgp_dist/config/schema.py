@@ -312,12 +312,16 @@ Domain = Choice | Uniform | LogUniform | Grid
 
 
 class Search(Section):
-    """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once."""
+    """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once.
+
+    max_tasks: trials end after that many tasks, so that nothing of later ones has a say, and cost less.
+    """
 
     space: dict[str, Domain] = Field(min_length=1)
     num_samples: PositiveInt = 8
     seed: Seed = 0
     scheduler: Scheduler = Asha()
+    max_tasks: PositiveInt | None = None
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     max_concurrent_trials: PositiveInt | None = operational(None)
 

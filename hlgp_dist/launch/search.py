@@ -48,21 +48,29 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     refuse_other(config, RunFolder(folder), include_search=True)
     finished = RunFolder(folder).read_finished()
     if finished is not None:
-        check_content(config, RunFolder(folder), finished["test"])
-        log.warning("%s was finished before: nothing is run", folder)
-        show(folder, finished["trials"])
-        return folder, finished
+        return folder, _finished_before(config, folder, finished, show)
     trial = trial_config(config, folder)
-    num_tasks = len(preflight(trial))
+    preflight(refit_config(config, folder, {}))
+    num_tasks = len(check_fit(trial))
     _check_rungs(config.search, num_tasks)
     _check_trials(trial, config.search.space)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
+        finished = RunFolder(folder).read_finished()  # by another process, since we looked
+        if finished is not None:
+            return folder, _finished_before(config, folder, finished, show)
         write_text(folder / "config.yaml", dump(config))
         with outcome_kept(RunFolder(folder)):
             outcome = _search(config, trial, folder, num_tasks, show)
         write_json(folder / "result.json", outcome)
     return folder, outcome
+
+
+def _finished_before(config: schema.RunConfig, folder: Path, finished: dict[str, Any], show: Show) -> dict[str, Any]:
+    check_content(config, RunFolder(folder), finished["test"])
+    log.warning("%s was finished before: nothing is run", folder)
+    show(folder, finished["trials"])
+    return finished
 
 
 def check_trials(outcome: dict[str, Any]) -> None:
@@ -116,6 +124,7 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
         {
             "search": None,
             "benchmark.validation_fraction": config.search.validation_fraction,
+            **_first_tasks(config),
             "run.dir": str((folder / "trials").absolute()),
             "run.resume": "auto",
             "launch.kind": "ray",
@@ -123,6 +132,13 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
             "telemetry.varied": list(config.search.space),
         },
     )
+
+
+def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
+    """Cut short, a protocol is no longer what it is called."""
+    assert config.search is not None
+    limits = [limit for limit in (config.search.max_tasks, config.benchmark.max_tasks) if limit is not None]
+    return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}
 
 
 def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -145,11 +161,16 @@ def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]
     return outcome | {"test": _refit(config, folder, values), "trials": rows}
 
 
-def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
+def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
+    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
     place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
     launch = {"launch.kind": "ray", "launch.driver_resource": None}
-    refit = apply(config, values | place | launch | {"telemetry.varied": list(values)})
+    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
+
+
+def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
+    refit = refit_config(config, folder, values)
     best = RunFolder(folder / "best")
     former = former_config(best.config)
     if former is not None and difference(former, refit).identity:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hlgp_dist.config.load import apply, cells
+from hlgp_dist.config.load import apply, cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, ConfigError, DataError, Failure, Interrupted, TrialsFailed
@@ -84,7 +85,7 @@ def _part(folder: Path, name: str, cell: RunConfig, seed: int, *, is_search: boo
     own = SEARCH if is_search else f"seed-{seed}"
     values = {"seed": seed, "run.dir": str(folder / name), "run.name": own}
     search = folder / name / SEARCH if cell.search is not None else None
-    return Part(f"{name}/{own}", apply(cell, values if is_search else values | {"search": None}), search)
+    return Part(f"{name}/{own}", vary(cell, values if is_search else values | {"search": None}), search)
 
 
 def _check(by_name: dict[str, RunConfig]) -> None:
@@ -139,8 +140,10 @@ def _run(part: Part, failed: Mapping[str, str], progress: str) -> None:
 
 def _winner(search: Path, failed: Mapping[str, str]) -> dict[str, object]:
     """The values that a search found best; one of which some trials failed has them, too."""
-    with alone(search):
-        result = RunFolder(search).read_result() or {}
+    result: Mapping[str, Any] = {}
+    if search.is_dir():
+        with alone(search):
+            result = RunFolder(search).read_result() or {}
     if "best_values" in result:
         best: dict[str, object] = result["best_values"]
         return best

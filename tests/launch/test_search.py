@@ -27,6 +27,7 @@ TRIALS = {
     "num_samples": 1,
     "scheduler": {"kind": "asha", "grace_tasks": 1},
     "validation_fraction": 0.3,
+    "max_tasks": 3,
 }
 
 
@@ -96,7 +97,7 @@ def search(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Search:
     """A search stopped in its midst, then run again."""
     root, mark = tmp_path_factory.mktemp("search"), uuid.uuid4().hex
     options = ("train.epochs=1", "train.global_batch_size=8")  # two steps a task: a new head's first moves no prompt
-    config = job(drawn, root / "search", "launch.num_workers=2", "benchmark.max_tasks=3", *options)
+    config = job(drawn, root / "search", "launch.num_workers=2", "benchmark.max_tasks=4", *options)
     file = written(config, root / "search.yaml")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"search": TRIALS}))
     stopped = stopped_inside(root / "search", "tune", str(file), mark=mark)
@@ -155,7 +156,7 @@ def test_trials_saw_validation_pictures_only_and_the_winner_was_tested_once(sear
         if row["status"] != "failed":
             assert "task/" not in (trial / "metrics.jsonl").read_text()
     best = json.loads((folder / "best" / "result.json").read_text())
-    assert best["evaluated_on"] == "test" and best["num_test_images"] == [10, 10, 10]
+    assert best["evaluated_on"] == "test" and best["num_test_images"] == [10] * 4, "the trials ended after three tasks"
     assert best["num_workers"] == 2 and json.loads((folder / "result.json").read_text())["test"] == best
 
 

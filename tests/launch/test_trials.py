@@ -90,6 +90,7 @@ def test_what_it_attends_returns_and_raises() -> None:
             ["search.space={method.num_groups: {choice: [3, 99]}}"],
             r"search\.space: method\.num_groups=99 is no valid trial: .*99 groups do not fit 6 prompted blocks",
         ),
+        (["search.scheduler.grace_tasks=3", "search.max_tasks=3"], r"grace_tasks = 3: must be less than the 3 tasks"),
         (["search.scheduler.grace_tasks=5"], r"search\.scheduler\.grace_tasks = 5: must be less than the 5 tasks"),
         (["run.resume=must"], "run.resume: must, but there is nothing to resume in"),
     ],
