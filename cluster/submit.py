@@ -1,4 +1,4 @@
-"""Run `hlgp train` or `hlgp tune` on the head of a Ray cluster, and say how it ended.
+"""Run `hlgp train`, `tune` or `study` on the head of a Ray cluster, and say how it ended.
 
     ray submit cluster/onprem.yaml cluster/submit.py -- tune configs/search.yaml optimizer.prompt_lr=0.01
     ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml
@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-VERBS = ("train", "tune")
+VERBS = ("train", "tune", "study")
 OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=[A-Za-z0-9_.,:/@%+-]+")
 OWN_KEYS = {"launch.kind": "ray", "launch.address": "auto"}
 USAGE, ENVIRONMENT = 2, 4

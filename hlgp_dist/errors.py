@@ -44,7 +44,7 @@ class NonFiniteLoss(Failure):
 
 
 class TrialsFailed(Failure):
-    """Some trials of a search failed; the others are valid."""
+    """Some trials of a search, or parts of a study, failed; the others are valid."""
 
     exit_code = 7
 

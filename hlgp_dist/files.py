@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -30,6 +33,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: object) -> None:
     """Indented, without NaN; see write_atomically."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of like or unlike keys; what a row has not stays empty."""
+    text, columns = io.StringIO(), dict.fromkeys(key for row in rows for key in row)
+    table = csv.DictWriter(text, fieldnames=list(columns) or ["trial"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def sync(path: Path) -> None:

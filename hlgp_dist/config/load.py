@@ -21,6 +21,8 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.space import space_problems
 from hlgp_dist.errors import ConfigError
 
+IMPLIED = "protocol "
+"""How the origin of a protocol's settings begins."""
 DECIDED = ("seed", "run.dir", "run.name", "study")
 """What a cell must not say."""
 
@@ -42,6 +44,7 @@ def resolve(source: Path | str | Mapping[str, Any] | None, overrides: Sequence[s
     """Defaults < file (a path) or mapping < `key.sub=value`. Raises ConfigError that lists everything wrong."""
     problems: list[Problem] = []
     layers = _read_file(Path(source), problems) if isinstance(source, Path | str) else _read_mapping(source or {})
+    _put_protocol(layers)
     _put_all(layers, _parse_overrides(overrides, layers, problems), "override")
     _put_protocol(layers)
     config = _validate(layers, problems)
@@ -86,8 +89,15 @@ def vary(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """`apply`, but what the configuration says and has no effect beside the values is taken back."""
     implied = settings_of(config.benchmark.protocol) if config.benchmark.protocol is not None else {}
     layers = _read_mapping(config.model_dump(mode="json", exclude={"benchmark": set(implied)}))
+    _put_protocol(layers)
     _put_all(layers, {key: plain(value) for key, value in values.items()}, CELL)
     _put_protocol(layers)
+    _take_back(layers)
+    return _validate(layers)
+
+
+def _take_back(layers: Layers) -> None:
+    """Drop what is without effect and was not given for the cell; a search without a key is none."""
     cell, problems = _try(layers)
     if cell is None:
         raise_problems(problems)
@@ -95,7 +105,7 @@ def vary(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     layers.drop(lambda path, given: given.origin != CELL and ignored(cell, _key_of(path)) is not None)
     if cell.search is not None and "space" not in layers.plain()["search"]:
         layers.put(("search",), None, CELL)
-    return _validate(layers)
+        _take_back(layers)
 
 
 def _key_of(path: tuple[str, ...]) -> str:
@@ -155,12 +165,17 @@ def _put_all(layers: Layers, values: Mapping[str, Any], origin: str) -> None:
 
 
 def _put_protocol(layers: Layers) -> None:
-    """A protocol's own settings, where nothing else was given; the schema refuses what contradicts it."""
+    """A protocol's own settings in place of a former one's, where nothing else was given.
+
+    Without a protocol a former one's stay: they are the task sizes of a configuration that others vary.
+    """
     given = layers.plain().get("benchmark")
     name = given.get("protocol") if isinstance(given, dict) else None
     with suppress(ValueError):  # the schema says what is wrong with the name
         for key, value in settings_of(name).items() if isinstance(name, str) else ():
-            layers.values.setdefault(("benchmark", key), Given(value, f"protocol {name}"))
+            given = layers.values.get(("benchmark", key))
+            if given is None or given.origin.startswith(IMPLIED):
+                layers.values["benchmark", key] = Given(value, f"{IMPLIED}{name}")
 
 
 def _validate(layers: Layers, problems: Sequence[Problem] = ()) -> RunConfig:
@@ -187,5 +202,5 @@ def _try(layers: Layers) -> tuple[RunConfig | None, list[Problem]]:
 def _try_values(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
     """What is wrong with a trial of these samples."""
     layers = _read_mapping(config.model_dump(mode="json"))
-    _put_all(layers, {"search": None, **values}, "given")
+    _put_all(layers, {"search": None, "launch.kind": "ray", "launch.driver_resource": None, **values}, "given")
     return _try(layers)[1]

@@ -23,19 +23,9 @@ from pydantic import (
 )
 
 from hlgp_dist.config.plugins import plugin_options
-from hlgp_dist.config.section import Fraction, Section
+from hlgp_dist.config.section import Fraction, MethodOptions, Section
 
 Blocks = tuple[NonNegativeInt, ...]
-
-
-class MethodOptions(Section):
-    """The options of one method. Subclasses have a `kind`."""
-
-    takes_gradients: ClassVar[bool] = True
-    """Else nothing of `train`, `optimizer` and `alignment` applies."""
-    trains_prompts: ClassVar[bool] = True
-    """Else `optimizer.prompt_lr` does not apply."""
-    trains_trunk: ClassVar[bool] = False
 
 
 class RootGenerator(Section):

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from hlgp_dist.config.section import Section
+from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.errors import ConfigError
 
 GROUP = "hlgp_dist.methods"
@@ -40,7 +40,7 @@ def load_plugin(kind: str) -> Any:
         raise ConfigError(f"method.kind = {kind}: the plug-in {point.value} cannot be loaded ({reason})") from error
 
 
-def plugin_options(kind: str) -> type[Section] | None:
+def plugin_options(kind: str) -> type[MethodOptions] | None:
     """The options of the plug-in of that name, None where there is none.
 
     Raises:
@@ -49,6 +49,6 @@ def plugin_options(kind: str) -> type[Section] | None:
     if kind not in _found():
         return None
     options = getattr(load_plugin(kind), "Options", None)
-    if not (isinstance(options, type) and issubclass(options, Section) and "kind" in options.model_fields):
+    if not (isinstance(options, type) and issubclass(options, MethodOptions) and "kind" in options.model_fields):
         raise ConfigError(f"method.kind = {kind}: {_found()[kind].value}.Options is no MethodOptions with a `kind`")
     return options

@@ -42,6 +42,8 @@ def ignored(config: RunConfig, key: str) -> str | None:
         return f"method.kind: {method.kind} takes no gradient step"
     if not method.trains_prompts and key == "optimizer.prompt_lr":
         return f"method.kind: {method.kind} has no prompts"
+    if config.train.stream == "joint" and key.startswith("alignment."):
+        return "train.stream: joint has one task, behind which nothing is aligned"
     if config.launch.kind == "local" and not has_searches and key in RAY_KEYS:
         return "launch.kind: local starts no Ray"
     if not has_searches and key == "launch.driver_resource":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,3 +25,13 @@ class Section(BaseModel):
         default = type(self).model_fields[field].get_default(call_default_factory=True)
         if field in self.model_fields_set and getattr(self, field) != default:
             raise ValueError(f"{field} has no effect: {because}")
+
+
+class MethodOptions(Section):
+    """The options of one method. Subclasses have a `kind`."""
+
+    takes_gradients: ClassVar[bool] = True
+    """Else nothing of `train`, `optimizer` and `alignment` applies."""
+    trains_prompts: ClassVar[bool] = True
+    """Else `optimizer.prompt_lr` does not apply."""
+    trains_trunk: ClassVar[bool] = False

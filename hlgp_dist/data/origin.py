@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlgp_dist.config.protocols import benchmark_of
+from hlgp_dist.config.protocols import CLASSES, benchmark_of
 from hlgp_dist.config.schema import Benchmark
 from hlgp_dist.errors import DataError
 
@@ -36,8 +36,8 @@ class Origin:
         return ", ".join(part for part in [*parts, checked] if part is not None)
 
 
-def check_origin(origin: Origin | None, benchmark: Benchmark, path: str) -> None:
-    """Raise DataError where the shards are not of the benchmark and the split that the configuration names."""
+def check_origin(origin: Origin | None, num_classes: int, benchmark: Benchmark, path: str) -> None:
+    """Raise DataError where the shards are not of the benchmark and the split that the configuration names, whole."""
     wanted = {"split": benchmark.split}
     if benchmark.protocol is not None:
         wanted = {"protocol": benchmark_of(benchmark.protocol), **wanted}
@@ -50,6 +50,13 @@ def check_origin(origin: Origin | None, benchmark: Benchmark, path: str) -> None
         found = origin.split if key == "split" else origin.benchmark
         if found != value:
             raise DataError(f"{told} is of {found}, not of {value}")
+    if benchmark.protocol is not None and origin is not None:
+        wanted_classes = CLASSES[origin.benchmark]
+        if origin.domain not in (None, "all") or num_classes != wanted_classes:
+            whole = f"all {wanted_classes} classes" + (" and all domains" if origin.domain is not None else "")
+            raise DataError(
+                f"benchmark.protocol = {benchmark.protocol}: takes {whole}; {path} has {num_classes}: {origin}"
+            )
 
 
 def parse_origin(document: Mapping[str, Any]) -> Origin:

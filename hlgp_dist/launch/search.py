@@ -17,11 +17,11 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, TrialsFailed
-from hlgp_dist.files import write_json, write_text
+from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import check_content, former_config, refuse_other
 from hlgp_dist.launch.start import alone, start_run
-from hlgp_dist.launch.trials import Ended, as_csv, first_line, forget_stopped, trial_rows
+from hlgp_dist.launch.trials import Ended, first_line, forget_stopped, trial_rows
 from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
@@ -49,11 +49,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     finished = RunFolder(folder).read_finished()
     if finished is not None:
         return folder, _finished_before(config, folder, finished, show)
-    trial = trial_config(config, folder)
-    preflight(refit_config(config, folder, {}))
-    num_tasks = len(check_fit(trial))
-    _check_rungs(config.search, num_tasks)
-    _check_trials(trial, config.search.space)
+    trial, num_tasks = check_search(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         finished = RunFolder(folder).read_finished()  # by another process, since we looked
@@ -71,6 +67,22 @@ def _finished_before(config: schema.RunConfig, folder: Path, finished: dict[str,
     log.warning("%s was finished before: nothing is run", folder)
     show(folder, finished["trials"])
     return finished
+
+
+def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConfig, int]:
+    """What every trial varies, and how many tasks it has.
+
+    Raises:
+        ConfigError: the winner's run, the rungs or a trial would not fit.
+        DataError: data or weights are missing or do not fit.
+    """
+    assert config.search is not None
+    preflight(refit_config(config, folder, {}))
+    trial = trial_config(config, folder)
+    num_tasks = len(check_fit(trial))
+    _check_rungs(config.search, num_tasks)
+    _check_trials(trial, config.search.space)
+    return trial, num_tasks
 
 
 def check_trials(outcome: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +68,3 @@ def validation_history(path: Path) -> list[float]:
     with open(matrix, newline="") as file:
         rows = list(csv.reader(file))[1:]
     return [fmean(float(cell) for cell in row[1:] if cell) for row in rows]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of like or unlike keys; what a row has not stays empty."""
-    text, columns = io.StringIO(), dict.fromkeys(key for row in rows for key in row)
-    table = csv.DictWriter(text, fieldnames=list(columns) or ["trial"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

@@ -36,6 +36,7 @@ class Apt(Method):
 
     def __init__(self, options: AptOptions, setting: Setting) -> None:
         super().__init__()
+        setting.require_cls("kind = apt")
         self.options, self.setting = options, setting
         shape = (setting.dimensions.depth, 2, setting.dimensions.width)
         self.vectors = nn.Parameter(torch.empty(shape))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Dimensions, Trunk
@@ -21,11 +22,25 @@ from hlgp_dist.types import TaskSpec
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built for, beside its own options."""
+    """What a method is built for, beside its own options.
+
+    stream_length: how many tasks the whole stream has, of which `tasks` may be the first (`benchmark.max_tasks`).
+    """
 
     dimensions: Dimensions
     tasks: tuple[TaskSpec, ...]
     seed: int
+    stream_length: int | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """Of the whole stream."""
+        return len(self.tasks) if self.stream_length is None else self.stream_length
+
+    def require_cls(self, option: str) -> None:
+        """Raise ConfigError where the trunk has no CLS token for `method.{option}` to change."""
+        if not self.dimensions.has_cls:
+            raise ConfigError(f"method.{option}: the backbone has no CLS token to add to")
 
     def layers(self, option: str, blocks: Sequence[int] | None) -> tuple[int, ...]:
         """Block indices that get a prompt: all, or those that `method.{option}` lists.
@@ -82,6 +97,10 @@ class Method(nn.Module):
         weights: [1 or B, T], given by an oracle in place of the method's own task matching.
         """
         raise NotImplementedError
+
+    def known_task(self, task_index: int, num_tasks: int, device: torch.device) -> Tensor:
+        """The weights [1, T] under which a picture of that task is seen by a method that knows its task."""
+        return one_hot_weights(task_index, num_tasks, device)
 
     def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
         """Freeze what the task trained and remember what later tasks need."""

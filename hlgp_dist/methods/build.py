@@ -6,6 +6,7 @@ from typing import Any
 
 from hlgp_dist.config import method_options
 from hlgp_dist.config.plugins import load_plugin
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.apt import Apt
 from hlgp_dist.methods.base import Method, Setting
 from hlgp_dist.methods.classifiers import closed_form
@@ -40,7 +41,10 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
             return Linear()
         case method_options.UnpromptedClassifier():
             return Unprompted(closed_form(options, setting))
-    return load_plugin(options.kind)(options, setting)
+    plugin: Method = load_plugin(options.kind)(options, setting)
+    if plugin.has_gradients != options.takes_gradients:
+        raise ConfigError(f"method.kind = {options.kind}: takes_gradients of its options is not its has_gradients")
+    return plugin
 
 
 def _one_group_per_layer(options: method_options.Independent, setting: Setting) -> method_options.Hlgp:

@@ -52,9 +52,9 @@ class Coda(Method):
         self.options, self.setting = options, setting
         layers = setting.layers("layers", options.layers)
         self.places = {block: place for place, block in enumerate(layers)}
-        own = options.num_components // len(setting.tasks)
+        own = options.num_components // setting.num_tasks
         width, feature_width = setting.dimensions.width, setting.dimensions.feature_width
-        _check_components(options.num_components, len(setting.tasks), feature_width)
+        _check_components(options.num_components, setting.num_tasks, feature_width)
         shapes = {"prompts": (2, options.prompt_length, width), "keys": (feature_width,)}
         shapes["attentions"] = shapes["keys"]
         for part in PARTS:

@@ -36,6 +36,8 @@ class Hlgp(Method):
         self.options, self.setting = options, setting
         blocks = setting.layers("layers", options.layers)
         groups = layer_groups(len(blocks), options.num_groups, options.group_layout)
+        if options.insertion == "cls":
+            setting.require_cls("insertion = cls")
         tokens, dimensions = options.insertion == "tokens", setting.dimensions
         shape = PromptShape(
             groups=max(groups) + 1,
@@ -80,10 +82,15 @@ class Hlgp(Method):
             return self.bank.stored(self.position)
         return self.bank.with_live(self.sub_prompts(), self.position)
 
+    def known_task(self, task_index: int, num_tasks: int, device: torch.device) -> Tensor:
+        """Under `sum_delta` a task's prompts are the sum of the changes up to its own."""
+        if self.options.accumulation != "sum_delta":
+            return super().known_task(task_index, num_tasks, device)
+        return (torch.arange(num_tasks, device=device) <= task_index).float()[None]
+
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         prompts = self.prompts(task_index + 1)
-        weights = one_hot_weights(task_index, len(prompts), images.device)
-        features: Tensor = trunk(images, prompts.mixed(weights))
+        features: Tensor = trunk(images, prompts.mixed(self.known_task(task_index, len(prompts), images.device)))
         return features
 
     def forward(

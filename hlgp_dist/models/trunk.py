@@ -25,6 +25,7 @@ class Dimensions:
     depth: int
     width: int
     feature_width: int
+    has_cls: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Trunk(nn.Module):
     @property
     def dimensions(self) -> Dimensions:
         width = self.vit.blocks[0].attention.inner.attn_dim
-        return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size)
+        return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size, self.vit.cls_token is not None)
 
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
@@ -113,7 +114,7 @@ class Trunk(nn.Module):
     def cls_position(self) -> Tensor:
         """[1, 1, D]: what the CLS token gets for its position, zero where it gets nothing."""
         embedding = self.vit.pos_embed
-        if embedding is None or self.vit.no_embed_class:
+        if embedding is None or self.vit.no_embed_class or self.vit.cls_token is None:
             return self.mean.new_zeros(1, 1, self.vit.embed_dim)
         return embedding[:, :1].float()  # type: ignore[no-any-return]
 

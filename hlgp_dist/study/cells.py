@@ -11,6 +11,7 @@ from hlgp_dist.config.identity import identity
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, grouped
+from hlgp_dist.study.tables import short_names
 
 METHOD = "method.kind"
 BESIDE_METHOD = ("alignment.kind", "train.stream")
@@ -64,7 +65,8 @@ def settings_of(run: Run) -> dict[str, Any]:
 def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """The method's kind and `key=value` of what varies: kinds among all cells, the rest among those of like kinds."""
     shown = [_varying(settings, cells) for settings in cells]
-    names = _short(list(dict.fromkeys(key for keys in shown for key in keys)))
+    every = list(dict.fromkeys(key for keys in shown for key in keys))
+    names = dict(zip(every, short_names(every), strict=True))
     return [
         " ".join([settings[METHOD], *(f"{names[key]}={flow(settings[key])}" for key in keys)])
         for settings, keys in zip(cells, shown, strict=True)
@@ -80,13 +82,6 @@ def _varying(settings: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) ->
         return any(cell.get(key) != settings[key] for cell in peers)
 
     return [key for key in settings if key != METHOD and varies(key)]
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """`optimizer.prompt_lr` as `prompt_lr`, `alignment.kind` as `alignment`, where that is unique."""
-    last = {key: key.removesuffix(".kind").rpartition(".")[2] for key in keys}
-    names = list(last.values())
-    return {key: name if names.count(name) == 1 else key for key, name in last.items()}
 
 
 def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:

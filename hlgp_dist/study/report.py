@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hlgp_dist.errors import DataError
-from hlgp_dist.files import write_text
-from hlgp_dist.launch.trials import as_csv
+from hlgp_dist.files import as_csv, write_text
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, Grid, compare
 from hlgp_dist.study.likeness import alike

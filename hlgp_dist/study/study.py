@@ -12,35 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply, cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import AtWork, ConfigError, DataError, Failure, Interrupted, TrialsFailed
+from hlgp_dist.errors import AtWork, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
-from hlgp_dist.launch.search import check_trials, run_search
+from hlgp_dist.launch.prepare import former_config
+from hlgp_dist.launch.search import check_search, check_trials, run_search
 from hlgp_dist.launch.start import alone, start_run
+from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report
 from hlgp_dist.study.tables import console, show_search
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 
-SEARCH = "search"
 POLL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """A search or a run of one cell; `search` is the folder of the cell's search, whose winner decides for a run."""
+    """A search or a run of one cell in a folder of its own; `search`: whose winner decides for the run."""
 
     name: str
     config: RunConfig
-    search: Path | None
+    search: Part | None
 
     @property
     def is_search(self) -> bool:
         """A search ends with a run of its winner, which is the cell's run of the first seed."""
         return self.config.search is not None
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(Path(self.config.run.dir) / str(self.config.run.name))
 
 
 def run_study(config: RunConfig, stem: str) -> None:
@@ -51,14 +57,14 @@ def run_study(config: RunConfig, stem: str) -> None:
         TrialsFailed: some parts failed; the others finished and stand in the table.
         Interrupted: by a signal.
     """
-    folder = Path(config.run.dir) / (config.run.name or stem)
+    folder = Path(config.run.dir) / run_name(config, stem)
     parts = parts_of(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / STUDY_FILE, dump(config))
-    failed = _perform(parts)
+    write_text(folder / STUDY_FILE, dump(apply(config, {"study.only": None})))
+    failed = Performance(parts).failed
     try:
         run_report([folder], out=None, baseline=None, apart=True)
-    except DataError:
+    except DataError:  # nothing has finished
         if not failed:
             raise
     if failed:
@@ -73,80 +79,117 @@ def parts_of(config: RunConfig, folder: Path) -> list[Part]:
         ConfigError: a cell does not fit.
     """
     assert config.study is not None
-    by_name = {name: cell for name, cell in cells(config).items() if name in (config.study.only or config.study.cells)}
-    _check(by_name)
+    chosen = config.study.only or config.study.cells
+    by_name = {name: cell for name, cell in cells(config).items() if name in chosen}
     first, *others = config.study.seeds
-    firsts = [_part(folder, name, cell, first, is_search=cell.search is not None) for name, cell in by_name.items()]
-    rest = [_part(folder, name, cell, seed, is_search=False) for seed in others for name, cell in by_name.items()]
-    return sorted(firsts, key=lambda part: not part.is_search) + rest
+    searches = {name: _search(folder, name, cell, first) for name, cell in by_name.items() if cell.search is not None}
+    alone = [_run(folder, name, cell, first, None) for name, cell in by_name.items() if name not in searches]
+    rest = [_run(folder, name, cell, seed, searches.get(name)) for seed in others for name, cell in by_name.items()]
+    parts = [*searches.values(), *alone, *rest]
+    _check(parts)
+    return parts
 
 
-def _part(folder: Path, name: str, cell: RunConfig, seed: int, *, is_search: bool) -> Part:
-    own = SEARCH if is_search else f"seed-{seed}"
-    values = {"seed": seed, "run.dir": str(folder / name), "run.name": own}
-    search = folder / name / SEARCH if cell.search is not None else None
-    return Part(f"{name}/{own}", vary(cell, values if is_search else values | {"search": None}), search)
+def _search(folder: Path, name: str, cell: RunConfig, seed: int) -> Part:
+    values = {"seed": seed, "run.dir": str(folder / name), "run.name": "search"}
+    return Part(f"{name}/search", vary(cell, values), None)
 
 
-def _check(by_name: dict[str, RunConfig]) -> None:
+def _run(folder: Path, name: str, cell: RunConfig, seed: int, search: Part | None) -> Part:
+    values = {"seed": seed, "run.dir": str(folder / name), "run.name": f"seed-{seed}", "search": None}
+    return Part(f"{name}/seed-{seed}", vary(cell, values), search)
+
+
+def _check(parts: Sequence[Part]) -> None:
     """Every cell against data and backbone, and each backbone's weights once."""
     seen = set()
-    for name, cell in by_name.items():
-        backbone = cell.backbone.model_dump_json()
+    for part in parts:
+        backbone = part.config.backbone.model_dump_json()
         try:
-            check_fit(cell) if backbone in seen else preflight(cell)
+            if part.is_search:
+                check_search(part.config, part.folder.path)
+            elif backbone in seen:
+                check_fit(part.config)
+            else:
+                preflight(part.config)
         except ConfigError as error:
-            raise ConfigError(f"study.cells.{name}: {error}") from error
+            raise ConfigError(f"study.cells.{part.name.partition('/')[0]}: {error}") from error
         seen.add(backbone)
 
 
-def _perform(parts: Sequence[Part]) -> dict[str, str]:
-    """Run all parts and return the failures by name; what another process is at is waited for."""
-    failed: dict[str, str] = {}
-    pending = list(parts)
-    while pending:
-        left = [part for part in pending if not _settle(part, failed, f"{len(parts) - len(pending)} of {len(parts)}")]
-        if len(left) == len(pending):
-            time.sleep(POLL_SECONDS)
-        pending = left
-    return failed
+class Performance:
+    """Runs all parts, and waits for those that another process is at; `failed` has reasons by the part's name."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.failed: dict[str, str] = {}
+        self._began = time.time()
+        pending = list(parts)
+        while pending:
+            left = [part for part in pending if not self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}")]
+            if len(left) == len(pending):
+                time.sleep(POLL_SECONDS)
+            pending = left
+
+    def _settle(self, part: Part, progress: str) -> bool:
+        """Whether the part has come to an end, here or elsewhere."""
+        try:
+            reason = self._failed_elsewhere(part)
+            if reason is not None:
+                self.failed[part.name] = reason
+            else:
+                self._perform(part, progress)
+        except AtWork:
+            return False
+        except Interrupted:
+            raise
+        except Exception as error:  # Ray's own errors, too, are one part's and not the study's
+            self.failed[part.name] = str(as_failure(error))
+            console.print(f"{part.name} failed: {self.failed[part.name]}", markup=False, soft_wrap=True)
+        return True
+
+    def _failed_elsewhere(self, part: Part) -> str | None:
+        """Why the part failed since this study began, in another process; not asked for a second time here.
+
+        A search of which only some trials failed has its winner, and keeps it.
+        """
+        result = _outcome(part)
+        if result is None or result["exit_code"] in (0, Interrupted.exit_code):
+            return None
+        is_new = part.folder.result.stat().st_mtime > self._began
+        return str(result["reason"]) if is_new or "best_values" in result else None
+
+    def _perform(self, part: Part, progress: str) -> None:
+        config = part.config
+        if part.search is not None:
+            config = apply(config, self._winner(part.search))
+        if part.folder.read_finished() is None:
+            console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
+        if part.is_search:
+            _, outcome = run_search(config, part.name, show_search)
+            check_trials(outcome)
+        else:
+            start_run(config, part.name)
+
+    def _winner(self, search: Part) -> dict[str, object]:
+        """The values that a search found best; one of which some trials failed has them, too."""
+        result, former = _outcome(search) or {}, former_config(search.folder.config)
+        if former is not None and difference(former, search.config, include_search=True).identity:
+            result = {}  # of another search, which this one must not take for its own
+        if "best_values" in result:
+            best: dict[str, object] = result["best_values"]
+            return best
+        if search.name in self.failed:
+            raise TrialsFailed("its search found no winner")
+        raise AtWork(f"{search.name} has been left by another process, to be taken up again")
 
 
-def _settle(part: Part, failed: dict[str, str], progress: str) -> bool:
-    """Whether the part has come to an end, here or elsewhere."""
-    try:
-        _run(part, failed, progress)
-    except AtWork:
-        return False
-    except Interrupted:
-        raise
-    except Failure as failure:
-        failed[part.name] = str(failure)
-        console.print(f"{part.name} failed: {failure}", markup=False, soft_wrap=True)
-    return True
+def _outcome(part: Part) -> Mapping[str, Any] | None:
+    """What the part came to, None where nobody has ended it yet.
 
-
-def _run(part: Part, failed: Mapping[str, str], progress: str) -> None:
-    if RunFolder(Path(part.config.run.dir) / part.name.rpartition("/")[2]).read_finished() is None:
-        console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
-    if part.is_search:
-        _, outcome = run_search(part.config, SEARCH, show_search)
-        check_trials(outcome)
-    elif part.search is None:
-        start_run(part.config, part.name)
-    else:
-        start_run(apply(part.config, _winner(part.search, failed)), part.name)
-
-
-def _winner(search: Path, failed: Mapping[str, str]) -> dict[str, object]:
-    """The values that a search found best; one of which some trials failed has them, too."""
-    result: Mapping[str, Any] = {}
-    if search.is_dir():
-        with alone(search):
-            result = RunFolder(search).read_result() or {}
-    if "best_values" in result:
-        best: dict[str, object] = result["best_values"]
-        return best
-    if f"{search.parent.name}/{search.name}" in failed:
-        raise TrialsFailed("its search found no winner")
-    raise AtWork(f"{search} has been left by another process, to be taken up again")
+    Raises:
+        AtWork: another process is at it.
+    """
+    if not part.folder.path.is_dir():
+        return None
+    with alone(part.folder.path):
+        return part.folder.read_result()

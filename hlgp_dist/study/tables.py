@@ -92,8 +92,8 @@ def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
-    """Dotted keys by their last part where that is unique."""
-    last = [key.rpartition(".")[2] for key in keys]
+    """Dotted keys by their last part, of a `kind` the one before, where that is unique."""
+    last = [key.removesuffix(".kind").rpartition(".")[2] for key in keys]
     return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
 
 

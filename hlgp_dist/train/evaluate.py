@@ -12,7 +12,6 @@ from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.store import Store
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import NonFiniteLoss
-from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import TaskSpec, World
 
@@ -81,9 +80,8 @@ def _judge(
     if oracle:
         known = output.logits
         if learner.method.takes_task_weights and not is_joint:
-            known = learner.predict(
-                images, one_hot_weights(true_task.index, learner.task.index + 1, images.device)
-            ).logits
+            weights = learner.method.known_task(true_task.index, learner.task.index + 1, images.device)
+            known = learner.predict(images, weights).logits
         within = known[:, true_task.start : true_task.stop].argmax(1) + true_task.start
         judged += [known.argmax(1) == labels, within == labels]
     else:

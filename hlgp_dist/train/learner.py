@@ -29,12 +29,17 @@ class Learner(nn.Module):
         self.head.begin_task(len(task.classes))
         self.method.begin_task(task)
 
-    def trained_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """What this task trains, by the learning rate it follows; nothing else of the method gets a gradient."""
+    def freeze_others(self) -> None:
+        """Nothing of the method but what the current task trains gets a gradient."""
         assert self.task is not None, "begin_task comes first"
         trained = self.method.trained(self.task)
         for parameter in self.method.parameters():
             parameter.requires_grad_(any(parameter is other for other in trained))
+
+    def trained_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """What this task trains, by the learning rate it follows."""
+        assert self.task is not None, "begin_task comes first"
+        trained = self.method.trained(self.task)
         if self.trunk.is_trained:
             trained = [*trained, *self.trunk.parameters()]
         return {"prompt": trained, "head": list(self.head.parameters())}

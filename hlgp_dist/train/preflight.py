@@ -13,11 +13,10 @@ from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hash, check_hub, create_vit, meta_trunk
 from hlgp_dist.models.weights import file_sha256, load_weights
-from hlgp_dist.train.session import stages_of
+from hlgp_dist.train.session import setting_of
 from hlgp_dist.types import TaskSpec
 
 
@@ -43,17 +42,17 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     trunk = meta_trunk(config.backbone)
     check_hub(config.backbone)
     manifest = read_manifest(config.data.path)
-    check_origin(manifest.origin, config.benchmark, config.data.path)
+    check_origin(manifest.origin, len(manifest.classes), config.benchmark, config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
-    stages = stages_of(tasks, config.train)
+    setting = setting_of(config, trunk.dimensions, manifest)
     with torch.device("meta"):
-        build_method(config.method, Setting(trunk.dimensions, stages, config.seed))
+        build_method(config.method, setting)
     check_pictures(manifest, tasks, config.benchmark.validation_fraction)
-    for stage in stages:
+    for stage in setting.tasks:
         pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
         _check_ranks(config, stage, pictures)
         _check_warmup(config, stage, pictures)
-    return stages
+    return setting.tasks
 
 
 def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:

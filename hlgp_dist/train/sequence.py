@@ -56,12 +56,13 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
     if optimizer_state is None:
         learner.begin_task(task)
     learner.task = task
+    learner.freeze_others()
+    session.progress.trained_parameters = learner.num_trained_parameters()
     engine = _engine(session, store) if learner.method.has_gradients else None
     if engine is not None:
         if optimizer_state is not None:
             engine.restore(optimizer_state)
         learner.train()
-        session.progress.trained_parameters = learner.num_trained_parameters()
         TaskTrainer(session, engine, task, store).run()
         session.progress.passes |= learner.passes
     learner.eval()

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig, Train
+from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
@@ -19,6 +19,7 @@ from hlgp_dist.errors import DataError
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import BackboneIdentity, build_trunk
+from hlgp_dist.models.trunk import Dimensions
 from hlgp_dist.train.alignment import ClassMemory
 from hlgp_dist.train.checkpoint import (
     Checkpoint,
@@ -167,15 +168,19 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         device=context.device,
         trained=config.method.trains_trunk,
     )
-    stages = stages_of(tasks, config.train)
-    method = build_method(config.method, Setting(trunk.dimensions, stages, config.seed)).to(context.device)
+    setting = setting_of(config, trunk.dimensions, manifest)
+    method = build_method(config.method, setting).to(context.device)
     memory = None
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    return Session(config, context, folder, manifest, tasks, stages, learner, identity, memory, Progress())
+    return Session(config, context, folder, manifest, tasks, setting.tasks, learner, identity, memory, Progress())
 
 
-def stages_of(tasks: tuple[TaskSpec, ...], train: Train) -> tuple[TaskSpec, ...]:
-    """What is trained one after the other."""
-    return (joined(tasks),) if train.stream == "joint" else tasks
+def setting_of(config: RunConfig, dimensions: Dimensions, manifest: Manifest) -> Setting:
+    """What the method is built for; its tasks are the stages that are trained one after the other."""
+    tasks = split_tasks(manifest.classes, config.benchmark)
+    if config.train.stream == "joint":
+        return Setting(dimensions, (joined(tasks),), config.seed)
+    stream = split_tasks(manifest.classes, config.benchmark.model_copy(update={"max_tasks": None}))
+    return Setting(dimensions, tasks, config.seed, len(stream))

@@ -89,6 +89,13 @@ def test_what_contradicts_a_protocol_is_refused(overrides: list[str], message: s
     assert message in str(raised.value)
 
 
+def test_without_its_name_a_protocol_leaves_its_sizes() -> None:
+    values: dict[str, Any] = {"data": {"path": "x"}, "benchmark": {"protocol": "vtab-B0-Inc5"}}
+    benchmark = resolve(values, ["benchmark.protocol=null", "benchmark.max_tasks=2"]).config.benchmark
+    assert (benchmark.init_cls, benchmark.increment, benchmark.class_order_seed) == (5, 5, None)
+    assert resolve(values, ["benchmark.protocol=cifar100-B0-Inc20"]).config.benchmark.increment == 20
+
+
 def test_a_cell_may_name_another_protocol() -> None:
     other = {"benchmark.protocol": "cifar100-B0-Inc5"}
     values = {"data": {"path": "x"}, "benchmark": {"protocol": "cifar100-B0-Inc10"}, "study": {"cells": {"a": other}}}

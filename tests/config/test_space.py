@@ -14,6 +14,13 @@ def with_space(space: dict[str, Any], *overrides: str, **sections: Any) -> Any:
     return resolve({"data": {"path": "x"}, "search": {"space": space}, **sections}, overrides).config
 
 
+def test_what_only_trials_have_may_be_said_of_a_search() -> None:
+    """A search runs on Ray, whatever `launch.kind` says of runs."""
+    overrides = ("launch.driver_resource=driver", "launch.address=auto", "launch.cpus_per_worker=2")
+    config = with_space({"optimizer.prompt_lr": {"grid": [0.1]}}, "search.num_samples=1", *overrides)
+    assert config.launch.driver_resource == "driver"
+
+
 HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ def named(*overrides: str) -> Benchmark:
 
 
 def test_the_benchmark_and_the_split_that_are_named() -> None:
-    check_origin(CODA, named("protocol=imagenet_r-B0-Inc20", "split=coda"), "shards")
-    check_origin(CODA, named(), "shards")
-    check_origin(None, named(), "shards")
+    check_origin(CODA, 200, named("protocol=imagenet_r-B0-Inc20", "split=coda"), "shards")
+    check_origin(CODA, 200, named(), "shards")
+    check_origin(None, 200, named(), "shards")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,21 @@ def test_the_benchmark_and_the_split_that_are_named() -> None:
 )
 def test_others_are_refused(origin: Origin | None, override: str, message: str) -> None:
     with pytest.raises(DataError) as raised:
-        check_origin(origin, named(override), "shards")
+        check_origin(origin, 200, named(override), "shards")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "num_classes", "message"),
+    [
+        (CODA, 100, "takes all 200 classes; shards has 100: imagenet_r, split coda, as published"),
+        (replace(CODA, benchmark="domainnet", domain="clipart"), 345, "takes all 345 classes and all domains"),
+    ],
+)
+def test_a_part_of_a_benchmark_is_not_the_benchmark(origin: Origin, num_classes: int, message: str) -> None:
+    sizes = {"imagenet_r": "imagenet_r-B0-Inc20", "domainnet": "domainnet-B0-Inc69"}
+    with pytest.raises(DataError) as raised:
+        check_origin(origin, num_classes, named(f"protocol={sizes[origin.benchmark]}"), "shards")
     assert message in str(raised.value)
 
 

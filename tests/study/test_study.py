@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hlgp_dist.config.load import resolve
+from hlgp_dist.config.identity import run_name
+from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, TrialsFailed
-from hlgp_dist.files import locked
+from hlgp_dist.files import locked, write_json, write_text
 from hlgp_dist.models.backbone import create_vit
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
@@ -68,7 +72,7 @@ def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> No
     ]
     assert [part.config.seed for part in parts] == [3, 3, 3, 3, 5, 5, 5, 5]
     assert [part.is_search for part in parts] == [True, *[False] * 7]
-    assert parts[4].search == tmp_path / "study" / "searched" / "search", "whose winner decides"
+    assert parts[4].search is parts[0], "whose winner decides"
 
 
 def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
@@ -104,6 +108,51 @@ def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make,
     assert {(row["method"], row["seed"]) for row in rows_of(folder)} == once | {("searched", "1")}
     second = RunFolder(folder / "searched" / "seed-1").read_finished()
     assert second is not None and second["seed"] == 1
+
+
+def test_what_failed_elsewhere_meanwhile_is_not_tried_again(make: Make, tmp_path: Path) -> None:
+    """Of two processes one fails a part while the other is elsewhere."""
+    config = make({"a": {"method.kind": "ncm"}, "b": {"method.kind": "gaussian"}}, 0)
+    result = tmp_path / "study" / "b" / "seed-0" / "result.json"
+    result.parent.mkdir(parents=True)
+    write_json(result, {"exit_code": 5, "reason": "out of memory"})
+    os.utime(result, (time.time() + 60, time.time() + 60))
+    with pytest.raises(TrialsFailed, match="b/seed-0: out of memory"):
+        run_study(config, "job")
+    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a"]
+    os.utime(result, (0, 0))
+    run_study(config, "job")
+    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a", "b"], "by the same command, later"
+
+
+def test_the_winner_of_another_search_decides_nothing(make: Make, tmp_path: Path) -> None:
+    """The space was changed, so the search is refused; the runs behind it are not run with the former winner."""
+    folder = tmp_path / "study"
+    former = parts_of(make({"a": {"search": SPACE}}, 0), folder)[0]
+    write_text(former.folder.config, dump(former.config))
+    write_json(former.folder.result, {"exit_code": 7, "reason": "one failed", "best_values": {}, "trials": []})
+    other = SPACE | {"space": {"optimizer.prompt_lr": {"grid": [0.02]}}}
+    with pytest.raises(TrialsFailed) as failure:
+        run_study(make({"a": {"search": other}}, 0, 1), "job")
+    assert "a/seed-1: its search found no winner" in str(failure.value)
+    assert not (folder / "a" / "seed-1").exists()
+
+
+def test_an_internal_error_is_one_parts_failure(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: RunConfig, stem: str) -> None:
+        raise RuntimeError("the actor died")
+
+    monkeypatch.setattr(study, "start_run", broken)
+    with pytest.raises(TrialsFailed, match="2 of 2 parts of the study failed") as failure:
+        run_study(make({"a": {}, "b": {}}, 0), "job")
+    assert "a/seed-0: internal error: RuntimeError: the actor died" in str(failure.value)
+
+
+def test_another_base_is_another_study(make: Make) -> None:
+    """So that one file with another protocol does not run into the first one's cells."""
+    first, second = (apply(make({"a": {}}, 0), {"run.name": None, "train.epochs": epochs}) for epochs in (1, 2))
+    assert run_name(first, "job") != run_name(second, "job")
+    assert run_name(first, "job") == run_name(apply(first, {"study.only": ["a"]}), "job")
 
 
 def test_what_another_process_is_at_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
