@@ -85,7 +85,8 @@ class Chronicle:
         prefix = "val" if self._is_validation else "task"
         known = measured(numbers)
         scalars = {f"{prefix}/{TAGS[name]}": value for name, value in known.items()}
-        scalars[f"{prefix}/acc1"] = matrix[-1][-1]
+        if len(matrix[-1]) == len(matrix):  # else all tasks were learned at once, and none is the new one
+            scalars[f"{prefix}/acc1"] = matrix[-1][-1]
         part = "val" if self._is_validation else "eval"
         scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
         self._recorder.task_scalars(task, scalars)

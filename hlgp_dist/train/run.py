@@ -78,6 +78,6 @@ def _chronicle(session: Session) -> Chronicle | None:
         screen=session.context.screen,
         resumed_at=resumed_at,
         matrix=session.progress.matrix(),
-        num_tasks=len(session.tasks),
+        num_tasks=len(session.stages),
         steps=sum(plan.total_steps for plan in plans) if session.learner.method.has_gradients else 0,
     )
