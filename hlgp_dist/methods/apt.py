@@ -13,20 +13,10 @@ from hlgp_dist.methods.base import Method, Output, Setting
 from hlgp_dist.methods.initialisation import truncated_
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection
+from hlgp_dist.models.injection import ByBlock, ClsAddition
 from hlgp_dist.models.seeding import Purpose, generator
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
-
-
-class OntoCls(Injection):
-    """The same vectors [N, 2, D] for every picture."""
-
-    def __init__(self, vectors: Tensor) -> None:
-        self.vectors = vectors
-
-    def layer(self, index: int) -> BlockPrompt | None:
-        return ClsAddition(self.vectors[index][None])
 
 
 class Apt(Method):
@@ -50,7 +40,9 @@ class Apt(Method):
         return self.memory()
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
-        features: Tensor = trunk(images, OntoCls(self.vectors if self.training else self.averaged[0]))
+        vectors = self.vectors if self.training else self.averaged[0]
+        injection = ByBlock({block: ClsAddition(own[None]) for block, own in enumerate(vectors)})
+        features: Tensor = trunk(images, injection)
         return features
 
     def forward(

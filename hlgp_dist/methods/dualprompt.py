@@ -15,20 +15,10 @@ from hlgp_dist.methods.initialisation import uniform_
 from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.injection import BlockPrompt, Injection, Prefix
+from hlgp_dist.models.injection import ByBlock, Prefix
 from hlgp_dist.models.seeding import Purpose, generator
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
-
-
-class GeneralAndExpert(Injection):
-    """Prefixes by block index."""
-
-    def __init__(self, prefixes: dict[int, Tensor]) -> None:
-        self.prefixes = prefixes
-
-    def layer(self, index: int) -> BlockPrompt | None:
-        return Prefix(self.prefixes[index]) if index in self.prefixes else None
 
 
 class DualPrompt(Method):
@@ -82,11 +72,11 @@ class DualPrompt(Method):
         weights = functional.one_hot(nearest, len(self.past_keys)).float()
         return Output(head(trunk(images, self._injection(weights))), task_weights=weights)
 
-    def _injection(self, weights: Tensor | None) -> GeneralAndExpert:
+    def _injection(self, weights: Tensor | None) -> ByBlock:
         """General prompts with the experts that one-hot weights [1 or B, T] choose, or with the live one."""
         experts = self.expert[None] if weights is None else self.past_experts[weights.argmax(1)]
-        general = {block: self.general[n][None] for n, block in enumerate(self.general_layers)}
-        return GeneralAndExpert(general | {block: experts[:, n] for n, block in enumerate(self.expert_layers)})
+        general = {block: Prefix(self.general[n][None]) for n, block in enumerate(self.general_layers)}
+        return ByBlock(general | {block: Prefix(experts[:, n]) for n, block in enumerate(self.expert_layers)})
 
     @torch.no_grad()
     def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:

@@ -13,21 +13,10 @@ from hlgp_dist.config.method_options import L2p as L2pOptions
 from hlgp_dist.methods.base import Method, Output, Setting
 from hlgp_dist.methods.initialisation import uniform_
 from hlgp_dist.models.head import Head
-from hlgp_dist.models.injection import BlockPrompt, Injection, Prefix, Tokens
+from hlgp_dist.models.injection import ByBlock, Prefix, Tokens
 from hlgp_dist.models.seeding import Purpose, generator
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
-
-
-class AtInput(Injection):
-    """One prompt in front of block 0: tokens that stay to the end, or a prefix."""
-
-    def __init__(self, prompt: Tokens | Prefix) -> None:
-        self.prompt = prompt
-        self.num_kept = prompt.vectors.shape[1] if isinstance(prompt, Tokens) else 0
-
-    def layer(self, index: int) -> BlockPrompt | None:
-        return self.prompt if index == 0 else None
 
 
 class L2p(Method):
@@ -61,11 +50,15 @@ class L2p(Method):
         with torch.no_grad():
             query = functional.normalize(trunk(images))
         nearest = (query @ functional.normalize(self.keys).T).topk(self.options.top_k, 1)
-        features = trunk(images, AtInput(self._joined(trunk, self.pool[nearest.indices])))
+        features = trunk(images, self._joined(trunk, self.pool[nearest.indices]))
         return features, nearest.values
 
-    def _joined(self, trunk: Trunk, chosen: Tensor) -> Tokens | Prefix:
-        """Of the chosen prompts [B, k, ...] one of length k L. Input tokens get the position of CLS."""
-        if self.options.insertion == "tokens":
-            return Tokens(chosen.flatten(1, 2) + trunk.cls_position(), keep=True)
-        return Prefix(chosen.transpose(1, 2).flatten(2, 3))
+    def _joined(self, trunk: Trunk, chosen: Tensor) -> ByBlock:
+        """The chosen prompts [B, k, ...] as one of length k L in block 0: tokens that stay to the end, or a prefix.
+
+        Tokens get the position of CLS.
+        """
+        if self.options.insertion == "prefix":
+            return ByBlock({0: Prefix(chosen.transpose(1, 2).flatten(2, 3))})
+        tokens = chosen.flatten(1, 2) + trunk.cls_position()
+        return ByBlock({0: Tokens(tokens, keep=True)}, num_kept=tokens.shape[1])

@@ -5,6 +5,7 @@ B batch (or 1: the same for every picture), L prompt length, D width of a block.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -41,3 +42,14 @@ class Injection:
     def layer(self, index: int) -> BlockPrompt | None:
         """What block `index` gets."""
         return None
+
+
+class ByBlock(Injection):
+    """Prompts that are there beforehand, by block index."""
+
+    def __init__(self, prompts: Mapping[int, BlockPrompt], num_kept: int = 0) -> None:
+        self.prompts = prompts
+        self.num_kept = num_kept
+
+    def layer(self, index: int) -> BlockPrompt | None:
+        return self.prompts.get(index)
