@@ -94,6 +94,20 @@ def report(
     run_report(folders, out=out, baseline=baseline, apart=apart)
 
 
+@app.command("check-method")
+def check(
+    kind: Annotated[str, typer.Argument(help="A method's kind, of a plug-in too.")], overrides: Overrides = None
+) -> None:
+    """Whether a method keeps to what a run relies on: no neighbour in a batch decides, the seed does, and so on."""
+    from hlgp_dist.config.load import resolve
+
+    options = resolve({"data": {"path": ""}, "method": {"kind": kind}}, overrides or []).config.method
+    from hlgp_dist.train.contract import check_method
+
+    check_method(options)
+    typer.echo(f"{kind}: keeps the contract of every method")
+
+
 @app.command()
 def tensorboard(folder: Path, port: Annotated[int, typer.Option(min=0, max=65535)] = 6006) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback."""

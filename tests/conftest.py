@@ -15,8 +15,9 @@ import pytest
 from hlgp_dist.data.shard import shard
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.train.rehearsal import TASKS, TINY
 from hlgp_dist.types import TaskSpec
-from tests.jobs import TINY, draw_pictures
+from tests.jobs import draw_pictures
 from tests.ranks import Ranks
 
 
@@ -29,7 +30,7 @@ def trunk() -> Trunk:
 @pytest.fixture(scope="session")
 def tasks() -> tuple[TaskSpec, ...]:
     """Unequal tasks: 3, 2 and 1 classes."""
-    return (TaskSpec(0, 0, ("a", "b", "c")), TaskSpec(1, 3, ("d", "e")), TaskSpec(2, 5, ("f",)))
+    return TASKS
 
 
 @pytest.fixture(scope="session")

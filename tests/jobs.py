@@ -11,17 +11,11 @@ import numpy as np
 from PIL import Image
 
 from hlgp_dist.config.load import resolve
-from hlgp_dist.config.schema import Backbone, RunConfig
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.rehearsal import TINY
 
-TINY = Backbone(
-    name="vit_tiny_patch16_224",
-    weights="none",
-    img_size=32,
-    kwargs={"patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2},
-)
-"""Six blocks of width 32 at 32 px, random."""
 CLASSES = tuple("abcdefghij")
 TRAIN_PICTURES = (13, 10, 9, 12, 14, 11, 10, 13, 12, 9)
 TEST_PICTURES = 5

@@ -32,7 +32,7 @@ class OnePrompt(Method):
         super().__init__()
         random = torch.Generator().manual_seed(setting.seed)
         shape = (setting.dimensions.depth, 2, options.prompt_length, setting.dimensions.width)
-        self.prompts = nn.Parameter(0.02 * torch.randn(shape, generator=random, device="cpu"))
+        self.prompts = nn.Parameter(0.02 * torch.randn(shape, generator=random))
 
     def features(self, trunk, images, task_index):
         return trunk(images, EveryBlock(self.prompts))

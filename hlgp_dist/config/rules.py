@@ -81,7 +81,7 @@ def _places(config: RunConfig) -> Iterator[Problem]:
 
 
 def _columns(config: RunConfig) -> Iterator[Problem]:
-    known = _known()
+    known = _known() | {key for key, _, _ in leaf_values(config)}  # a plug-in's options too
     columns = [("telemetry.hparams", key) for key in config.telemetry.hparams]
     for name, key in columns + [("telemetry.varied", key) for key in config.telemetry.varied]:
         if key not in known and not key.startswith("backbone.kwargs."):

@@ -1,9 +1,11 @@
-"""The example plug-in, installed beside the package as another package would be."""
+"""The example plug-in, installed beside the package as another package would be, and what can be wrong with one."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +14,57 @@ import pytest
 
 from tests.jobs import job, written
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "plugin"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "plugin"
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
+ENTRY_POINT = "one_prompt = one_prompt:OnePrompt\n"
 BROKEN = {
     "missing": ("missing = nowhere:Method\n", "the plug-in nowhere:Method cannot be loaded (ModuleNotFoundError"),
     "bare": ("bare = json:JSONDecoder\n", "json:JSONDecoder.Options is no MethodOptions with a `kind`"),
+}
+NEIGHBOURS = """
+from typing import Literal
+
+import one_prompt
+from hlgp_dist.methods.base import Output
+
+
+class Options(one_prompt.Options):
+    kind: Literal["neighbours"]
+    share: float = 0.5
+
+
+class Neighbours(one_prompt.OnePrompt):
+    Options = Options
+
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.share = options.share
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features - self.share * features.mean(0)))
+"""
+"""Takes a part of the batch's mean away, so a picture's class hangs on its neighbours."""
+SEARCH = {
+    "space": {"method.prompt_length": {"grid": [2, 3]}},
+    "num_samples": 1,
+    "scheduler": {"kind": "fifo"},
+    "validation_fraction": 0.3,
 }
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `pip install docs/plugin` would leave: the module and its entry point, and two broken ones."""
+    """What `pip install docs/plugin` would leave: the module and its entry point, and three that are broken."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "one_prompt.py").write_text((EXAMPLE / "one_prompt.py").read_text())
+    (folder / "neighbours.py").write_text(NEIGHBOURS)
     info = folder / "one_prompt-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: one_prompt\nVersion: 0.1\n")
-    points = "".join(line for line, _ in BROKEN.values())
-    (info / "entry_points.txt").write_text(f"[hlgp_dist.methods]\none_prompt = one_prompt:OnePrompt\n{points}")
+    points = ["neighbours = neighbours:Neighbours\n", *(line for line, _ in BROKEN.values())]
+    (info / "entry_points.txt").write_text("".join(["[hlgp_dist.methods]\n", ENTRY_POINT, *points]))
     return folder
 
 
@@ -40,7 +75,7 @@ def hlgp(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_plugin_is_configured_trained_and_reported(site: Path, drawn: Path, tmp_path: Path) -> None:
+def test_a_plugin_is_configured_and_trained(site: Path, drawn: Path, tmp_path: Path) -> None:
     config = written(job(drawn, tmp_path / "run", "benchmark.max_tasks=2"), tmp_path / "job.yaml")
     words = (config, "method.kind=one_prompt", "method.prompt_length=3")
     shown = hlgp(site, "config", *words)
@@ -63,7 +98,7 @@ def test_an_unknown_kind_lists_the_plugins(site: Path, drawn: Path, tmp_path: Pa
     config = written(job(drawn, tmp_path / "run"), tmp_path / "job.yaml")
     shown = hlgp(site, "config", config, "method.kind=one_promt")
     assert shown.returncode == 2
-    assert "missing, one_prompt; did you mean one_prompt?" in shown.stderr
+    assert "missing, neighbours, one_prompt; did you mean one_prompt?" in shown.stderr
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -72,3 +107,55 @@ def test_what_is_wrong_with_a_plugin_is_said(kind: str, site: Path, drawn: Path,
     shown = hlgp(site, "config", config, f"method.kind={kind}")
     assert shown.returncode == 2
     assert BROKEN[kind][1] in shown.stderr
+
+
+def test_a_plugin_is_searched_and_compared(site: Path, drawn: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    config = job(drawn, runs / "search", "benchmark.max_tasks=2", "train.epochs=1")
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    file = tmp_path / "search.yaml"
+    file.write_text(json.dumps(values | {"method": {"kind": "one_prompt"}, "search": SEARCH}))
+    tuned = hlgp(site, "tune", file)
+    assert tuned.returncode == 0, tuned.stderr[-2000:]
+    result = json.loads((runs / "search" / "result.json").read_text())
+    lengths = {trial["trial"]: trial["method.prompt_length"] for trial in result["trials"]}
+    assert sorted(lengths.values()) == [2, 3]
+    assert all(trial["status"] == "done" for trial in result["trials"])
+    assert result["test"]["num_trainable_parameters"] == 6 * 2 * lengths[result["best_trial"]] * 32
+    reported = hlgp(site, "report", runs)
+    assert reported.returncode == 0, reported.stderr
+    with open(runs / "comparison.csv", newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert row["method"] == "one_prompt" and "| one_prompt | 1 |" in (runs / "comparison.md").read_text()
+
+
+def test_the_example_keeps_the_contract(site: Path) -> None:
+    checked = hlgp(site, "check-method", "one_prompt", "method.prompt_length=3")
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout == "one_prompt: keeps the contract of every method\n"
+
+
+def test_a_plugin_whose_predictions_depend_on_their_neighbours_is_refused(site: Path) -> None:
+    checked = hlgp(site, "check-method", "neighbours")
+    assert checked.returncode == 1 and "Traceback" not in checked.stderr
+    assert re.fullmatch(
+        r"hlgp: logits of a picture while training task 0 depend on the rest of its batch: 15 pictures, 1 at a time, "
+        r"and all at once, differ by \S+, where the largest value is \S+\n",
+        checked.stderr,
+    )
+
+
+def test_a_column_of_the_table_may_be_an_option_of_a_plugin_alone(site: Path, drawn: Path, tmp_path: Path) -> None:
+    config = written(job(drawn, tmp_path / "run"), tmp_path / "job.yaml")
+    column = "telemetry.hparams=[method.share]"
+    assert hlgp(site, "config", config, "method.kind=neighbours", column).returncode == 0
+    unknown = hlgp(site, "config", config, "method.kind=one_prompt", column)
+    assert unknown.returncode == 2 and "method.share is no option" in unknown.stderr
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert code == (EXAMPLE / "one_prompt.py").read_text()
+    (section,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert section in (EXAMPLE / "pyproject.toml").read_text() and ENTRY_POINT.strip() in section.replace('"', "")

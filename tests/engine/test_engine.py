@@ -20,8 +20,9 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.telemetry.meters import memory
 from hlgp_dist.train.learner import Learner
+from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import TaskSpec
-from tests.jobs import TINY, as_it_was, job, step_values
+from tests.jobs import as_it_was, job, step_values
 from tests.ranks import Ranks
 
 TASKS = 12

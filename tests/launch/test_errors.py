@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from hlgp_dist.cli import main
 from hlgp_dist.data.shard import shard
 from hlgp_dist.models.backbone import create_vit
-from tests.jobs import TINY, job, written
+from hlgp_dist.train.rehearsal import TINY
+from tests.jobs import job, written
 
 
 class Said(NamedTuple):

@@ -1,14 +1,17 @@
-"""Every method that ships keeps the contract of `contract.py`, and trains what it says."""
+"""Every method that ships keeps the contract, and the contract tells who does not."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-import torch
 
 from hlgp_dist.config import method_options as options
-from hlgp_dist.models.trunk import Trunk
-from tests.methods.contract import check_batch_composition, check_later_tasks, check_state, pictures
-from tests.rehearsal import Rehearsal
+from hlgp_dist.config import plugins
+from hlgp_dist.train.contract import ContractBroken, check_method
+from tests.methods.broken import Options
 
 CURRENT = {"train_mixture": "current"}
 METHODS: dict[str, options.Method] = {
@@ -23,6 +26,7 @@ METHODS: dict[str, options.Method] = {
     "hlgp ema": options.Hlgp(accumulation="ema"),
     "hlgp sum_delta": options.Hlgp(accumulation="sum_delta"),
     "hlgp multiplicative": options.Hlgp(position=options.MultiplicativePosition(kind="multiplicative")),
+    "hlgp frozen generator": options.Hlgp(generator=options.BottleneckGenerator(frozen_after_first_task=True)),
     "independent": options.Independent(kind="independent"),
     "l2p": options.L2p(kind="l2p", pool_size=4, prompt_length=3, top_k=2),
     "l2p++": options.L2p(kind="l2p", pool_size=4, prompt_length=3, top_k=2, insertion="prefix"),
@@ -30,55 +34,55 @@ METHODS: dict[str, options.Method] = {
     "coda": options.Coda(kind="coda", num_components=9, orthogonality=0.1),
     "apt": options.Apt(kind="apt"),
     "linear": options.Linear(kind="linear"),
+    "full": options.FullFineTuning(kind="full"),
     "ncm": options.NearestMean(kind="ncm"),
     "gaussian": options.Gaussian(kind="gaussian"),
     "ranpac": options.RanPac(kind="ranpac", projection_width=50, features="pooled_and_patches"),
 }
-FORWARD_ONLY = ("ncm", "gaussian", "ranpac")
-
-
-@pytest.fixture(scope="module", params=METHODS)
-def learned(request: pytest.FixtureRequest, trunk: Trunk, tasks) -> tuple[str, Rehearsal]:
-    rehearsal = Rehearsal(trunk, tasks, METHODS[request.param])
-    for task in tasks:
-        rehearsal.learn(task)
-    return request.param, rehearsal
-
-
-def test_predictions_do_not_depend_on_the_batch(learned: tuple[str, Rehearsal]) -> None:
-    check_batch_composition(learned[1])
-
-
-def test_the_state_is_all_there_is(learned: tuple[str, Rehearsal]) -> None:
-    name, rehearsal = learned
-    check_state(rehearsal, METHODS[name])
-
-
-def test_logits_are_of_the_seen_classes_and_differ_between_pictures(learned: tuple[str, Rehearsal]) -> None:
-    _, rehearsal = learned
-    output = rehearsal.output(pictures(5), rehearsal.tasks[-1])
-    assert output.logits.shape == (5, 6) and output.logits.isfinite().all()
-    assert (output.logits.std(0) > 0).all()
-    if output.task_weights is not None:
-        assert output.task_weights.shape == (5, 3)
-        torch.testing.assert_close(output.task_weights.sum(1), torch.ones(5))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_old_rows_of_the_head_stay(name: str, trunk: Trunk, tasks) -> None:
-    check_later_tasks(Rehearsal(trunk, tasks, METHODS[name]))
+def test_every_method_keeps_the_contract(name: str) -> None:
+    check_method(METHODS[name])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*FORWARD_ONLY, "linear")])
-def test_every_trained_parameter_gets_a_gradient_in_every_task(name: str, trunk: Trunk, tasks) -> None:
-    rehearsal = Rehearsal(trunk, tasks, METHODS[name])
-    for task in tasks[:2]:
-        rehearsal.begin(task)
-        rehearsal.disturb()
-        output = rehearsal.output(pictures(6), task)
-        loss = output.logits[:, task.start :].logsumexp(1).sum()
-        loss = loss if output.penalties is None else loss + output.penalties.sum()
-        trained = rehearsal.method.trained(task)
-        gradients = torch.autograd.grad(loss, trained)
-        assert all(gradient.any() for gradient in gradients)
-        rehearsal.end(task)
+BROKEN = {
+    "MeanOfTheBatch": "logits of a picture after task 0 depend on the rest of its batch: 15 pictures, 1 at a time",
+    "MeanOfTheTrainingBatch": "logits of a picture while training task 0 depend on the rest of its batch",
+    "GradientByBatchSize": "the gradient of method.prompts while training task 0, summed over the shares of a batch",
+    "FutureClass": "logits of 5 pictures while training task 0 must be [5, 3], they are [5, 4]",
+    "OnePenalty": "penalties of 5 pictures while training task 0 must be [5], they are []",
+    "NoDistribution": "task_weights while training task 1 must add up to one, differ by 1, where",
+    "NotFinite": "logits while training task 0 are not finite",
+    "Blind": "the logits while training task 0 are the same for every picture",
+    "Unused": "trained() names method.spare, which the loss while training task 0 does not depend on",
+    "NothingTrained": "trained() names nothing while training task 0",
+    "NoGradients": "has_gradients is False, but takes_gradients of the options is True",
+    "TrunkTrained": "trunk.vit.norm.weight, trunk.vit.norm.bias got a gradient while training task 0",
+    "WrittenInTraining": "method.shift changed while training task 0, and trained() does not name them",
+    "Attached": "end_task remembers method.shift with a gradient",
+    "NoBuffer": "logits while training task 1 of a method that was restored from the state dict",
+    "LateBuffer": "method.late: a state dict must hold the same names at all times",
+    "GlobalDraws": "method.prompts, head.past_weight, head.past_bias differ between two builds with one seed",
+    "NotOnMeta": "the method cannot be built on the meta device",
+}
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-ins of `broken`, each under its class's name."""
+    info = tmp_path / "broken-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
+    points = [f"{name} = tests.methods.broken:{name}\n" for name in BROKEN]
+    (info / "entry_points.txt").write_text("".join([f"[{plugins.GROUP}]\n", *points]))
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._found.cache_clear()
+    yield
+    plugins._found.cache_clear()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_breaks_the_contract_is_said(name: str, installed: None) -> None:
+    with pytest.raises(ContractBroken, match=re.escape(BROKEN[name])):
+        check_method(Options(kind=name))

@@ -8,14 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from hlgp_dist.config import method_options as options
-from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection, Prefix, Tokens
 from hlgp_dist.models.trunk import Trunk
-from hlgp_dist.train.learner import Learner
+from hlgp_dist.train.rehearsal import Pictures, Rehearsal, tiny_trunk
 from hlgp_dist.types import TaskSpec
-from tests.jobs import TINY
 from tests.methods.naive import Insert, Known, answer, nearest, tokens_of
-from tests.rehearsal import Pictures, Rehearsal
 
 RTOL = 1e-5
 """Of the largest value: fp32, and another order of summation."""
@@ -107,12 +104,7 @@ CLOSED_FORM: dict[str, options.Method] = {
 
 @pytest.fixture(scope="module")
 def trunk() -> Trunk:
-    """The small trunk far from its initialisation: no bias is zero, no norm is the identity, pictures differ."""
-    trunk, random = build_trunk(TINY, precision="fp32", seed=0)[0], torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in trunk.vit.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=random))
-    return trunk
+    return tiny_trunk()
 
 
 class Recorded(Rehearsal):
@@ -120,25 +112,21 @@ class Recorded(Rehearsal):
 
     def __init__(self, trunk: Trunk, tasks: tuple[TaskSpec, ...], opts: options.Method) -> None:
         super().__init__(trunk, tasks, opts)
-        self.options = opts
+        self.random = torch.Generator().manual_seed(5)
         self.past: list[dict[str, Tensor]] = []
 
-    def begin(self, task: TaskSpec) -> None:
-        super().begin(task)
-        self.task = task
-
     @torch.no_grad()
-    def disturb(self, scale: float = 0.3) -> None:
-        """Only what the task trains. Keys become unequally long: a cosine must not take a long one for a near one."""
+    def train(self, scale: float = 0.3) -> None:
+        """At random. Keys become unequally long: a cosine must not take a long one for a near one."""
         for parameter in [*self.method.trained(self.task), *self.head.parameters()]:
             parameter.add_(scale * torch.randn(parameter.shape, generator=self.random))
         for name, parameter in self.method.named_parameters():
             if name in ("key", "keys"):
                 parameter.mul_(0.3 + 3 * torch.rand(*parameter.shape[:-1], 1, generator=self.random))
 
-    def end(self, task: TaskSpec) -> None:
+    def end(self) -> None:
         self.past.append({name: value.detach().clone() for name, value in self.live().items()})
-        super().end(task)
+        super().end()
 
     def live(self) -> dict[str, Tensor]:
         named = dict(self.method.named_parameters())
@@ -197,7 +185,7 @@ def test_predictions(name: str, trunk: Trunk, tasks: tuple[TaskSpec, ...]) -> No
     for task in tasks:
         rehearsal.learn(task)
         with torch.no_grad():
-            output = rehearsal.output(pictures(), task)
+            output = rehearsal.output(pictures())
             known = rehearsal.known()
             naive = [answer(known, image) for image in pictures()]
         check(output.logits, torch.stack([one.logits for one in naive]))
@@ -219,13 +207,11 @@ def test_the_pictures_choose_differently_from_the_pool(name: str, trunk: Trunk, 
 def test_loss_and_gradients_of_training(name: str, trunk: Trunk, tasks: tuple[TaskSpec, ...]) -> None:
     rehearsal = Recorded(trunk, tasks, PROMPTED[name])
     images, weights = pictures(), torch.tensor([0.5, 1.0, 0.2, 0.7])
-    learner = Learner(trunk, rehearsal.method)
-    learner.head = rehearsal.head
+    learner = rehearsal.learner
     for task in tasks:
         rehearsal.begin(task)
-        rehearsal.disturb()
+        rehearsal.train()
         labels = task.start + torch.arange(4) % len(task.classes)
-        learner.task = task
         trained = {id(parameter) for group in learner.trained_parameters().values() for parameter in group}
         named = {key: value for key, value in rehearsal.live().items() if id(value) in trained}
         loss, _ = learner(images, labels, weights)
@@ -242,7 +228,7 @@ def test_loss_and_gradients_of_training(name: str, trunk: Trunk, tasks: tuple[Ta
         expected = torch.autograd.grad(naive, [copies[key] for key in named])
         for actual, one in zip(gradients, expected, strict=True):
             check(actual, one, GRADIENT_RTOL)
-        rehearsal.end(task)
+        rehearsal.end()
 
 
 def started(rehearsal: Recorded, index: int) -> dict[str, Tensor]:
@@ -299,9 +285,9 @@ def test_a_delta_starts_at_zero(generator: str, position: str, trunk: Trunk, tas
     opts = hlgp(accumulation="sum_delta", generator=GENERATORS[generator], position=POSITIONS[position])
     rehearsal = Recorded(trunk, tasks, opts)
     rehearsal.learn(tasks[0])
-    before = rehearsal.output(pictures(), tasks[0]).logits
+    before = rehearsal.output(pictures()).logits
     rehearsal.begin(tasks[1])
-    after = rehearsal.output(pictures(), tasks[1]).logits
+    after = rehearsal.output(pictures()).logits
     check(after[:, :3], before)
 
 
@@ -309,16 +295,14 @@ def test_a_delta_starts_at_zero(generator: str, position: str, trunk: Trunk, tas
 def test_a_frozen_generator_stays_as_the_first_task_left_it(kind: str, trunk: Trunk, tasks) -> None:
     frozen = GENERATORS[kind].model_copy(update={"frozen_after_first_task": True})
     rehearsal = Recorded(trunk, tasks, hlgp(generator=frozen))
-    learner = Learner(trunk, rehearsal.method)
-    learner.head = rehearsal.head
+    learner = rehearsal.learner
     for task in tasks:
         rehearsal.begin(task)
-        learner.task = task
-        rehearsal.disturb()
+        rehearsal.train()
         before = {name: value.detach().clone() for name, value in rehearsal.method.named_parameters()}
         optimizer = torch.optim.SGD(learner.trained_parameters()["prompt"], lr=1.0)
         learner(pictures(), torch.full((4,), task.start), torch.ones(4))[0].backward()
         optimizer.step()
         moved = {name for name, value in rehearsal.method.named_parameters() if not torch.equal(value, before[name])}
         assert moved == (set(before) if task.index == 0 else {"sub_prompts.root", "position.vectors"})
-        rehearsal.end(task)
+        rehearsal.end()

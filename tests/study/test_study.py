@@ -23,7 +23,8 @@ from hlgp_dist.models.backbone import create_vit
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
 from hlgp_dist.train.folder import RunFolder
-from tests.jobs import TINY, job
+from hlgp_dist.train.rehearsal import TINY
+from tests.jobs import job
 
 SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}
 CELLS: dict[str, Any] = {

@@ -20,8 +20,8 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.train.evaluate import evaluate_task
 from hlgp_dist.train.learner import Learner
+from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import World
-from tests.jobs import TINY
 from tests.ranks import Ranks
 
 

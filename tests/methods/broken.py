@@ -1,0 +1,136 @@
+"""Plug-ins that break the contract, each in one thing."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from docs.plugin.one_prompt import OnePrompt
+from hlgp_dist.config.method_options import MethodOptions
+from hlgp_dist.methods.base import Output
+
+
+class Options(MethodOptions):
+    kind: str
+    prompt_length: int = 2
+
+
+class MeanOfTheBatch(OnePrompt):
+    """Leaks the task: at a test a batch is of one task."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features if self.training else features - features.mean(0)))
+
+
+class MeanOfTheTrainingBatch(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features - features.mean(0) if self.training else features))
+
+
+class GradientByBatchSize(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        constant = features.detach()
+        return Output(head(constant + (features - constant) / len(images)))
+
+
+class FutureClass(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        logits = head(self.features(trunk, images, task.index))
+        return Output(torch.cat([logits, logits[:, :1]], 1))
+
+
+class OnePenalty(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        return Output(head(self.features(trunk, images, task.index)), penalties=self.prompts.square().sum())
+
+
+class NoDistribution(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        return Output(head(self.features(trunk, images, task.index)), torch.ones(len(images), task.index + 1))
+
+
+class NotFinite(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        return Output(head(self.features(trunk, images, task.index)) / 0.0)
+
+
+class Blind(OnePrompt):
+    def features(self, trunk, images, task_index):
+        return super().features(trunk, torch.zeros_like(images), task_index)
+
+
+class Unused(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.spare = nn.Parameter(torch.zeros(3))
+
+
+class NothingTrained(OnePrompt):
+    def trained(self, task):
+        return []
+
+
+class NoGradients(OnePrompt):
+    has_gradients = False
+
+
+class TrunkTrained(OnePrompt):
+    def begin_task(self, task):
+        self.task = task
+
+    def forward(self, trunk, head, images, task, weights=None):
+        trunk.vit.norm.requires_grad_()
+        return super().forward(trunk, head, images, task, weights)
+
+
+class Remembering(OnePrompt):
+    """What the others go wrong with: a memory that predictions use."""
+
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.register_buffer("shift", torch.zeros(setting.dimensions.feature_width))
+
+    def features(self, trunk, images, task_index):
+        return super().features(trunk, images, task_index) + self.shift
+
+
+class WrittenInTraining(Remembering):
+    def forward(self, trunk, head, images, task, weights=None):
+        if self.training:
+            self.shift += 1.0
+        return super().forward(trunk, head, images, task, weights)
+
+
+class Attached(Remembering):
+    def end_task(self, trunk, stream):
+        self.shift = self.prompts.sum((0, 1, 2))
+
+
+class NoBuffer(OnePrompt):
+    shift = 0.0
+
+    def features(self, trunk, images, task_index):
+        return super().features(trunk, images, task_index) + self.shift
+
+    def end_task(self, trunk, stream):
+        self.shift = self.prompts.detach().sum((0, 1, 2))
+
+
+class LateBuffer(OnePrompt):
+    def begin_task(self, task):
+        self.register_buffer("late", torch.zeros(3))
+
+
+class GlobalDraws(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.prompts = nn.Parameter(torch.randn_like(self.prompts))
+
+
+class NotOnMeta(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.length = self.prompts.norm().item()
