@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from hlgp_dist.config.method_options import MethodOptions
+from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.methods.base import Method, Output, Setting
-from hlgp_dist.models.injection import Injection, Prefix
+from hlgp_dist.models.injection import ByBlock, Prefix
 
 
 class Options(MethodOptions):
@@ -15,14 +15,6 @@ class Options(MethodOptions):
 
     kind: Literal["one_prompt"]
     prompt_length: int = 10
-
-
-class EveryBlock(Injection):
-    def __init__(self, prompts):
-        self.prompts = prompts
-
-    def layer(self, index):
-        return Prefix(self.prompts[index][None])
 
 
 class OnePrompt(Method):
@@ -35,7 +27,7 @@ class OnePrompt(Method):
         self.prompts = nn.Parameter(0.02 * torch.randn(shape, generator=random))
 
     def features(self, trunk, images, task_index):
-        return trunk(images, EveryBlock(self.prompts))
+        return trunk(images, ByBlock({block: Prefix(own[None]) for block, own in enumerate(self.prompts)}))
 
     def forward(self, trunk, head, images, task, weights=None):
         return Output(head(self.features(trunk, images, task.index)))

@@ -83,6 +83,7 @@ class Rehearsal:
         """What precedes a task's first step."""
         self.task = task
         self.learner.begin_task(task)
+        self.learner.freeze_others()
         self.learner.train()
 
     def train(self) -> None:
@@ -129,4 +130,5 @@ class Rehearsal:
         for name, part in self.learner.saved().items():
             restore_module(part, without_prefix(name, state))
         self.task = self.learner.task = other.task
+        self.learner.freeze_others()
         self.learner.train(other.learner.training)

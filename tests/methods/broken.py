@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from docs.plugin.one_prompt import OnePrompt
-from hlgp_dist.config.method_options import MethodOptions
+from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.methods.base import Output
 
 

@@ -57,7 +57,7 @@ BROKEN = {
     "Blind": "the logits while training task 0 are the same for every picture",
     "Unused": "trained() names method.spare, which the loss while training task 0 does not depend on",
     "NothingTrained": "trained() names nothing while training task 0",
-    "NoGradients": "has_gradients is False, but takes_gradients of the options is True",
+    "NoGradients": "takes_gradients of its options is not its has_gradients",
     "TrunkTrained": "trunk.vit.norm.weight, trunk.vit.norm.bias got a gradient while training task 0",
     "WrittenInTraining": "method.shift changed while training task 0, and trained() does not name them",
     "Attached": "end_task remembers method.shift with a gradient",
