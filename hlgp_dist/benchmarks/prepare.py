@@ -76,20 +76,31 @@ def prepare(
             raise DataError(f"{benchmark.name}: {error}") from error
         differences += _checked(_count_problems(pictures, expected, benchmark.name), benchmark, unverified)
         pictures = [_storable(picture, spool) for picture in pictures]
-        origin = Origin(
-            benchmark=benchmark.name,
-            split=choice.split,
-            seed=choice.seed,
-            domain=choice.domain,
-            verified=not differences,
-            differences=tuple(differences),
-            archives=digests,
-            test_sha256=_test_sha256(pictures),
-        )
+        origin = _origin(benchmark, choice, differences, digests, pictures)
         with bar("sharding") as progress:
             return shard_pictures(
                 pictures, destination, shard_bytes=shard_bytes, workers=workers, progress=progress, origin=origin
             )
+
+
+def _origin(
+    benchmark: Benchmark,
+    choice: Choice,
+    differences: Sequence[str],
+    digests: Mapping[str, str | None],
+    pictures: Sequence[Picture],
+) -> Origin:
+    """What the manifest will say."""
+    return Origin(
+        benchmark=benchmark.name,
+        split=choice.split,
+        seed=choice.seed,
+        domain=choice.domain,
+        verified=not differences,
+        differences=tuple(differences),
+        archives=digests,
+        test_sha256=_test_sha256(pictures),
+    )
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
