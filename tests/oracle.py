@@ -41,7 +41,8 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     torch.set_num_threads(1)
     whole = config.method.kind == "full"
     trunk, _ = build_trunk(config.backbone, precision=config.engine.precision, seed=config.seed, trained=whole)
-    tasks = split_tasks(read_manifest(config.data.path).classes, config.benchmark)
+    whole_stream = config.benchmark.model_copy(update={"max_tasks": None})
+    tasks = split_tasks(read_manifest(config.data.path).classes, whole_stream)
     method = build_method(config.method, Setting(trunk.dimensions, tasks, config.seed))
     head = Head(trunk.dimensions.feature_width)
     steps = []
