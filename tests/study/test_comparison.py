@@ -85,8 +85,8 @@ def test_what_a_result_has_not_stays_empty(two_methods: Path) -> None:
 
 
 def test_tasks_learned_at_once_have_no_forgetting_in_the_table(tmp_path: Path) -> None:
-    leave_run(tmp_path / "sequence")
-    leave_run(tmp_path / "at_once", *PROBE, "train.stream=joint", right=(BETTER[-1],))
+    leave_run(tmp_path / "sequence", "alignment.kind=none")
+    leave_run(tmp_path / "at_once", *PROBE, "train.stream=joint", "alignment.kind=none", right=(BETTER[-1],))
     accuracies, _, differences = compared(tmp_path, "hlgp stream=sequential").grids
     assert column(accuracies, "final") == {"linear stream=joint": "74.0", "hlgp stream=sequential": "64.0"}
     assert column(accuracies, "forgetting") == {"linear stream=joint": "-", "hlgp stream=sequential": "5.0"}
@@ -330,7 +330,7 @@ def test_runs_that_were_run_are_compared(drawn: Path, tmp_path: Path, ranks: Ran
     labels = {"hlgp stream=sequential": "hlgp", "linear stream=joint": "joint", "linear stream=sequential": "probe"}
     results = {}
     for name, overrides in (("hlgp", ()), ("probe", PROBE), ("joint", (*PROBE, "train.stream=joint"))):
-        config = job(drawn, tmp_path / name, *overrides, "train.epochs=1", "alignment.kind=none")
+        config = job(drawn, tmp_path / name, "alignment.kind=none", *overrides, "train.epochs=1")
         folder, codes = ranks.run(config)
         assert codes == [0]
         result = results[name] = folder.read_finished()

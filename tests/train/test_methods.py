@@ -13,7 +13,7 @@ from tests.ranks import Ranks
 KINDS = {
     "l2p": ("method.pool_size=4", "method.top_k=2"),
     "dualprompt": (),
-    "coda": ("method.num_components=4",),
+    "coda": ("method.num_components=10",),
     "apt": (),
     "full": ("optimizer.prompt_lr=0.001",),
     "hlgp": (
@@ -50,7 +50,12 @@ def test_a_checkpoint_inside_a_task_holds_all_of_a_method(kind: str, drawn: Path
 
 @pytest.mark.parametrize("kind", ["hlgp", "linear", "full"])
 def test_all_classes_at_once_are_tested_by_task(kind: str, drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
-    options = [f"method.kind={kind}", *KINDS.get(kind, ("optimizer.prompt_lr=0.003",)), "train.stream=joint"]
+    options = [
+        f"method.kind={kind}",
+        *KINDS.get(kind, ("optimizer.prompt_lr=0.003",)),
+        "train.stream=joint",
+        "alignment.kind=none",
+    ]
     folder, codes = ranks.run(job(drawn, tmp_path / "run", *options, "train.epochs=4"))
     assert codes == [0]
     result = folder.read_result()
