@@ -8,6 +8,7 @@ from typing import Any
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.identity import identity
+from hlgp_dist.config.rules import ignored
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, grouped
@@ -97,5 +98,11 @@ def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
 
 def settings_that_differ(cells: Sequence[Cell]) -> dict[str, list[tuple[Any, list[Cell]]]]:
     """Values outside the methods' own options, so that a table of tuned methods says what each was given."""
-    unlike = differing(cells, lambda cell: cell.settings)
+    unlike = differing(cells, _with_a_say)
     return {key: groups for key, groups in unlike.items() if not key.startswith("method.") and key not in BESIDE_METHOD}
+
+
+def _with_a_say(cell: Cell) -> dict[str, Any]:
+    """The cell's settings without those that its method has no use for, such as the epochs of a closed form."""
+    config = next(iter(cell.runs.values())).config
+    return {key: value for key, value in cell.settings.items() if ignored(config, key) is None}

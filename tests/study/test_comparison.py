@@ -77,6 +77,17 @@ def test_a_studys_cells_stand_under_their_names_in_its_order(tmp_path: Path) -> 
     assert [row[:2] for row in accuracies.rows] == [["second", "2"], ["first", "1"], ["both", "1"]]
 
 
+def test_what_a_method_has_no_use_for_is_no_difference(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a", "train.epochs=3")
+    leave_run(tmp_path / "b", "train.epochs=4")
+    closed = ("method={kind: ncm}", "alignment={kind: none}", "train={epochs: 20, global_batch_size: 128}")
+    leave_run(
+        tmp_path / "c", *closed, "optimizer={prompt_lr: 0.003, head_lr: 0.003}", "data.augmentation.crop_scale=0.5"
+    )
+    notes = [note for note in compared(tmp_path).notes if note.startswith("train.epochs")]
+    assert notes == ["train.epochs: 3 in hlgp alignment=diagonal epochs=3; 4 in hlgp alignment=diagonal epochs=4"]
+
+
 def test_what_a_result_has_not_stays_empty(two_methods: Path) -> None:
     leave_run(two_methods / "probe", *PROBE)
     accuracies, _ = compared(two_methods).grids
