@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and locks between processes of one host."""
+"""Files that are whole or absent, rows as CSV, and locks between processes (across hosts where storage has flock)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from hlgp_dist.config.options import (
     takes_plugins,
 )
 from hlgp_dist.config.plugins import plugin_names
-from hlgp_dist.config.schema import Domain, RunConfig
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.search_options import Domain
 from hlgp_dist.errors import ConfigError
 
 MISSING = object()

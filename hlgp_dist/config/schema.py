@@ -6,16 +6,15 @@ Sections are frozen. Each field is `identity` (it changes the result; a resume r
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hlgp_dist.config.method_options import Hlgp, Method
 from hlgp_dist.config.protocols import settings_of
-from hlgp_dist.config.section import Fraction, Section, Seed, operational
-
-FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+from hlgp_dist.config.search_options import Search
+from hlgp_dist.config.section import FOLDER_NAME, Fraction, Section, Seed, operational
+from hlgp_dist.config.study_options import Study
 
 
 class RunOptions(Section):
@@ -273,80 +272,6 @@ class LaunchOptions(Section):
     cpus_per_worker: PositiveInt = operational(1)
     gpus_per_worker: Literal[0, 1] | None = operational(None)
     driver_resource: str | None = operational(None)
-
-
-class Asha(Section):
-    """Asynchronous successive halving; a rung is a number of finished tasks."""
-
-    kind: Literal["asha"] = "asha"
-    grace_tasks: PositiveInt = 1
-    reduction_factor: Annotated[int, Field(ge=2)] = 2
-
-
-class Fifo(Section):
-    """Every trial runs to its end."""
-
-    kind: Literal["fifo"]
-
-
-Scheduler = Annotated[Asha | Fifo, Field(discriminator="kind")]
-
-
-class Choice(Section):
-    choice: tuple[bool | int | float | str | None, ...] = Field(min_length=1)
-
-
-class Uniform(Section):
-    uniform: tuple[float, float]
-
-
-class LogUniform(Section):
-    loguniform: tuple[PositiveFloat, PositiveFloat]
-
-
-class Grid(Section):
-    grid: tuple[bool | int | float | str | None, ...] = Field(min_length=1)
-
-
-Domain = Choice | Uniform | LogUniform | Grid
-
-
-class Search(Section):
-    """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once.
-
-    max_tasks: trials end after that many tasks, so that nothing of later ones has a say, and cost less.
-    """
-
-    space: dict[str, Domain] = Field(min_length=1)
-    num_samples: PositiveInt = 8
-    seed: Seed = 0
-    scheduler: Scheduler = Asha()
-    max_tasks: PositiveInt | None = None
-    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    max_concurrent_trials: PositiveInt | None = operational(None)
-
-
-class Study(Section):
-    """Named cells, each the configuration with values of its own (nested, or by dotted key), over every seed.
-
-    What the configuration says and a cell's method has no use for is left out of the cell. only: some of the cells.
-    """
-
-    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
-    only: tuple[str, ...] | None = Field(default=None, min_length=1)
-    cells: dict[str, dict[str, Any]] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_fit(self) -> Study:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds names a seed twice")
-        unknown = [name for name in self.only or () if name not in self.cells]
-        if unknown:
-            raise ValueError(f"only: there is no cell {unknown[0]}; there are {', '.join(self.cells)}")
-        for name in self.cells:
-            if not re.fullmatch(FOLDER_NAME, name):
-                raise ValueError(f"cells: {name!r} must be a folder's name: letters, digits, '.', '_', '-'")
-        return self
 
 
 class RunConfig(Section):

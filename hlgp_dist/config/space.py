@@ -13,7 +13,8 @@ from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.merge import split_key
 from hlgp_dist.config.options import field_at, role_of
 from hlgp_dist.config.problems import Problem
-from hlgp_dist.config.schema import Choice, Domain, Grid, LogUniform, RunConfig, Uniform
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.search_options import Choice, Domain, Grid, LogUniform, Uniform
 
 Samples = Mapping[str, Any]
 MAX_COMBINATIONS = 256

@@ -38,25 +38,24 @@ class Origin:
 
 def check_origin(origin: Origin | None, num_classes: int, benchmark: Benchmark, path: str) -> None:
     """Raise DataError where the shards are not of the benchmark and the split that the configuration names, whole."""
-    wanted = {"split": benchmark.split}
     if benchmark.protocol is not None:
-        wanted = {"protocol": benchmark_of(benchmark.protocol), **wanted}
-    for key, value in wanted.items():
-        if value is None:
-            continue
-        told = f"benchmark.{key} = {getattr(benchmark, key)}: data.path = {path}"
-        if origin is None:
-            raise DataError(f"{told} was not made by `hlgp data prepare`, so nothing says that it is {value}")
-        found = origin.split if key == "split" else origin.benchmark
-        if found != value:
-            raise DataError(f"{told} is of {found}, not of {value}")
-    if benchmark.protocol is not None and origin is not None:
-        wanted_classes = CLASSES[origin.benchmark]
-        if origin.domain not in (None, "all") or num_classes != wanted_classes:
-            whole = f"all {wanted_classes} classes" + (" and all domains" if origin.domain is not None else "")
-            raise DataError(
-                f"benchmark.protocol = {benchmark.protocol}: takes {whole}; {path} has {num_classes}: {origin}"
-            )
+        name = benchmark_of(benchmark.protocol)
+        told = f"benchmark.protocol = {benchmark.protocol}: data.path = {path}"
+        known = _known(origin, told)
+        if known.benchmark != name:
+            raise DataError(f"{told} is of {known.benchmark}, not of {name}")
+        if known.domain not in (None, "all") or num_classes != CLASSES[name]:
+            raise DataError(f"{told} is a part of {name}, {num_classes} of {CLASSES[name]} classes: {origin}")
+    if benchmark.split is not None:
+        told = f"benchmark.split = {benchmark.split}: data.path = {path}"
+        if _known(origin, told).split != benchmark.split:
+            raise DataError(f"{told} is divided by {_known(origin, told).split}")
+
+
+def _known(origin: Origin | None, told: str) -> Origin:
+    if origin is None:
+        raise DataError(f"{told} was not made by `hlgp data prepare`, so nothing says what it is")
+    return origin
 
 
 def parse_origin(document: Mapping[str, Any]) -> Origin:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import schema, search_options
 from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
@@ -91,16 +91,16 @@ def check_trials(outcome: dict[str, Any]) -> None:
         raise TrialsFailed(outcome["reason"])
 
 
-def _check_rungs(search: schema.Search, num_tasks: int) -> None:
+def _check_rungs(search: search_options.Search, num_tasks: int) -> None:
     scheduler = search.scheduler
-    if isinstance(scheduler, schema.Asha) and scheduler.grace_tasks >= num_tasks:
+    if isinstance(scheduler, search_options.Asha) and scheduler.grace_tasks >= num_tasks:
         raise ConfigError(
             f"search.scheduler.grace_tasks = {scheduler.grace_tasks}: must be less than the {num_tasks} tasks, "
             "or no trial is ever stopped; scheduler.kind: fifo says so"
         )
 
 
-def _check_trials(trial: schema.RunConfig, space: Mapping[str, schema.Domain]) -> None:
+def _check_trials(trial: schema.RunConfig, space: Mapping[str, search_options.Domain]) -> None:
     """Refuse a space some of whose trials would not fit backbone and data: those of the keys that have a say there."""
     fitted = {key: domain for key, domain in space.items() if key.startswith(FITTED)}
     for values in combinations(fitted) if fitted else ():

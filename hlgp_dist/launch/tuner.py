@@ -10,7 +10,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import schema, search_options
 from hlgp_dist.config.load import apply
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.prepare import check_run, open_run
@@ -50,23 +50,24 @@ def build_tuner(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str((folder / "logs").absolute()),
-            callbacks=[Narrator(num_tasks)],
+            callbacks=[EndIfUnwanted(), Narrator(num_tasks)],
             verbose=0,
         ),
     )
 
 
-class Narrator(tune.Callback):  # type: ignore[misc]  # ray has no types here
-    """One line on the terminal for each task that a trial finishes, so that a long search can be watched.
-
-    A search that nobody waits for any more ends here, too.
-    """
-
-    def __init__(self, num_tasks: int) -> None:
-        self._num_tasks = num_tasks
+class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """A search that nobody waits for any more ends at its next step, while there still is a Ray."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         end_if_unwanted()
+
+
+class Narrator(tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """One line on the terminal for each task that a trial finishes, so that a long search can be watched."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self._num_tasks = num_tasks
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         accuracy = 100 * result[OBJECTIVE]
@@ -83,18 +84,18 @@ def _trial_name(trial: Any) -> str:
     return "trial-" + str(trial.trial_id).rpartition("_")[2]
 
 
-def _domain(domain: schema.Domain) -> Any:
-    if isinstance(domain, schema.Choice):
+def _domain(domain: search_options.Domain) -> Any:
+    if isinstance(domain, search_options.Choice):
         return tune.choice(list(domain.choice))
-    if isinstance(domain, schema.Uniform):
+    if isinstance(domain, search_options.Uniform):
         return tune.uniform(*domain.uniform)
-    if isinstance(domain, schema.LogUniform):
+    if isinstance(domain, search_options.LogUniform):
         return tune.loguniform(*domain.loguniform)
     return tune.grid_search(list(domain.grid))
 
 
-def _scheduler(scheduler: schema.Asha | schema.Fifo, num_tasks: int) -> TrialScheduler:
-    if isinstance(scheduler, schema.Fifo):
+def _scheduler(scheduler: search_options.Asha | search_options.Fifo, num_tasks: int) -> TrialScheduler:
+    if isinstance(scheduler, search_options.Fifo):
         return FIFOScheduler()
     return ASHAScheduler(
         time_attr=RUNG,

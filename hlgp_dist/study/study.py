@@ -61,7 +61,9 @@ def run_study(config: RunConfig, stem: str) -> None:
     parts = parts_of(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / STUDY_FILE, dump(apply(config, {"study.only": None})))
-    failed = Performance(parts).failed
+    performance = Performance()
+    performance.run(parts)
+    failed = performance.failed
     try:
         run_report([folder], out=None, baseline=None, apart=True)
     except DataError:  # nothing has finished
@@ -118,11 +120,18 @@ def _check(parts: Sequence[Part]) -> None:
 
 
 class Performance:
-    """Runs all parts, and waits for those that another process is at; `failed` has reasons by the part's name."""
+    """Runs parts, and waits for those that another process is at; `failed` has reasons by the part's name."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self) -> None:
         self.failed: dict[str, str] = {}
         self._began = time.time()
+
+    def run(self, parts: Sequence[Part]) -> None:
+        """Until every part has come to an end, here or elsewhere.
+
+        Raises:
+            Interrupted: by a signal.
+        """
         pending = list(parts)
         while pending:
             left = [part for part in pending if not self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}")]
@@ -131,13 +140,9 @@ class Performance:
             pending = left
 
     def _settle(self, part: Part, progress: str) -> bool:
-        """Whether the part has come to an end, here or elsewhere."""
+        """Whether the part has come to an end."""
         try:
-            reason = self._failed_elsewhere(part)
-            if reason is not None:
-                self.failed[part.name] = reason
-            else:
-                self._perform(part, progress)
+            self._perform(part, progress)
         except AtWork:
             return False
         except Interrupted:
@@ -147,21 +152,9 @@ class Performance:
             console.print(f"{part.name} failed: {self.failed[part.name]}", markup=False, soft_wrap=True)
         return True
 
-    def _failed_elsewhere(self, part: Part) -> str | None:
-        """Why the part failed since this study began, in another process; not asked for a second time here.
-
-        A search of which only some trials failed has its winner, and keeps it.
-        """
-        result = _outcome(part)
-        if result is None or result["exit_code"] in (0, Interrupted.exit_code):
-            return None
-        is_new = part.folder.result.stat().st_mtime > self._began
-        return str(result["reason"]) if is_new or "best_values" in result else None
-
     def _perform(self, part: Part, progress: str) -> None:
-        config = part.config
-        if part.search is not None:
-            config = apply(config, self._winner(part.search))
+        config = part.config if part.search is None else apply(part.config, self._winner(part.search))
+        self._refuse_failed(_outcome(part.folder, config), part.folder)
         if part.folder.read_finished() is None:
             console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
         if part.is_search:
@@ -170,11 +163,18 @@ class Performance:
         else:
             start_run(config, part.name)
 
+    def _refuse_failed(self, result: Mapping[str, Any], folder: RunFolder) -> None:
+        """What failed in another process since this study began is not tried a second time here.
+
+        A search of which only some trials failed has its winner, and keeps it.
+        """
+        failed = result.get("exit_code", 0) not in (0, Interrupted.exit_code)
+        if failed and ("best_values" in result or folder.result.stat().st_mtime > self._began):
+            raise TrialsFailed(str(result["reason"]))
+
     def _winner(self, search: Part) -> dict[str, object]:
         """The values that a search found best; one of which some trials failed has them, too."""
-        result, former = _outcome(search) or {}, former_config(search.folder.config)
-        if former is not None and difference(former, search.config, include_search=True).identity:
-            result = {}  # of another search, which this one must not take for its own
+        result = _outcome(search.folder, search.config)
         if "best_values" in result:
             best: dict[str, object] = result["best_values"]
             return best
@@ -183,13 +183,15 @@ class Performance:
         raise AtWork(f"{search.name} has been left by another process, to be taken up again")
 
 
-def _outcome(part: Part) -> Mapping[str, Any] | None:
-    """What the part came to, None where nobody has ended it yet.
+def _outcome(folder: RunFolder, config: RunConfig) -> Mapping[str, Any]:
+    """What the configuration came to there: empty where nobody has ended it yet, or it is another one's.
 
     Raises:
         AtWork: another process is at it.
     """
-    if not part.folder.path.is_dir():
-        return None
-    with alone(part.folder.path):
-        return part.folder.read_result()
+    if not folder.path.is_dir():
+        return {}
+    with alone(folder.path):
+        result, former = folder.read_result() or {}, former_config(folder.config)
+    is_other = former is not None and difference(former, config, include_search=True).identity
+    return {} if is_other else result

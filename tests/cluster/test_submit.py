@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hlgp_dist.config.identity import run_name
+from hlgp_dist.config.load import resolve
 from tests.cluster.host import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "cluster"))
@@ -97,6 +99,22 @@ def test_runs_hlgp_with_absolute_paths_and_returns_its_exit_code(home: Path) -> 
     assert f"run.dir={shared}/runs" in output
     assert "launch.kind=ray launch.address=auto run.name=first" in output
     assert output.splitlines()[-1].startswith("submit: exit code 3 (")
+
+
+def test_a_study_goes_where_hlgp_would_put_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of its base alone, so that a cell more goes into the same folder."""
+    monkeypatch.setenv("HLGP_STORAGE", "/shared")
+    project = home / "hlgp_dist"
+    base = (project / "configs" / "tiny.yaml").read_text()
+    folders = set()
+    for cells in ("{a: {}}", "{a: {}, b: {method.kind: linear}}"):
+        file = project / "configs" / "study.yaml"
+        file.write_text(f"{base}\nstudy: {{cells: {cells}}}\n")
+        overrides, folder = prepare("study", file, [], project)
+        final = resolve(file, overrides).config
+        assert folder == Path(final.run.dir) / run_name(final, "study")
+        folders.add(folder)
+    assert len(folders) == 1
 
 
 def test_finds_weights_that_came_with_the_project(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

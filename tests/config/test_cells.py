@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hlgp_dist.config.load import cells, resolve
-from hlgp_dist.config.schema import Grid, RunConfig
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.search_options import Grid
 from hlgp_dist.errors import ConfigError
 
 SPACE = {"optimizer.prompt_lr": {"grid": [0.01, 0.02]}, "optimizer.head_lr": {"grid": [0.1]}}

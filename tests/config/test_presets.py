@@ -16,6 +16,7 @@ from hlgp_dist.config.identity import identity
 from hlgp_dist.config.load import apply, cells, resolve
 from hlgp_dist.config.protocols import CLASSES, settings_of
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -44,8 +45,10 @@ def test_the_presets_are_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_configuration_that_ships_is_valid(file: Path) -> None:
-    resolve(file)
+def test_every_configuration_that_ships_is_valid_and_keeps_all_it_says(file: Path, tmp_path: Path) -> None:
+    config = resolve(file).config
+    (tmp_path / "dumped.yaml").write_text(dump(config))
+    assert resolve(tmp_path / "dumped.yaml").config == config
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def test_the_benchmark_and_the_split_that_are_named() -> None:
 @pytest.mark.parametrize(
     ("origin", "override", "message"),
     [
-        (CODA, "split=random-80-20", "benchmark.split = random-80-20: data.path = shards is of coda, not of random"),
+        (CODA, "split=random-80-20", "benchmark.split = random-80-20: data.path = shards is divided by coda"),
         (CODA, "protocol=imagenet_a-B0-Inc20", "is of imagenet_r, not of imagenet_a"),
-        (None, "protocol=imagenet_a-B0-Inc20", "was not made by `hlgp data prepare`, so nothing says that it is"),
+        (None, "protocol=imagenet_a-B0-Inc20", "was not made by `hlgp data prepare`, so nothing says what it is"),
         (None, "split=coda", "was not made by `hlgp data prepare`"),
     ],
 )
@@ -45,8 +45,12 @@ def test_others_are_refused(origin: Origin | None, override: str, message: str) 
 @pytest.mark.parametrize(
     ("origin", "num_classes", "message"),
     [
-        (CODA, 100, "takes all 200 classes; shards has 100: imagenet_r, split coda, as published"),
-        (replace(CODA, benchmark="domainnet", domain="clipart"), 345, "takes all 345 classes and all domains"),
+        (CODA, 100, "a part of imagenet_r, 100 of 200 classes: imagenet_r, split coda, as published"),
+        (
+            replace(CODA, benchmark="domainnet", domain="clipart"),
+            345,
+            "a part of domainnet, 345 of 345 classes: domainnet, clipart",
+        ),
     ],
 )
 def test_a_part_of_a_benchmark_is_not_the_benchmark(origin: Origin, num_classes: int, message: str) -> None:

@@ -17,7 +17,7 @@ from hlgp_dist.files import write_json
 from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.trials import Ended, forget_stopped, trial_rows
-from hlgp_dist.launch.tuner import Narrator
+from hlgp_dist.launch.tuner import EndIfUnwanted
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
 
@@ -66,7 +66,7 @@ def test_a_search_that_nobody_waits_for_is_over_before_ray_is(tmp_path: Path) ->
     threads = set(threading.enumerate())
     tuner = tune.Tuner(
         lambda values: time.sleep(60),
-        run_config=tune.RunConfig(storage_path=str(tmp_path), callbacks=[Narrator(1)], verbose=0),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), callbacks=[EndIfUnwanted()], verbose=0),
     )
     with ray_cluster(LaunchOptions()):
         threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -135,6 +135,7 @@ def test_the_winner_of_another_search_decides_nothing(make: Make, tmp_path: Path
     other = SPACE | {"space": {"optimizer.prompt_lr": {"grid": [0.02]}}}
     with pytest.raises(TrialsFailed) as failure:
         run_study(make({"a": {"search": other}}, 0, 1), "job")
+    assert "search.space.optimizer.prompt_lr: {grid: [0.01]} -> {grid: [0.02]}" in str(failure.value)
     assert "a/seed-1: its search found no winner" in str(failure.value)
     assert not (folder / "a" / "seed-1").exists()
 
