@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     Field,
@@ -24,6 +24,7 @@ from pydantic import (
 
 from hlgp_dist.config.plugins import plugin_options
 from hlgp_dist.config.section import Fraction, MethodOptions, Section
+from hlgp_dist.errors import ConfigError
 
 Blocks = tuple[NonNegativeInt, ...]
 
@@ -350,6 +351,7 @@ class FullFineTuning(MethodOptions):
 
 
 Builtin = Hlgp | Independent | L2p | DualPrompt | Coda | Apt | Linear | FullFineTuning | NearestMean | Gaussian | RanPac
+BUILTIN_KINDS = frozenset(get_args(member.model_fields["kind"].annotation)[0] for member in get_args(Builtin))
 
 
 @cache
@@ -362,7 +364,10 @@ def _union(plugin: type[Section] | None) -> TypeAdapter[Any]:
 def _chosen(value: Any, info: ValidationInfo) -> Any:
     """The options that `kind` names; from JSON strictly, where lists stand for tuples."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    union = _union(plugin_options(kind) if isinstance(kind, str) else None)
+    plugin = plugin_options(kind) if isinstance(kind, str) else None
+    if plugin is not None and kind in BUILTIN_KINDS:
+        raise ConfigError(f"method.kind = {kind}: an installed plug-in takes the name of a method that ships; rename it")
+    union = _union(plugin)
     return union.validate_json(json.dumps(value), strict=True) if info.mode == "json" else union.validate_python(value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
 from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.errors import ConfigError
@@ -44,11 +44,14 @@ def plugin_options(kind: str) -> type[MethodOptions] | None:
     """The options of the plug-in of that name, None where there is none.
 
     Raises:
-        ConfigError: it has no section of options of its kind.
+        ConfigError: it has no section of options of its kind, or another name than they say.
     """
     if kind not in _found():
         return None
     options = getattr(load_plugin(kind), "Options", None)
     if not (isinstance(options, type) and issubclass(options, MethodOptions) and "kind" in options.model_fields):
         raise ConfigError(f"method.kind = {kind}: {_found()[kind].value}.Options is no MethodOptions with a `kind`")
+    if get_args(options.model_fields["kind"].annotation) != (kind,):
+        said = f"{_found()[kind].value}.Options: kind must be Literal[{kind!r}], the name of its entry point"
+        raise ConfigError(f"method.kind = {kind}: {said}")
     return options

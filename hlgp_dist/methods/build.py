@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hlgp_dist.config import method_options
-from hlgp_dist.config.plugins import load_plugin
+from hlgp_dist.config.plugins import load_plugin, plugin_names
+from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.apt import Apt
 from hlgp_dist.methods.base import Method, Setting
@@ -24,6 +25,8 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
     Raises:
         ConfigError: groups, layers or components that do not fit the trunk.
     """
+    if options.kind in plugin_names():  # asked first: its options may extend those of a method below
+        return _of_plugin(options, setting)
     match options:
         case method_options.Hlgp():
             return Hlgp(options, setting)
@@ -41,6 +44,10 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
             return Linear()
         case method_options.UnpromptedClassifier():
             return Unprompted(closed_form(options, setting))
+    raise AssertionError(f"the configuration has a kind that nobody builds: {options.kind}")
+
+
+def _of_plugin(options: MethodOptions, setting: Setting) -> Method:
     plugin: Method = load_plugin(options.kind)(options, setting)
     if plugin.has_gradients != options.takes_gradients:
         raise ConfigError(f"method.kind = {options.kind}: takes_gradients of its options is not its has_gradients")

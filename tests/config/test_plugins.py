@@ -20,12 +20,15 @@ HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 ENTRY_POINT = "one_prompt = one_prompt:OnePrompt\n"
 BROKEN = {
     "missing": ("missing = nowhere:Method\n", "the plug-in nowhere:Method cannot be loaded (ModuleNotFoundError"),
+    "renamed": ("renamed = one_prompt:OnePrompt\n", "one_prompt:OnePrompt.Options: kind must be Literal['renamed']"),
+    "l2p": ("l2p = neighbours:L2p\n", "method.kind = l2p: an installed plug-in takes the name of a method that ships"),
     "bare": ("bare = json:JSONDecoder\n", "json:JSONDecoder.Options is no MethodOptions with a `kind`"),
 }
 NEIGHBOURS = """
 from typing import Literal
 
 import one_prompt
+from hlgp_dist.config import method_options
 from hlgp_dist.methods.base import Output
 
 
@@ -44,6 +47,17 @@ class Neighbours(one_prompt.OnePrompt):
     def forward(self, trunk, head, images, task, weights=None):
         features = self.features(trunk, images, task.index)
         return Output(head(features - self.share * features.mean(0)))
+
+
+class Extended(Neighbours):
+    class Options(method_options.L2p):
+        kind: Literal["extended"]
+        share: float = 0.5
+
+
+class L2p(Neighbours):
+    class Options(method_options.L2p):
+        kind: Literal["l2p"]
 """
 """Takes a part of the batch's mean away, so a picture's class hangs on its neighbours."""
 SEARCH = {
@@ -63,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = folder / "one_prompt-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: one_prompt\nVersion: 0.1\n")
-    points = ["neighbours = neighbours:Neighbours\n", *(line for line, _ in BROKEN.values())]
+    points = ["neighbours = neighbours:Neighbours\n", "extended = neighbours:Extended\n", *(line for line, _ in BROKEN.values())]
     (info / "entry_points.txt").write_text("".join(["[hlgp_dist.methods]\n", ENTRY_POINT, *points]))
     return folder
 
@@ -98,7 +112,7 @@ def test_an_unknown_kind_lists_the_plugins(site: Path, drawn: Path, tmp_path: Pa
     config = written(job(drawn, tmp_path / "run"), tmp_path / "job.yaml")
     shown = hlgp(site, "config", config, "method.kind=one_promt")
     assert shown.returncode == 2
-    assert "missing, neighbours, one_prompt; did you mean one_prompt?" in shown.stderr
+    assert "missing, neighbours, one_prompt, renamed; did you mean one_prompt?" in shown.stderr
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -135,8 +149,10 @@ def test_the_example_keeps_the_contract(site: Path) -> None:
     assert checked.stdout == "one_prompt: keeps the contract of every method\n"
 
 
-def test_a_plugin_whose_predictions_depend_on_their_neighbours_is_refused(site: Path) -> None:
-    checked = hlgp(site, "check-method", "neighbours")
+@pytest.mark.parametrize("kind", ["neighbours", "extended"])
+def test_a_plugin_whose_predictions_depend_on_their_neighbours_is_refused(kind: str, site: Path) -> None:
+    """Also where its options extend those of a method that ships: it is the plug-in that runs."""
+    checked = hlgp(site, "check-method", kind)
     assert checked.returncode == 1 and "Traceback" not in checked.stderr
     assert re.fullmatch(
         r"hlgp: logits of a picture while training task 0 depend on the rest of its batch: 15 pictures, 1 at a time, "
