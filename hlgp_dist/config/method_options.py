@@ -190,6 +190,8 @@ class PromptAccumulation(MethodOptions):
     def _accumulation_fits(self) -> PromptAccumulation:
         if self.layers is not None:
             check_blocks("layers", self.layers)
+            if not self.layers:
+                raise ValueError("layers must not be empty; null means all blocks")
         if self.insertion == "cls" and self.prompt_length != 1:
             raise ValueError("prompt_length must be 1: insertion: cls adds one vector to the key and one to the value")
         if self.accumulation != "soft":
@@ -366,7 +368,9 @@ def _chosen(value: Any, info: ValidationInfo) -> Any:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     plugin = plugin_options(kind) if isinstance(kind, str) else None
     if plugin is not None and kind in BUILTIN_KINDS:
-        raise ConfigError(f"method.kind = {kind}: an installed plug-in takes the name of a method that ships; rename it")
+        raise ConfigError(
+            f"method.kind = {kind}: an installed plug-in takes the name of a method that ships; rename it"
+        )
     union = _union(plugin)
     return union.validate_json(json.dumps(value), strict=True) if info.mode == "json" else union.validate_python(value)
 

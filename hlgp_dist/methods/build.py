@@ -6,7 +6,6 @@ from typing import Any
 
 from hlgp_dist.config import method_options
 from hlgp_dist.config.plugins import load_plugin, plugin_names
-from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.apt import Apt
 from hlgp_dist.methods.base import Method, Setting
@@ -47,7 +46,7 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
     raise AssertionError(f"the configuration has a kind that nobody builds: {options.kind}")
 
 
-def _of_plugin(options: MethodOptions, setting: Setting) -> Method:
+def _of_plugin(options: method_options.Method, setting: Setting) -> Method:
     plugin: Method = load_plugin(options.kind)(options, setting)
     if plugin.has_gradients != options.takes_gradients:
         raise ConfigError(f"method.kind = {options.kind}: takes_gradients of its options is not its has_gradients")

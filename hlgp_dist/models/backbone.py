@@ -30,10 +30,13 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class BackboneIdentity:
-    """What a result must say of its backbone for a comparison to be fair."""
+    """What a result must say of its backbone for a comparison to be fair.
+
+    name: timm's, with the tag that says how pictures are put in; weights: `hub` (those of the tag), `none`, or a file.
+    """
 
     name: str
-    tag: str
+    weights: str
     sha256: str
     timm_version: str
 
@@ -50,8 +53,7 @@ def build_trunk(
     vit = _from_hub(spec) if spec.weights == "hub" else _random_vit(spec, seed)
     if spec.weights not in ("hub", "none"):
         load_weights(vit, Path(spec.weights))
-    name, _, tag = spec.name.partition(".")
-    identity = BackboneIdentity(name, tag, weights_sha256(vit, spec.weights), timm.__version__)
+    identity = BackboneIdentity(spec.name, spec.weights, weights_sha256(vit, spec.weights), timm.__version__)
     check_hash(spec, identity.sha256)
     form, dtype = input_format(spec, vit), DTYPES[precision]
     if not trained:

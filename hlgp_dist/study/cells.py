@@ -16,7 +16,7 @@ from hlgp_dist.study.tables import short_names
 
 METHOD = "method.kind"
 BESIDE_METHOD = ("alignment.kind", "train.stream")
-"""What any method can be run with: labels and peers go by these, whatever the method."""
+"""What any method can be run with, and what moves accuracy as much as a method does."""
 SETTLED = ("backbone.", "benchmark.", "data.path")
 """Keys that `likeness` compares by what they led to: a file may lie at two paths."""
 
@@ -99,7 +99,7 @@ def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
 def settings_that_differ(cells: Sequence[Cell]) -> dict[str, list[tuple[Any, list[Cell]]]]:
     """Values outside the methods' own options, so that a table of tuned methods says what each was given."""
     unlike = differing(cells, _with_a_say)
-    return {key: groups for key, groups in unlike.items() if not key.startswith("method.") and key not in BESIDE_METHOD}
+    return {key: groups for key, groups in unlike.items() if not key.startswith("method.")}
 
 
 def _with_a_say(cell: Cell) -> dict[str, Any]:

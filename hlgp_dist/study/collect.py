@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from hlgp_dist.config.grammar import GrammarError, read_document
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.train import metrics
 from hlgp_dist.train.folder import RunFolder
 
-NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images")
+NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
 """Without these a result cannot be known to be like another."""
+ROUNDING = 1e-9
 STUDY_FILE = "study.yaml"
 """In a study's folder, whose folders are its cells."""
 TRACES = ("result.json", "env.json", "logs", "trials")
@@ -34,8 +37,8 @@ class Run:
     """Its name in the study that it is of."""
 
     def matrix(self) -> list[list[float]]:
-        """a[t][i] without what lies above the diagonal."""
-        return [[value for value in row if value is not None] for row in self.result["accuracy_matrix"]]
+        """a[t][i] with i <= t."""
+        return lower_triangle(self.result["accuracy_matrix"])
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,41 @@ def _read(folder: Path) -> Iterator[Run | Unfinished]:
         yield from _read(best) if best.is_dir() else [Unfinished(folder, f"a search without a winner: {_why(files)}")]
         return
     result = files.read_finished()
-    missing = [key for key in NEEDED if result is not None and key not in result]
-    if result is None:
-        yield Unfinished(folder, _why(files))
-    elif missing:
-        yield Unfinished(folder, f"result.json has no {', '.join(missing)}: it cannot be compared")
+    reason = _why(files) if result is None else _defect(result)
+    if result is None or reason is not None:
+        yield Unfinished(folder, str(reason))
     else:
         yield Run(folder, config, result, _environment(files))
+
+
+def _defect(result: Mapping[str, Any]) -> str | None:
+    """Why a finished run's result cannot be compared: an older run's, or one that is not as it was written."""
+    missing = [key for key in NEEDED if key not in result]
+    if missing:
+        return f"result.json has no {', '.join(missing)}: it cannot be compared"
+    try:
+        matrix, images = lower_triangle(result["accuracy_matrix"]), result["num_test_images"]
+        right = [len(images), len(result["class_order"])] == [len(matrix[-1]), sum(result["task_sizes"])]
+        numbers, weights = metrics.of_result(matrix, images), result["backbone"]["sha256"]
+    except (TypeError, ValueError, LookupError) as error:
+        return f"result.json is not as a run writes it ({type(error).__name__}: {error})"
+    if not right or not isinstance(weights, str):
+        return "result.json is not as a run writes it: tasks, classes and the accuracy matrix do not fit each other"
+    for key, value in numbers.items():
+        if not _is(result.get(key), value):
+            return f"result.json is not as a run writes it: {key} is {result.get(key)}, by its accuracy matrix {value}"
+    return None
+
+
+def _is(stated: object, value: float | None) -> bool:
+    if value is None or not isinstance(stated, int | float):
+        return stated is value
+    return math.isclose(stated, value, abs_tol=ROUNDING)
+
+
+def lower_triangle(matrix: Sequence[Sequence[float | None]]) -> list[list[float]]:
+    """Without what lies above the diagonal."""
+    return [[value for value in row if value is not None] for row in matrix]
 
 
 def _why(files: RunFolder) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.errors import DataError
 from hlgp_dist.study.cells import Cell, cells_of, settings_that_differ
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import (
     differing,
     folder_of,
+    may_differ,
     moves_speed,
     must_agree,
     refuse_unlike,
     speed_doubts,
     told,
-    versions,
 )
 from hlgp_dist.study.statistics import FEWEST_SEEDS, Interval, Spread, paired_bootstrap, spread
 from hlgp_dist.train import metrics
@@ -42,6 +43,11 @@ COUNTS = {
     "passes_per_image.test": "passes, test",
 }
 SPEEDS = {"images_per_second": "images/s", "training_seconds": "training seconds"}
+CONDITIONS = {
+    "alignment.kind": ("alignment", "it moves accuracy as much as a method does; compare methods within one"),
+    "train.stream": ("stream", "a joint run sees all classes at once: an upper bound, no rival"),
+}
+"""What has a column beside the method where rows are not alike in it, and what a note then says."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Grid:
 class Comparison:
     """What `hlgp report` says; `shared` holds for every row, `rows` are for a CSV, un-rounded."""
 
+    labels: Sequence[str]
     shared: str
     grids: Sequence[Grid]
     notes: Sequence[str]
@@ -64,34 +71,46 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run], baseline: str | None) -> Comparison:
-    """At least one run.
+    """At least one run; differences where a cell has the baseline's label.
 
     Raises:
-        ConfigError: the runs are not alike, two are of one cell and seed, or no cell has the baseline's label.
+        ConfigError: the runs are not alike, or two are of one cell and seed.
+        DataError: a number of a result is none.
     """
     refuse_unlike(runs)
     cells = cells_of(runs)
     grids = [_accuracies(cells), _costs(cells, comparable_speed=not speed_doubts(runs))]
-    if baseline is not None:
-        grids.append(_differences(cells, _labelled(cells, baseline)))
-    return Comparison(_shared(runs[0]), grids, _notes(runs, cells), _rows(cells))
+    grids += [_differences(cells, cell) for cell in cells if cell.label == baseline]
+    return Comparison([cell.label for cell in cells], _shared(runs[0]), grids, _notes(runs, cells), _rows(cells))
 
 
 def _shared(run: Run) -> str:
-    same = must_agree(run)
-    name = ".".join(filter(None, (same["backbone.name"], same["backbone.tag"])))
+    same, weights, origin = must_agree(run), run.config.backbone.weights, run.result.get("prepared_from")
+    source = {"hub": "weights from the hub", "none": "random weights"}.get(weights, f"weights {Path(weights).name}")
+    dataset = same["dataset"][:12] if origin is None else f"{origin} ({same['dataset'][:12]})"
     pictures = f"{sum(same['num_test_images'])} {same['evaluated_on']} pictures"
     sizes = ", ".join(map(str, same["task_sizes"]))
     return (
-        f"{name} (sha256 {same['backbone.sha256'][:12]}), data set {same['dataset'][:12]}, {pictures}, "
+        f"{same['backbone.name']}, {source} (sha256 {same['backbone.sha256'][:12]}); data set {dataset}; {pictures}; "
         f"tasks of {sizes} classes in one order"
     )
 
 
+def _conditions(cells: Sequence[Cell]) -> list[str]:
+    """The keys of `CONDITIONS` in which the cells are not alike."""
+    return [key for key in CONDITIONS if len({cell.settings[key] for cell in cells}) > 1]
+
+
 def _accuracies(cells: Sequence[Cell]) -> Grid:
     columns = {key: title for key, title in ACCURACIES.items() if any(_values(cell, key) for cell in cells)}
-    rows = [[cell.label, str(len(cell.runs)), *(_percent(_values(cell, key)) for key in columns)] for cell in cells]
-    return Grid("%, mean ± sample standard deviation over seeds", ["method", "seeds", *columns.values()], rows)
+    conditions = _conditions(cells)
+    titles = ["method", *(CONDITIONS[key][0] for key in conditions), "seeds", *columns.values()]
+
+    def row(cell: Cell) -> list[str]:
+        given = (cell.settings[key] for key in conditions)
+        return [cell.label, *given, str(len(cell.runs)), *(_percent(_values(cell, key)) for key in columns)]
+
+    return Grid("%, mean ± sample standard deviation over seeds", titles, [row(cell) for cell in cells])
 
 
 def _costs(cells: Sequence[Cell], *, comparable_speed: bool) -> Grid:
@@ -106,13 +125,6 @@ def _costs(cells: Sequence[Cell], *, comparable_speed: bool) -> Grid:
 
     rows = [[cell.label, *(cost(cell, key) for key in keys)] for cell in cells]
     return Grid("parameters and costs", ["method", *(titles[key] for key in keys)], rows)
-
-
-def _labelled(cells: Sequence[Cell], label: str) -> Cell:
-    for cell in cells:
-        if cell.label == label:
-            return cell
-    raise ConfigError(f"--baseline: no row is {label!r}; there are: {'; '.join(cell.label for cell in cells)}")
 
 
 def _differences(cells: Sequence[Cell], baseline: Cell) -> Grid:
@@ -147,12 +159,13 @@ def _final_terms(matrix: metrics.Matrix) -> Sequence[float]:
 def _notes(runs: Sequence[Run], cells: Sequence[Cell]) -> list[str]:
     """What a reader has to know before comparing rows."""
     speed = speed_doubts(runs)
-    notes = [f"{key}: {told(groups, folder_of)}" for key, groups in (speed | differing(runs, versions)).items()]
+    notes = [f"{key}: {told(groups, folder_of)}" for key, groups in (speed | differing(runs, may_differ)).items()]
     if speed:
         notes.append(
             f"images/s and training seconds are left out of the table: not alike or not known: {', '.join(speed)}"
         )
-    unlike = settings_that_differ(cells)
+    notes += [f"{CONDITIONS[key][0]}: not the same in all rows: {CONDITIONS[key][1]}" for key in _conditions(cells)]
+    unlike = {key: groups for key, groups in settings_that_differ(cells).items() if key not in CONDITIONS}
     notes += [f"{key}: {told(groups, lambda cell: cell.label)}" for key, groups in unlike.items()]
     if len({tuple(cell.runs) for cell in cells}) > 1:
         seeds = "; ".join(f"{flow(list(cell.runs))} in {cell.label}" for cell in cells)
@@ -169,7 +182,7 @@ def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, Any]:
     measured = {key: number_of(run, key) for key in (*ACCURACIES, "backward_transfer", *COUNTS, *SPEEDS)}
-    where = moves_speed(run) | versions(run)
+    where = moves_speed(run) | may_differ(run)
     lists = ("class_order", "task_sizes", "num_test_images", "backbone.kwargs")
     same = {key: value for key, value in must_agree(run).items() if key not in lists}
     return {
@@ -195,8 +208,9 @@ def number_of(run: Run, key: str) -> float | None:
     value: Any = run.result
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
-    assert value is None or isinstance(value, int | float), f"{key} of {run.folder} is no number"
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    raise DataError(f"{run.folder}: {key} of result.json is {value!r}, which is no number")
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -22,13 +22,13 @@ def must_agree(run: Run) -> dict[str, Any]:
     """Weights, input, pictures, split, class order and what was tested on: what else than a method moves accuracy."""
     result, backbone = run.result, run.config.backbone
     return {
-        "backbone.name": result["backbone"]["name"],
-        "backbone.tag": result["backbone"]["tag"],
+        "backbone.name": backbone.name,
         "backbone.sha256": result["backbone"]["sha256"],
         "backbone.img_size": backbone.img_size,
         "backbone.normalization": backbone.normalization,
         "backbone.kwargs": dict(backbone.kwargs),
         "dataset": result["dataset"],
+        "prepared_from": result.get("prepared_from"),
         "evaluated_on": result["evaluated_on"],
         "class_order": result["class_order"],
         "task_sizes": result["task_sizes"],
@@ -52,11 +52,12 @@ def speed_doubts(runs: Sequence[Run]) -> dict[str, Groups[Run]]:
     return {key: groups for key, groups in values.items() if len(groups) > 1 or groups[0][0] == UNKNOWN}
 
 
-def versions(run: Run) -> dict[str, Any]:
-    """Allowed to differ; said where they do."""
+def may_differ(run: Run) -> dict[str, Any]:
+    """Said where they do."""
     return {
         "timm_version": run.result["backbone"].get("timm_version", UNKNOWN),
         "git_commit": run.environment.get("git_commit") or UNKNOWN,
+        "protocol": run.result.get("protocol"),
     }
 
 

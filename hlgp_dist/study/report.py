@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_text
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, Grid, compare
@@ -19,7 +19,7 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
     apart: unlike runs stand in tables of their own, in place of being refused.
 
     Raises:
-        ConfigError: the runs do not stand in one table, or no row is the baseline.
+        ConfigError: the runs do not stand in one table, or no row of any is the baseline.
         DataError: no run has finished.
     """
     runs, unfinished = find_runs(folders)
@@ -28,6 +28,7 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
         places = ", ".join(map(str, folders))
         raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
     comparisons = [compare(like, baseline) for like in (alike(runs) if apart else [runs])]
+    _check_baseline(baseline, [label for comparison in comparisons for label in comparison.labels])
     target = folders[0] if out is None else out
     rows = [dict(row) for comparison in comparisons for row in comparison.rows]
     write_text(target / "comparison.csv", as_csv(rows))
@@ -39,6 +40,11 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
     console.print(
         f"one row a run: {target / 'comparison.csv'}\nas Markdown:   {target / 'comparison.md'}", soft_wrap=True
     )
+
+
+def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:
+    if baseline is not None and baseline not in labels:
+        raise ConfigError(f"--baseline: no row is {baseline!r}; there are: {'; '.join(dict.fromkeys(labels))}")
 
 
 def _show(comparison: Comparison) -> None:

@@ -13,6 +13,11 @@ Matrix = Sequence[Sequence[float]]
 """Lower triangle: row t holds a[t][0] .. a[t][t]; or the one row of tasks that were learned at once."""
 Numbers = dict[str, float | None]
 """Metrics by name, None where a metric has no meaning."""
+RESULT_NAMES = {
+    "average_accuracy": "final_average_accuracy",
+    "micro_accuracy": "final_micro_accuracy",
+}
+"""Of the metrics that are of the last task alone, once it has come."""
 
 
 def has_history(matrix: Matrix) -> bool:
@@ -93,7 +98,7 @@ def plasticity(matrix: Matrix) -> float | None:
 
 
 def summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
-    """Every metric of the tasks finished so far, by its name in `result.json`."""
+    """Every metric of the tasks finished so far, by its name in TensorBoard."""
     return {
         "average_accuracy": average_accuracy(matrix[-1]),
         "cumulative_average_accuracy": cumulative_average_accuracy(matrix),
@@ -102,6 +107,12 @@ def summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
         "backward_transfer": backward_transfer(matrix),
         "plasticity": plasticity(matrix),
     }
+
+
+def of_result(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
+    """What follows from the matrix of a finished run, by its name in `result.json`."""
+    numbers = summary(matrix, num_images)
+    return {RESULT_NAMES.get(name, name): value for name, value in numbers.items()}
 
 
 def peer_summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:

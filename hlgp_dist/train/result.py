@@ -14,18 +14,12 @@ def finished(session: Session) -> dict[str, Any]:
     """Everything a table of results needs of a run that ended well."""
     progress, learner = session.progress, session.learner
     matrix = progress.matrix()
-    numbers = metrics.summary(matrix, progress.totals)
     weight, bias = learner.head.rows()
     return {
         "exit_code": 0,
         "reason": "done",
         "evaluated_on": session.part,
-        "final_average_accuracy": numbers["average_accuracy"],
-        "cumulative_average_accuracy": numbers["cumulative_average_accuracy"],
-        "final_micro_accuracy": numbers["micro_accuracy"],
-        "forgetting": numbers["forgetting"],
-        "backward_transfer": numbers["backward_transfer"],
-        "plasticity": numbers["plasticity"],
+        **metrics.of_result(matrix, progress.totals),
         "task_identification_accuracy": progress.task_identification(),
         **progress.final,
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),

@@ -77,7 +77,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = folder / "one_prompt-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: one_prompt\nVersion: 0.1\n")
-    points = ["neighbours = neighbours:Neighbours\n", "extended = neighbours:Extended\n", *(line for line, _ in BROKEN.values())]
+    points = [
+        "neighbours = neighbours:Neighbours\n",
+        "extended = neighbours:Extended\n",
+        *(line for line, _ in BROKEN.values()),
+    ]
     (info / "entry_points.txt").write_text("".join(["[hlgp_dist.methods]\n", ENTRY_POINT, *points]))
     return folder
 

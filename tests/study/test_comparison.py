@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.cells import cells_of
 from hlgp_dist.study.collect import Run, find_runs
@@ -77,6 +77,19 @@ def test_a_studys_cells_stand_under_their_names_in_its_order(tmp_path: Path) -> 
     assert [row[:2] for row in accuracies.rows] == [["second", "2"], ["first", "1"], ["both", "1"]]
 
 
+def test_alignment_and_stream_stand_beside_the_name_that_a_study_gave(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("study:\n  cells: {plain: {}, aligned: {}, joint: {}}\n")
+    leave_run(tmp_path / "plain" / "seed-0", "alignment.kind=none")
+    leave_run(tmp_path / "aligned" / "seed-0", "alignment.kind=full", right=BETTER)
+    leave_run(tmp_path / "joint" / "seed-0", "alignment.kind=none", "train.stream=joint", right=(BETTER[-1],))
+    comparison = compared(tmp_path)
+    accuracies = comparison.grids[0]
+    assert column(accuracies, "alignment") == {"plain": "none", "aligned": "full", "joint": "none"}
+    assert column(accuracies, "stream") == {"plain": "sequential", "aligned": "sequential", "joint": "joint"}
+    assert [note.partition(":")[0] for note in comparison.notes][:2] == ["alignment", "stream"]
+    assert [row["alignment.kind"] for row in comparison.rows] == ["none", "full", "none"]
+
+
 def test_what_a_method_has_no_use_for_is_no_difference(tmp_path: Path) -> None:
     leave_run(tmp_path / "a", "train.epochs=3")
     leave_run(tmp_path / "b", "train.epochs=4")
@@ -120,7 +133,12 @@ def test_what_older_results_lack_has_no_column(tmp_path: Path) -> None:
         (("benchmark.validation_fraction=0.2",), {}, "evaluated_on: test in {0}; validation in {1}"),
         ((), {"class_order": list(CLASSES[::-1])}, "class_order: a at place 0 in {0}; j at place 0 in {1}"),
         ((), {"task_sizes": [2, 2, 2, 4]}, "task_sizes: 2 at place 3 in {0}; 4 at place 3 in {1}"),
-        ((), {"num_test_images": [*IMAGES[:-1], 41]}, "num_test_images: 40 at place 4 in {0}; 41 at place 4 in {1}"),
+        (
+            (),
+            {"num_test_images": [*IMAGES[:-1], 41], "final_micro_accuracy": 68.8 / 101},
+            "num_test_images: 40 at place 4 in {0}; 41 at place 4 in {1}",
+        ),
+        ((), {"prepared_from": "x"}, "prepared_from: null in {0}; x in {1}"),
     ],
 )
 def test_unlike_results_are_refused_by_field_value_and_run(
@@ -133,15 +151,34 @@ def test_unlike_results_are_refused_by_field_value_and_run(
     assert str(refusal.value).splitlines()[1:] == [f"  {told.format(first, second)}"], "this field, and no other"
 
 
-@pytest.mark.parametrize("field", ["name", "tag", "sha256"])
-def test_other_weights_are_refused(field: str, tmp_path: Path) -> None:
+def test_other_weights_are_refused(tmp_path: Path) -> None:
     leave_run(tmp_path / "a")
-    backbone = json.loads((tmp_path / "a" / "result.json").read_text())["backbone"] | {field: "other"}
+    backbone = json.loads((tmp_path / "a" / "result.json").read_text())["backbone"] | {"sha256": "other"}
     leave_run(tmp_path / "b", "seed=1", backbone=backbone)
-    with pytest.raises(ConfigError, match=rf"backbone\.{field}: .* in .*a; other in .*b") as refusal:
+    with pytest.raises(ConfigError, match=r"backbone\.sha256: .* in .*a; other in .*b") as refusal:
         compared(tmp_path)
-    is_hinted = "none draws other weights for every seed" in str(refusal.value)
-    assert is_hinted is (field == "sha256"), "the job's weights come from no file"
+    assert "none draws other weights for every seed" in str(refusal.value), "the job's weights come from no file"
+
+
+def test_another_record_of_the_input_is_refused(tmp_path: Path) -> None:
+    """The tag says how pictures are put in, whatever the weights."""
+    leave_run(tmp_path / "a", "backbone.name=vit_tiny_patch16_224.augreg_in21k")
+    leave_run(tmp_path / "b", "backbone.name=vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+    with pytest.raises(ConfigError, match=r"backbone\.name: vit_tiny_patch16_224\.augreg_in21k in .*a; "):
+        compared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [("hub", "weights from the hub"), ("none", "random weights"), ("/x/w.npz", "weights w.npz")],
+)
+def test_the_table_says_where_weights_and_pictures_came_from(weights: str, told: str, tmp_path: Path) -> None:
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    overrides = (f"backbone.name={name}", f"backbone.weights={weights}")
+    leave_run(tmp_path / "a", *overrides, prepared_from="vtab, split published, not verified")
+    shared = compared(tmp_path).shared
+    assert shared.startswith(f"{name}, {told} (sha256 5ead5ead5ead); ")
+    assert "; data set vtab, split published, not verified (da7ada7ada7a); 100 test pictures; " in shared
 
 
 def test_other_backbone_keywords_are_refused(tmp_path: Path) -> None:
@@ -247,9 +284,15 @@ def test_methods_without_a_common_seed_have_no_difference(tmp_path: Path) -> Non
     assert column(differences, "seeds in both") == {"independent": "0"}
 
 
-def test_an_unknown_baseline_is_refused_with_the_labels(two_methods: Path) -> None:
-    with pytest.raises(ConfigError, match="no row is 'l2p'; there are: hlgp; independent"):
-        compared(two_methods, "l2p")
+def test_a_baseline_is_looked_for_in_every_table(
+    two_methods: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave_run(two_methods / "elsewhere", "method.kind=l2p", dataset="0" * 64)
+    assert hlgp(monkeypatch, "report", two_methods, "--apart", "--baseline", "dualprompt") == 2
+    assert "--baseline: no row is 'dualprompt'; there are: l2p; hlgp; independent" in capsys.readouterr().err
+    assert not (two_methods / "comparison.csv").exists()
+    assert hlgp(monkeypatch, "report", two_methods, "--apart", "--baseline", "hlgp") == 0
+    assert capsys.readouterr().out.count("difference to hlgp") == 1
 
 
 def test_of_a_search_the_winner_counts_alone(tmp_path: Path) -> None:
@@ -287,6 +330,33 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
     assert reasons["torn"] == "result.json is damaged"
     assert "has no backbone, dataset" in reasons["old"]
     assert "sead" in reasons["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"final_average_accuracy": 0.99}, "final_average_accuracy is 0.99, by its accuracy matrix 0.64"),
+        ({"final_average_accuracy": "0.64"}, "final_average_accuracy is 0.64, by its accuracy matrix 0.64"),
+        ({"forgetting": None}, "forgetting is None, by its accuracy matrix 0.05"),
+        ({"backbone": "x"}, "(TypeError: "),
+        ({"accuracy_matrix": []}, "(IndexError: "),
+        ({"accuracy_matrix": [[0.5]]}, "tasks, classes and the accuracy matrix do not fit each other"),
+        ({"accuracy_matrix": [["0.5"] * 5]}, "(TypeError: "),
+        ({"task_sizes": None}, "(TypeError: "),
+    ],
+)
+def test_a_result_that_was_changed_is_left_out(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    leave_run(tmp_path / "a", **changes)
+    runs, (left_out,) = find_runs([tmp_path])
+    assert (
+        runs == [] and left_out.reason.startswith("result.json is not as a run writes it") and told in left_out.reason
+    )
+
+
+def test_a_number_that_is_none_is_told(tmp_path: Path) -> None:
+    folder = leave_run(tmp_path / "a", training_seconds="long")
+    with pytest.raises(DataError, match=rf"{folder}: training_seconds of result\.json is 'long', which is no number"):
+        compared(tmp_path)
 
 
 def test_the_command_writes_both_files_and_shows_the_table(
