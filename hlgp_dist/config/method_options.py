@@ -287,13 +287,17 @@ class L2p(MethodOptions):
 
 
 class DualPrompt(MethodOptions):
-    """A general prompt that every task trains, and an expert prompt a task, found by the nearest key."""
+    """A general prompt that every task trains, and an expert prompt a task, found by the nearest key.
+
+    keys: one for all expert blocks of a task, or one a block, which then finds its expert alone (CODA-Prompt's code).
+    """
 
     kind: Literal["dualprompt"]
     general_length: PositiveInt = 5
     general_layers: Blocks = (0, 1)
     expert_length: PositiveInt = 5
     expert_layers: Blocks = (2, 3, 4)
+    keys: Literal["one", "per_layer"] = "one"
     pull: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")

@@ -143,16 +143,18 @@ def l2p(known: Known, image: Tensor, training: bool) -> Answer:
 
 def dualprompt(known: Known, image: Tensor, training: bool) -> Answer:
     live, query = known.history[-1], known.feature(image)
-    penalty = known.options.pull * (1 - cosine(query, live["key"]))
-    cosines = torch.stack([cosine(query, task["key"]) for task in known.history])
-    chosen = torch.eye(len(cosines))[-1 if training else cosines.argmax()]
-    expert = known.history[int(chosen.argmax())]["expert"]
-    inserts = {}
+    penalty = known.options.pull * sum(1 - cosine(query, key) for key in live["keys"])
+    votes, inserts = torch.zeros(len(known.history)), {}
     for n, block in enumerate(known.options.general_layers):
         inserts[block] = Insert(prefix=(live["general"][n, 0], live["general"][n, 1]))
     for n, block in enumerate(known.options.expert_layers):
+        k = n if known.options.keys == "per_layer" else 0
+        cosines = torch.stack([cosine(query, task["keys"][k]) for task in known.history])
+        chosen = len(cosines) - 1 if training else int(cosines.argmax())
+        votes[chosen] += 1 / len(known.options.expert_layers)
+        expert = known.history[chosen]["expert"]
         inserts[block] = Insert(prefix=(expert[n, 0], expert[n, 1]))
-    return Answer(known.head(known.feature(image, inserts)), penalty, chosen)
+    return Answer(known.head(known.feature(image, inserts)), penalty, votes)
 
 
 def coda(known: Known, image: Tensor, training: bool) -> Answer:

@@ -39,6 +39,7 @@ PROMPTED: dict[str, options.Method] = {
     "dualprompt elsewhere": options.DualPrompt(
         kind="dualprompt", general_layers=(3,), expert_layers=(0, 5), pull=0.3, general_length=1, expert_length=2
     ),
+    "dualprompt keys per layer": options.DualPrompt(kind="dualprompt", expert_length=2, keys="per_layer"),
     "coda": options.Coda(kind="coda", num_components=9, prompt_length=2, orthogonality=0.1),
     "coda elsewhere": options.Coda(kind="coda", num_components=10, prompt_length=2, layers=(1, 4)),
     "apt": options.Apt(kind="apt", ema_decay=0.6),
@@ -121,7 +122,7 @@ class Recorded(Rehearsal):
         for parameter in [*self.method.trained(self.task), *self.head.parameters()]:
             parameter.add_(scale * torch.randn(parameter.shape, generator=self.random))
         for name, parameter in self.method.named_parameters():
-            if name in ("key", "keys"):
+            if name == "keys":
                 parameter.mul_(0.3 + 3 * torch.rand(*parameter.shape[:-1], 1, generator=self.random))
 
     def end(self) -> None:

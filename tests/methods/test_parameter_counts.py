@@ -24,6 +24,10 @@ STORED: dict[str, tuple[options.Method, tuple[int, int, int]]] = {
         options.DualPrompt(kind="dualprompt", expert_length=20),
         (944_640, 1_259_520, 1_574_400),
     ),
+    "DualPrompt, CODA-Prompt's code": (
+        options.DualPrompt(kind="dualprompt", general_length=3, expert_length=10, keys="per_layer"),
+        (493_056, 657_408, 821_760),
+    ),
     "CODA-P": (options.Coda(kind="coda"), (3_840_000, 5_120_000, 6_400_000)),
     "APT": (options.Apt(kind="apt"), (18_432, 49_152, 81_920)),
 }
@@ -33,6 +37,7 @@ TRAINED = {
     "L2P++": lambda width, depth: 30 * 20 * width + 30 * width,
     "DualPrompt, CIFAR-100": lambda width, depth: 2 * 2 * 5 * width + 3 * 2 * 5 * width + width,
     "DualPrompt, ImageNet-R": lambda width, depth: 2 * 2 * 5 * width + 3 * 2 * 20 * width + width,
+    "DualPrompt, CODA-Prompt's code": lambda width, depth: 2 * 2 * 3 * width + 3 * 2 * 10 * width + 3 * width,
     "CODA-P": lambda width, depth: 5 * 10 * (8 + 2) * width,
     "APT": lambda width, depth: 2 * depth * width,
 }
