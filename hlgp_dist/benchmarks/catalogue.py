@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hlgp_dist.benchmarks import cifar100, cub200, domainnet, vtab
 from hlgp_dist.benchmarks.archive import Members
-from hlgp_dist.benchmarks.split import at_random, by_folders, by_list, packaged_list, read_list
+from hlgp_dist.benchmarks.split import PACKAGED_LISTS, at_random, by_folders, by_list, packaged_list, read_list
 from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.listing import Picture
 from hlgp_dist.errors import ConfigError, DataError
@@ -73,8 +73,8 @@ def _tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
     """Folders of classes, by the chosen split."""
     if choice.split == RANDOM:
         return at_random(members, choice.seed or 0)
-    if choice.split == "coda":
-        return by_list(members, packaged_list(CODA_LIST))
+    if choice.split in PACKAGED_LISTS:
+        return by_list(members, packaged_list(PACKAGED_LISTS[choice.split]))
     if choice.split == FILE:
         assert choice.split_file is not None
         return by_list(members, read_list(choice.split_file))
@@ -83,9 +83,6 @@ def _tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
     except DataError as error:
         raise DataError(f"{error}; --split {RANDOM} or --split-file FILE makes one, recorded as such") from error
 
-
-# `dataloaders/splits/imagenet-r_test.yaml` of GT-RIPL/CODA-Prompt, the split that the field compares on.
-CODA_LIST = "imagenet_r_coda_test.txt"
 
 _CIFAR100 = Expected(
     # The MD5s are on the author's page; 50,000 and 10,000 pictures as well.

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.benchmarks.catalogue import CATALOGUE, CODA_LIST, RANDOM, Benchmark, Expected, choose
+from hlgp_dist.benchmarks.catalogue import CATALOGUE, RANDOM, Benchmark, Expected, choose
 from hlgp_dist.benchmarks.prepare import prepare
-from hlgp_dist.benchmarks.split import packaged_list
+from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.data.verify import verify
@@ -163,7 +163,7 @@ def test_a_wrong_list_is_refused(content: str, message: str, tmp_path: Path) -> 
 
 
 def test_the_packaged_list_is_whole() -> None:
-    listed = packaged_list(CODA_LIST)
+    listed = packaged_list(PACKAGED_LISTS["coda"])
     assert len(listed) == 6_000
     assert len({name.split("/")[0] for name in listed}) == 200
 
@@ -180,7 +180,7 @@ def test_a_random_split_is_a_fifth_of_each_class_and_keeps(tmp_path: Path) -> No
     other = prepared(benchmark, archive, tmp_path / "other", split=RANDOM, seed=1)
     assert sorted(origins(tmp_path / "other", other, "test")) != PINNED
     assert manifest.origin is not None and (manifest.origin.split, manifest.origin.seed) == (RANDOM, 0)
-    assert other.origin is not None and other.origin.test_sha256 != manifest.origin.test_sha256
+    assert other.origin is not None and other.origin.seed == 1
 
 
 DIVIDED = tree("imagenet-a/train/n1/a.jpg", "imagenet-a/train/n1/b.jpg", "imagenet-a/test/n1/a.jpg")
