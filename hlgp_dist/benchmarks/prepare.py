@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hlgp_dist.benchmarks.archive import Members, Progress, kind_of, md5, unpack
 from hlgp_dist.benchmarks.catalogue import Benchmark, Choice, Expected
+from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.listing import Picture, in_order
 from hlgp_dist.data.manifest import Manifest
@@ -81,6 +82,7 @@ def prepare(
             pictures = in_order(benchmark.read(members, spool, choice), benchmark.title)
         except DataError as error:
             raise DataError(f"{benchmark.name}: {error}") from error
+        _tell_left_out(members, pictures, benchmark.name)
         differences += _accepted(_count_differences(pictures, expected, benchmark.name), benchmark, unverified)
         pictures = [_storable(picture, spool) for picture in pictures]
         origin = _origin(benchmark, choice, differences, digests)
@@ -175,6 +177,12 @@ def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Member
         top = f"{file.name}/" if len(files) > 1 else ""
         members |= {top + name: extent for name, extent in unpack(file, spool, progress).items()}
     return members
+
+
+def _tell_left_out(members: Members, pictures: Sequence[Picture], name: str) -> None:
+    """A release may hold more pictures than its lists name, but none is left out silently."""
+    if others := left_out(members, pictures):
+        log.warning("%s: %d pictures of the archive are not taken, first %s", name, len(others), others[0])
 
 
 def _storable(picture: Picture, spool: Spool) -> Picture:
