@@ -144,7 +144,9 @@ def data_prepare(
     split_file: Annotated[Path | None, typer.Option(help="Test pictures, CLASS/NAME a line.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of a random split.")] = None,
     domain: Annotated[str | None, typer.Option(help="Of DomainNet; default all.")] = None,
-    unverified: Annotated[bool, typer.Option("--unverified", help="Accept another release; it is recorded.")] = False,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Accept another release; no protocol takes it.")
+    ] = False,
     shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
     workers: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:

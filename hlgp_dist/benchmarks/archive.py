@@ -42,7 +42,7 @@ def kind_of(source: Path) -> str:
     if not source.is_file():
         raise DataError(f"{source}: no such file or folder")
     with source.open("rb") as stream:
-        head = stream.read(262)
+        head = stream.read(tarfile.BLOCKSIZE)
     found = _by_content(head)
     suffix = source.suffix.lower()
     if found is None and (suffix in _KINDS or suffix in _UNREAD):
@@ -57,7 +57,16 @@ def _by_content(head: bytes) -> str | None:
         return "gzip"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    return "tar" if head[257:262] == b"ustar" else None
+    return "tar" if head[257:262] == b"ustar" or _is_tar_header(head) else None
+
+
+def _is_tar_header(block: bytes) -> bool:
+    """By its checksum: the oldest format (`tar --format=v7`) has no magic number."""
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def md5(source: Path, progress: Progress) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from hlgp_dist.benchmarks import cifar100, cub200, domainnet, vtab
 from hlgp_dist.benchmarks.archive import Members
-from hlgp_dist.benchmarks.split import at_random, by_folders, by_list, packaged_list, read_list
+from hlgp_dist.benchmarks.members import left_out
+from hlgp_dist.benchmarks.split import PACKAGED_LISTS, at_random, by_folders, by_list, packaged_list, read_list
 from hlgp_dist.benchmarks.spool import Spool
-from hlgp_dist.data.listing import Picture
+from hlgp_dist.data.listing import SPLITS, Picture
 from hlgp_dist.errors import ConfigError, DataError
 
 RANDOM = "random-80-20"
@@ -73,8 +74,8 @@ def _tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
     """Folders of classes, by the chosen split."""
     if choice.split == RANDOM:
         return at_random(members, choice.seed or 0)
-    if choice.split == "coda":
-        return by_list(members, packaged_list(CODA_LIST))
+    if choice.split in PACKAGED_LISTS:
+        return by_list(members, packaged_list(PACKAGED_LISTS[choice.split]))
     if choice.split == FILE:
         assert choice.split_file is not None
         return by_list(members, read_list(choice.split_file))
@@ -84,8 +85,20 @@ def _tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
         raise DataError(f"{error}; --split {RANDOM} or --split-file FILE makes one, recorded as such") from error
 
 
-# `dataloaders/splits/imagenet-r_test.yaml` of GT-RIPL/CODA-Prompt, the split that the field compares on.
-CODA_LIST = "imagenet_r_coda_test.txt"
+def _whole_tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
+    """As `_tree`, where no count would tell of a lost picture: only beside train/ and test/ may there be others."""
+    found = _tree(members, spool, choice)
+    lost = left_out(members, found)
+    if choice.split == PUBLISHED:
+        lost = [path for path in lost if not set(SPLITS).isdisjoint(path.parts[:-1])]
+    if lost:
+        place = "SPLIT/CLASS/NAME" if choice.split == PUBLISHED else "CLASS/NAME"
+        raise DataError(
+            f"{len(lost)} pictures would be lost, first {lost[0]}: only JPEG and PNG pictures {place} are taken; "
+            "convert, move or remove the others"
+        )
+    return found
+
 
 _CIFAR100 = Expected(
     # The MD5s are on the author's page; 50,000 and 10,000 pictures as well.
@@ -196,7 +209,7 @@ _ALL = (
         "any archive of train/CLASS and test/CLASS",
         (PUBLISHED, RANDOM, FILE),
         {PUBLISHED: Expected(), RANDOM: Expected(), FILE: Expected()},
-        _tree,
+        _whole_tree,
     ),
 )
 CATALOGUE: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}

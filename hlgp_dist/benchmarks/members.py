@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.spool import Extent
-from hlgp_dist.data.listing import SUFFIXES
+from hlgp_dist.data.listing import OTHER_PICTURES, SUFFIXES, Picture
 from hlgp_dist.errors import DataError
 
 
@@ -55,9 +56,20 @@ def text(members: Members, name: str) -> str:
 
 def pictures(members: Members) -> dict[PurePosixPath, Extent]:
     """What has a picture's suffix and is not a file manager's shadow of one, sorted by path."""
+    return _with_suffix(members, SUFFIXES)
+
+
+def left_out(members: Members, taken: Iterable[Picture]) -> list[PurePosixPath]:
+    """The pictures, those of formats that are not read among them, that are not in `taken`, sorted by path."""
+    extents = {picture[3:] for picture in taken}
+    found = _with_suffix(members, SUFFIXES | OTHER_PICTURES)
+    return [path for path, extent in found.items() if extent not in extents]
+
+
+def _with_suffix(members: Members, suffixes: frozenset[str]) -> dict[PurePosixPath, Extent]:
     found = {}
     for name in sorted(members):
         path = PurePosixPath(name)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts:
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and "__MACOSX" not in path.parts:
             found[path] = members[name]
     return found

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
 from hlgp_dist.benchmarks.archive import Members, Progress, kind_of, md5, unpack
 from hlgp_dist.benchmarks.catalogue import Benchmark, Choice, Expected
+from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.listing import Picture, in_order
 from hlgp_dist.data.manifest import Manifest
@@ -26,6 +27,13 @@ _OTHER_FORMATS = ("GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 log = logging.getLogger(__name__)
+
+
+class Difference(NamedTuple):
+    """What was not found to be as published; unchecked, where nothing is published to compare with."""
+
+    text: str
+    is_unchecked: bool
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def prepare(
     files = _files(sources)
     with bar("checksums") as progress:
         digests = {file.name: None if file.is_dir() else md5(file, progress) for file in files}
-    differences = list(_checked(_checksum_problems(files, digests, expected), benchmark, unverified))
+    differences = list(_accepted(_checksum_differences(files, digests, expected), benchmark, unverified))
     with Spool(Path(destination).resolve().parent) as spool:
         with bar("reading") as progress:
             members = _unpacked(files, spool, progress)
@@ -74,9 +82,10 @@ def prepare(
             pictures = in_order(benchmark.read(members, spool, choice), benchmark.title)
         except DataError as error:
             raise DataError(f"{benchmark.name}: {error}") from error
-        differences += _checked(_count_problems(pictures, expected, benchmark.name), benchmark, unverified)
+        _tell_left_out(members, pictures, benchmark.name)
+        differences += _accepted(_count_differences(pictures, expected, benchmark.name), benchmark, unverified)
         pictures = [_storable(picture, spool) for picture in pictures]
-        origin = _origin(benchmark, choice, differences, digests, pictures)
+        origin = _origin(benchmark, choice, differences, digests)
         with bar("sharding") as progress:
             return shard_pictures(
                 pictures, destination, shard_bytes=shard_bytes, workers=workers, progress=progress, origin=origin
@@ -84,11 +93,7 @@ def prepare(
 
 
 def _origin(
-    benchmark: Benchmark,
-    choice: Choice,
-    differences: Sequence[str],
-    digests: Mapping[str, str | None],
-    pictures: Sequence[Picture],
+    benchmark: Benchmark, choice: Choice, differences: Sequence[Difference], digests: Mapping[str, str | None]
 ) -> Origin:
     """What the manifest will say."""
     return Origin(
@@ -96,10 +101,9 @@ def _origin(
         split=choice.split,
         seed=choice.seed,
         domain=choice.domain,
-        verified=not differences,
-        differences=tuple(differences),
+        unchecked=tuple(difference.text for difference in differences if difference.is_unchecked),
+        waived=tuple(difference.text for difference in differences if not difference.is_unchecked),
         archives=digests,
-        test_sha256=_test_sha256(pictures),
     )
 
 
@@ -121,26 +125,25 @@ def _expanded(source: Path) -> list[Path]:
     return [source.resolve()]  # `.` has no name
 
 
-def _checksum_problems(
+def _checksum_differences(
     files: Sequence[Path], digests: Mapping[str, str | None], expected: Expected
-) -> Iterator[tuple[str, bool]]:
-    """(What differs, whether it may pass unasked): only where there is nothing to compare with."""
+) -> Iterator[Difference]:
     published = set(expected.archives.values()) - {None}
     given = [file.name for file in files if kind_of(file) != "file" or file.name in expected.archives]
     unknown = [name for name in given if digests[name] is None or expected.archives.get(name, "") is None]
     if not published:
-        yield "no checksum is published", True
+        yield Difference("no checksum is published", is_unchecked=True)
         return
     if unknown:
-        yield f"no checksum is published of {', '.join(unknown)}", True
+        yield Difference(f"no checksum is published of {', '.join(unknown)}", is_unchecked=True)
     for name in given:
         if name not in unknown and (digest := digests[name]) not in published:
             known = ", ".join(f"{value} ({file})" for file, value in expected.archives.items() if value)
-            yield f"{name}: MD5 is {digest}, published is {known}", False
+            yield Difference(f"{name}: MD5 is {digest}, published is {known}", is_unchecked=False)
 
 
-def _count_problems(pictures: Sequence[Picture], expected: Expected, name: str) -> Iterator[tuple[str, bool]]:
-    """As `_checksum_problems`; what the authors published is never waived, so it is an error here already."""
+def _count_differences(pictures: Sequence[Picture], expected: Expected, name: str) -> Iterator[Difference]:
+    """What the authors published is never waived, so it is an error here already."""
     found = {
         "training pictures": (sum(picture.split == "train" for picture in pictures), expected.train),
         "test pictures": (sum(picture.split == "test" for picture in pictures), expected.test),
@@ -151,19 +154,20 @@ def _count_problems(pictures: Sequence[Picture], expected: Expected, name: str) 
     if wrong and expected.is_published:
         raise DataError(f"{name}: the archive holds {'; '.join(wrong)}; is it whole, and the right one?")
     if wrong:
-        yield f"the archive holds {'; '.join(wrong)}", False
+        yield Difference(f"the archive holds {'; '.join(wrong)}", is_unchecked=False)
 
 
-def _checked(problems: Iterator[tuple[str, bool]], benchmark: Benchmark, unverified: bool) -> Iterator[str]:
-    """What is to be recorded."""
-    for problem, may_pass in problems:
-        if not may_pass and not unverified:
+def _accepted(differences: Iterator[Difference], benchmark: Benchmark, unverified: bool) -> Iterator[Difference]:
+    """What is to be recorded: the unchecked passes unasked, the rest by `--unverified`."""
+    for difference in differences:
+        if not difference.is_unchecked and not unverified:
             raise DataError(
-                f"{benchmark.name}: {problem}; a damaged or another file? Get it again, or accept it with --unverified"
+                f"{benchmark.name}: {difference.text}; a damaged or another file? "
+                "Get it again, or accept it with --unverified"
             )
-        if not may_pass:
-            log.warning("%s: %s", benchmark.name, problem)
-        yield problem
+        if not difference.is_unchecked:
+            log.warning("%s: %s", benchmark.name, difference.text)
+        yield difference
 
 
 def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Members:
@@ -173,6 +177,12 @@ def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Member
         top = f"{file.name}/" if len(files) > 1 else ""
         members |= {top + name: extent for name, extent in unpack(file, spool, progress).items()}
     return members
+
+
+def _tell_left_out(members: Members, pictures: Sequence[Picture], name: str) -> None:
+    """A release may hold more pictures than its lists name, but none is left out silently."""
+    if others := left_out(members, pictures):
+        log.warning("%s: %d pictures of the archive are not taken, first %s", name, len(others), others[0])
 
 
 def _storable(picture: Picture, spool: Spool) -> Picture:
@@ -194,8 +204,3 @@ def _storable(picture: Picture, spool: Spool) -> Picture:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return picture
     return Picture(*picture[:3], *spool.add_bytes(converted.getvalue()))
-
-
-def _test_sha256(pictures: Sequence[Picture]) -> str:
-    names = sorted(f"{picture.class_name}/{picture.name}\n" for picture in pictures if picture.split == "test")
-    return hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()

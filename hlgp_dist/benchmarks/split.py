@@ -17,6 +17,10 @@ from hlgp_dist.errors import DataError
 Listed = frozenset[str]
 """The test pictures as CLASS/STEM."""
 
+# `dataloaders/splits/imagenet-r_test.yaml` of GT-RIPL/CODA-Prompt, the split that the field compares on.
+PACKAGED_LISTS = {"coda": "imagenet_r_coda_test.txt"}
+"""The lists of test pictures that the package carries, by split."""
+
 
 def by_folders(members: Members) -> list[Picture]:
     """As the archive has it: [TOP/...]SPLIT/CLASS/NAME."""
@@ -82,7 +86,7 @@ def _picture(split: str, path: PurePosixPath, extent: Extent) -> Picture:
 
 
 def packaged_list(name: str) -> Listed:
-    """A list of test pictures that the package carries."""
+    """One of `PACKAGED_LISTS`."""
     file = files("hlgp_dist.benchmarks") / "splits" / name
     if not file.is_file():
         raise DataError(f"this installation lacks the list {name}; give the list by --split-file")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import read_manifest
-from hlgp_dist.data.origin import check_origin
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
@@ -42,7 +42,7 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
     trunk = meta_trunk(config.backbone)
     check_hub(config.backbone)
     manifest = read_manifest(config.data.path)
-    check_origin(manifest.origin, len(manifest.classes), config.benchmark, config.data.path)
+    check_origin(manifest, config.benchmark, config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     setting = setting_of(config, trunk.dimensions, manifest)
     with torch.device("meta"):

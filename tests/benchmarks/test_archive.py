@@ -205,6 +205,16 @@ def test_an_uncompressed_tar_is_read_in_place(tmp_path: Path) -> None:
     assert {extent.file for extent in members.values()} == {str(source)}
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_the_oldest_tars_have_no_magic_number(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    header = bytearray(member("a/one.jpg", size=3).tobuf(tarfile.USTAR_FORMAT))
+    header[257:265] = bytes(8)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "v7.tar").write_bytes(pack(bytes(header) + b"one".ljust(512, b"\0") + bytes(1024)))
+    assert contents(tmp_path / "v7.tar") == {"a/one.jpg": b"one"}
+
+
 def test_md5(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert md5(tmp_path / "abc", quiet) == "900150983cd24fb0d6963f7d28e17f72"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.benchmarks.catalogue import CATALOGUE, CODA_LIST, RANDOM, Benchmark, Expected, choose
+from hlgp_dist.benchmarks.catalogue import CATALOGUE, RANDOM, Benchmark, Expected, choose
 from hlgp_dist.benchmarks.prepare import prepare
-from hlgp_dist.benchmarks.split import packaged_list
+from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.data.verify import verify
@@ -163,7 +164,7 @@ def test_a_wrong_list_is_refused(content: str, message: str, tmp_path: Path) -> 
 
 
 def test_the_packaged_list_is_whole() -> None:
-    listed = packaged_list(CODA_LIST)
+    listed = packaged_list(PACKAGED_LISTS["coda"])
     assert len(listed) == 6_000
     assert len({name.split("/")[0] for name in listed}) == 200
 
@@ -180,17 +181,19 @@ def test_a_random_split_is_a_fifth_of_each_class_and_keeps(tmp_path: Path) -> No
     other = prepared(benchmark, archive, tmp_path / "other", split=RANDOM, seed=1)
     assert sorted(origins(tmp_path / "other", other, "test")) != PINNED
     assert manifest.origin is not None and (manifest.origin.split, manifest.origin.seed) == (RANDOM, 0)
-    assert other.origin is not None and other.origin.test_sha256 != manifest.origin.test_sha256
+    assert other.origin is not None and other.origin.seed == 1
 
 
 DIVIDED = tree("imagenet-a/train/n1/a.jpg", "imagenet-a/train/n1/b.jpg", "imagenet-a/test/n1/a.jpg")
 
 
-def test_imagenet_a_by_the_folders_of_its_archive(tmp_path: Path) -> None:
+def test_imagenet_a_by_the_folders_of_its_archive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shadows = {"__MACOSX/imagenet-a/train/n1/._a.jpg": b"", "imagenet-a/train/n1/._b.jpg": b""}
-    archive = zipped(tmp_path / "a.zip", DIVIDED | shadows)
+    ballast = dict.fromkeys(("README.txt", "imagenet-a/.DS_Store", "imagenet-a/train/n1/Thumbs.db", "LICENSE"), b"x")
+    archive = zipped(tmp_path / "a.zip", DIVIDED | shadows | ballast)
     manifest = prepared(small("imagenet_a", train=2, test=1, classes=1), archive, tmp_path / "out")
     assert manifest.origin is not None and manifest.origin.split == "published"
+    assert caplog.messages == []
 
 
 def test_imagenet_a_without_a_split_says_how_to_go_on(tmp_path: Path) -> None:
@@ -330,6 +333,38 @@ def test_domainnet_without_a_list_names_it(tmp_path: Path) -> None:
         DataError, match=r"no list clipart_train\.txt, which the authors distribute beside clipart\.zip"
     ):
         prepared(small("domainnet"), domain(tmp_path, "real"), tmp_path / "out")
+
+
+def test_pictures_that_no_list_names_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As in DomainNet, whose archives hold more than its cleaned lists."""
+    lines = "real/airplane/real_000.jpg 0\nreal/The_Mona_Lisa/real_000.jpg 1\n"
+    prepared(small("domainnet"), domain(tmp_path, "real", lines), tmp_path / "out", domain="real")
+    assert caplog.messages == [
+        "domainnet: 2 pictures of the archive are not taken, first real.zip/real/The_Mona_Lisa/real_001.jpg"
+    ]
+
+
+@pytest.mark.parametrize("place", ["train/a/3.webp", "test/a/4.gif", "train/x.jpg", "train/./x.jpg", "test/a/5.NPY"])
+def test_a_picture_that_would_be_lost_is_refused(place: str, tmp_path: Path) -> None:
+    files = tree("train/a/1.jpg", "train/a/2.jpg", "test/a/1.jpg", place, "train/z.tiff")
+    message = rf"folder: 2 pictures would be lost, first {re.escape(str(PurePosixPath(place)))}: only JPEG and PNG"
+    with pytest.raises(DataError, match=message):
+        prepared(CATALOGUE["folder"], tar(tmp_path / "m.tar", files), tmp_path / "out")
+
+
+def test_a_random_split_takes_pictures_of_any_folder(tmp_path: Path) -> None:
+    files = tree("a/1.jpg", "a/2.jpg", "b/a/3.jpg")
+    manifest = prepared(CATALOGUE["folder"], tar(tmp_path / "m.tar", files), tmp_path / "out", split=RANDOM)
+    assert sum(map(len, manifest.splits.values())) == 3
+    with pytest.raises(DataError, match=r"1 pictures would be lost, first a/3\.webp: .* CLASS/NAME are taken"):
+        source = tar(tmp_path / "n.tar", files | {"a/3.webp": picture()})
+        prepared(CATALOGUE["folder"], source, tmp_path / "other", split=RANDOM)
+
+
+def test_pictures_beside_train_and_test_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = tree("train/a/1.jpg", "test/a/1.jpg", "val/a/3.jpg", "C:/x.jpg") | {"__MACOSX/val/a/._3.jpg": b"x"}
+    prepared(CATALOGUE["folder"], zipped(tmp_path / "m.zip", files), tmp_path / "out")
+    assert caplog.messages == ["folder: 2 pictures of the archive are not taken, first C:/x.jpg"]
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

@@ -60,7 +60,7 @@ def test_a_verified_archive_and_what_info_says_of_it(
     assert "prepared: cifar100, split published, as published" in capsys.readouterr().out
     assert verify(tmp_path / "out") == []
     origin = read_manifest(tmp_path / "out").origin
-    assert origin is not None and origin.verified and origin.differences == ()
+    assert origin is not None and origin.differences == ()
     assert origin.archives == {archive.name: md5(archive, quiet)}
     assert hlgp(monkeypatch, "info", tmp_path / "out") == 0
     assert "prepared: cifar100, split published, as published" in capsys.readouterr().out
@@ -83,9 +83,9 @@ def test_another_checksum_is_refused_then_accepted_knowingly(
     assert "--unverified" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == [archive]
     assert hlgp(monkeypatch, *arguments, "--unverified") == 0
-    assert "not verified\nCUB_200_2011.tgz: MD5 is" in capsys.readouterr().out
+    assert "unverified\nCUB_200_2011.tgz: MD5 is" in capsys.readouterr().out
     origin = read_manifest(tmp_path / "out").origin
-    assert origin is not None and not origin.verified
+    assert origin is not None and origin.unchecked == () and "MD5 is" in origin.waived[0]
 
 
 def test_a_published_count_is_never_waived(
@@ -108,10 +108,8 @@ def test_a_count_that_others_gave_may_differ_knowingly(
     assert "5 training pictures, not 5,981; 2 test pictures, not 1,519; 2 classes, not 200" in capsys.readouterr().err
     assert hlgp(monkeypatch, *arguments, "--unverified") == 0
     origin = read_manifest(tmp_path / "out").origin
-    assert origin is not None and [text.split(",")[0] for text in origin.differences] == [
-        "no checksum is published",
-        "the archive holds 5 training pictures",
-    ]
+    assert origin is not None and origin.unchecked == ("no checksum is published",)
+    assert [text.split(",")[0] for text in origin.waived] == ["the archive holds 5 training pictures"]
 
 
 def test_the_wrong_archive_says_so(
@@ -164,7 +162,7 @@ def test_the_destination_is_made_once(
     assert hlgp(monkeypatch, *arguments) == 0
     assert before == {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert hlgp(monkeypatch, *arguments, "--split", "random-80-20") == 2
-    assert "was prepared from folder, split published, not verified" in capsys.readouterr().err
+    assert "was prepared from folder, split published, checksum not compared" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     assert hlgp(monkeypatch, "prepare", "folder", "--from", tmp_path / "no.tar", "--out", tmp_path / "mine") == 2
@@ -222,7 +220,7 @@ def test_a_manifest_without_or_with_a_broken_origin(tmp_path: Path) -> None:
     origin = document.pop("origin")
     (out / "manifest.json").write_text(json.dumps(document))
     assert read_manifest(out).origin is None
-    for broken in ({**origin, "verified": "yes"}, {**origin, "seeds": 1}, {"benchmark": "folder"}, "folder"):
+    for broken in ({**origin, "waived": [1]}, {**origin, "seeds": 1}, {"benchmark": "folder"}, "folder"):
         (out / "manifest.json").write_text(json.dumps({**document, "origin": broken}))
         with pytest.raises(DataError, match="not a valid manifest"):
             read_manifest(out)
