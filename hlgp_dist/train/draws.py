@@ -23,7 +23,7 @@ class _Drawing(TorchDispatchMode):
     """Keeps what is drawn meanwhile, from whatever generator of torch."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.drawn: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
