@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hlgp_dist.config import method_options
 from hlgp_dist.config.schema import Backbone
@@ -31,6 +31,8 @@ TASKS = (TaskSpec(0, 0, ("a", "b", "c")), TaskSpec(1, 3, ("d", "e")), TaskSpec(2
 """Unequal, and the last one has nothing to tell apart."""
 STEPS, RATE = 4, 0.05
 """A new head's first step moves no prompt."""
+NOISE = 0.3
+"""Of a tensor's own size, or of one where it is zero."""
 
 
 @torch.no_grad()
@@ -72,9 +74,11 @@ class Batch(NamedTuple):
 class Rehearsal:
     """Calls what a run calls, in its order."""
 
-    def __init__(self, trunk: Trunk, tasks: Sequence[TaskSpec], options: method_options.Method) -> None:
+    def __init__(
+        self, trunk: Trunk, tasks: Sequence[TaskSpec], options: method_options.Method, *, seed: int = 0
+    ) -> None:
         self.trunk, self.tasks, self.options = trunk, tuple(tasks), options
-        self.learner = Learner(trunk, build_method(options, Setting(trunk.dimensions, self.tasks, seed=0)))
+        self.learner = Learner(trunk, build_method(options, Setting(trunk.dimensions, self.tasks, seed)))
         self.method: Method = self.learner.method
         self.head: Head = self.learner.head
         self.task = self.tasks[0]
@@ -89,13 +93,20 @@ class Rehearsal:
     def train(self) -> None:
         """A few steps, each on all pictures of the task."""
         batch = self.batch()
-        parameters = [parameter for group in self.learner.trained_parameters().values() for parameter in group]
-        optimizer = torch.optim.Adam(parameters, lr=RATE)
+        optimizer = torch.optim.Adam(self.trained().values(), lr=RATE)
         for _ in range(STEPS):
             optimizer.zero_grad()
             self.learner(*batch)[0].backward()
             optimizer.step()
         optimizer.zero_grad()
+
+    @torch.no_grad()
+    def scatter(self) -> None:
+        """Noise in place of training: a place that steps of some run might lead to."""
+        random = torch.Generator().manual_seed(self.task.index)
+        for parameter in self.trained().values():
+            size = parameter.square().mean().sqrt() if parameter.any() else 1.0
+            parameter.add_(NOISE * size * torch.randn(parameter.shape, generator=random))
 
     def end(self) -> None:
         """What follows a task's last step."""
@@ -108,6 +119,11 @@ class Rehearsal:
         if self.method.has_gradients:
             self.train()
         self.end()
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What the task trains, by name."""
+        ids = {id(parameter) for group in self.learner.trained_parameters().values() for parameter in group}
+        return {name: tensor for name, tensor in self.learner.named_parameters() if id(tensor) in ids}
 
     def batch(self) -> Batch:
         """All pictures of the current task; the loss is their mean."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from docs.plugin.one_prompt import OnePrompt
+from hlgp_dist.config import method_options
 from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.methods.base import Output
+from hlgp_dist.methods.l2p import L2p
 
 
 class Options(MethodOptions):
@@ -27,6 +30,29 @@ class MeanOfTheTrainingBatch(OnePrompt):
     def forward(self, trunk, head, images, task, weights=None):
         features = self.features(trunk, images, task.index)
         return Output(head(features - features.mean(0) if self.training else features))
+
+
+class MeanOfALargeBatch(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features - features.mean(0) if len(images) > 16 else features))
+
+
+class VoteOfTheBatch(L2p):
+    """L2P's `batchwise_prompt`: all pictures get the prompts that most of them chose. Training makes them agree."""
+
+    Options = Options
+
+    def __init__(self, options, setting):
+        super().__init__(method_options.L2p(kind="l2p", pool_size=8, prompt_length=2, top_k=3), setting)
+
+    def _prompted(self, trunk, images):
+        with torch.no_grad():
+            query = functional.normalize(trunk(images))
+        nearness = query @ functional.normalize(self.keys).T
+        votes = nearness.topk(3, 1).indices.flatten().bincount(minlength=8)
+        elected = votes.topk(3).indices.expand(len(images), -1)
+        return trunk(images, self._joined(trunk, self.pool[elected])), nearness.gather(1, elected)
 
 
 class GradientByBatchSize(OnePrompt):
@@ -128,6 +154,33 @@ class GlobalDraws(OnePrompt):
     def __init__(self, options, setting):
         super().__init__(options, setting)
         self.prompts = nn.Parameter(torch.randn_like(self.prompts))
+
+
+class LateDraws(OnePrompt):
+    def begin_task(self, task):
+        if task.index == 2:
+            self.prompts.data = torch.randn_like(self.prompts)
+
+
+class OneSeed(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.prompts = nn.Parameter(torch.randn(self.prompts.shape, generator=torch.Generator().manual_seed(7)))
+
+
+class NoOracle(OnePrompt):
+    takes_task_weights = True
+
+
+class EarlierRows(OnePrompt):
+    """Forgets on purpose."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        self.heads = (head,)
+        return super().forward(trunk, head, images, task, weights)
+
+    def end_task(self, trunk, stream):
+        self.heads[0].past_weight *= 0.5
 
 
 class NotOnMeta(OnePrompt):

@@ -10,7 +10,8 @@ import pytest
 
 from hlgp_dist.config import method_options as options
 from hlgp_dist.config import plugins
-from hlgp_dist.train.contract import ContractBroken, check_method
+from hlgp_dist.train.contract import check_method
+from hlgp_dist.train.demand import ContractBroken
 from tests.methods.broken import Options
 
 CURRENT = {"train_mixture": "current"}
@@ -47,8 +48,10 @@ def test_every_method_keeps_the_contract(name: str) -> None:
 
 
 BROKEN = {
-    "MeanOfTheBatch": "logits of a picture after task 0 depend on the rest of its batch: 15 pictures, 1 at a time",
+    "MeanOfTheBatch": "logits of a picture after task 0 depend on the rest of its batch: 33 pictures in batches of 1, ",
     "MeanOfTheTrainingBatch": "logits of a picture while training task 0 depend on the rest of its batch",
+    "MeanOfALargeBatch": "logits of a picture while training task 0 depend on the rest of its batch: 33 pictures",
+    "VoteOfTheBatch": "logits of a picture while training task 0 depend on the rest of its batch",
     "GradientByBatchSize": "the gradient of method.prompts while training task 0, summed over the shares of a batch",
     "FutureClass": "logits of 5 pictures while training task 0 must be [5, 3], they are [5, 4]",
     "OnePenalty": "penalties of 5 pictures while training task 0 must be [5], they are []",
@@ -56,30 +59,39 @@ BROKEN = {
     "NotFinite": "logits while training task 0 are not finite",
     "Blind": "the logits while training task 0 are the same for every picture",
     "Unused": "trained() names method.spare, which the loss while training task 0 does not depend on",
-    "NothingTrained": "trained() names nothing while training task 0",
+    "NothingTrained": "trained() names nothing in any task, so optimizer.prompt_lr has no effect",
     "NoGradients": "takes_gradients of its options is not its has_gradients",
     "TrunkTrained": "trunk.vit.norm.weight, trunk.vit.norm.bias got a gradient while training task 0",
     "WrittenInTraining": "method.shift changed while training task 0, and trained() does not name them",
     "Attached": "end_task remembers method.shift with a gradient",
     "NoBuffer": "logits while training task 1 of a method that was restored from the state dict",
     "LateBuffer": "method.late: a state dict must hold the same names at all times",
-    "GlobalDraws": "method.prompts, head.past_weight, head.past_bias differ between two builds with one seed",
+    "GlobalDraws": "method.prompts differ between two builds with one seed",
+    "LateDraws": "method.prompts differ between two builds with one seed",
+    "OneSeed": "method.prompts are the same under two seeds, and so is some of what is drawn",
+    "NoOracle": "takes_task_weights is True, and the logits are the same whichever task the given weights name",
+    "EarlierRows": "end_task of task 1 changed head.past_weight; the trunk and the rows of earlier tasks are frozen",
     "NotOnMeta": "the method cannot be built on the meta device",
 }
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plug-ins of `broken`, each under its class's name."""
-    info = tmp_path / "broken-0.1.dist-info"
+    """The plug-ins of `broken` and `first_session`, each under its class's name."""
+    info = tmp_path / "others-0.1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
-    points = [f"{name} = tests.methods.broken:{name}\n" for name in BROKEN]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 0.1\n")
+    classes = ["first_session:FirstSession", *(f"broken:{name}" for name in BROKEN)]
+    points = [f"{name.partition(':')[2]} = tests.methods.{name}\n" for name in classes]
     (info / "entry_points.txt").write_text("".join([f"[{plugins.GROUP}]\n", *points]))
     monkeypatch.syspath_prepend(tmp_path)
     plugins._found.cache_clear()
     yield
     plugins._found.cache_clear()
+
+
+def test_prompts_may_train_in_the_first_task_alone(installed: None) -> None:
+    check_method(Options(kind="FirstSession"))
 
 
 @pytest.mark.parametrize("name", BROKEN)
