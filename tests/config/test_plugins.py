@@ -159,8 +159,8 @@ def test_a_plugin_whose_predictions_depend_on_their_neighbours_is_refused(kind: 
     checked = hlgp(site, "check-method", kind)
     assert checked.returncode == 1 and "Traceback" not in checked.stderr
     assert re.fullmatch(
-        r"hlgp: logits of a picture while training task 0 depend on the rest of its batch: 15 pictures, 1 at a time, "
-        r"and all at once, differ by \S+, where the largest value is \S+\n",
+        r"hlgp: logits of a picture while training task 0 depend on the rest of its batch: 33 pictures in batches "
+        r"of 1, 1, 1, 2, 11, 17, and all at once, differ by \S+, where the largest value is \S+\n",
         checked.stderr,
     )
 
