@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import deepspeed
@@ -34,13 +34,17 @@ class _Root(nn.Module):
 
 
 class DeepSpeedEngine:
-    """Owns accumulation, clipping, gradient averaging and ZeRO for one task's parameters."""
+    """Owns accumulation, clipping, gradient averaging and ZeRO for one task's parameters.
+
+    kept: what this task may not train, and a checkpoint and later tasks need whole nevertheless.
+    """
 
     def __init__(
         self,
         module: nn.Module,
         parameters: Mapping[str, Sequence[nn.Parameter]],
         *,
+        kept: Iterable[nn.Parameter] = (),
         optimizer: schema.Optimizer,
         options: schema.EngineOptions,
         accumulation: int,
@@ -50,6 +54,7 @@ class DeepSpeedEngine:
         self._module = module
         names = {parameter: name for name, parameter in module.named_parameters()}
         self._parameters = {names[parameter]: parameter for group in parameters.values() for parameter in group}
+        self._whole = self._parameters | {names[parameter]: parameter for parameter in kept}
         self._engine, *_ = deepspeed.initialize(
             model=_Root(module),
             optimizer=torch_optimizer(optimizer, parameters),
@@ -79,11 +84,11 @@ class DeepSpeedEngine:
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:
-        """Inside, the trained parameters are whole and may be changed; under ZeRO 3 they are else in parts."""
+        """Inside, trained and kept parameters are whole and may be changed; under ZeRO 3 they are else in parts."""
         if self._stage < 3:
             yield
             return
-        with deepspeed.zero.GatheredParameters(list(self._parameters.values()), modifier_rank=0):
+        with deepspeed.zero.GatheredParameters(list(self._whole.values()), modifier_rank=0):
             yield
 
     def state(self) -> dict[str, Tensor]:
@@ -137,7 +142,7 @@ class DeepSpeedEngine:
 
     def close(self) -> None:
         with self.whole_parameters():
-            whole = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+            whole = {name: parameter.detach().clone() for name, parameter in self._whole.items()}
         self._engine.destroy()
         if self._stage == 3:
             self._empty()

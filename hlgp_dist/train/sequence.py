@@ -77,6 +77,7 @@ def _engine(session: Session, store: Store) -> Engine:
     return DeepSpeedEngine(
         session.learner,
         session.learner.trained_parameters(),
+        kept=session.learner.method.parameters(),
         optimizer=config.optimizer,
         options=config.engine,
         accumulation=plan.accumulation,

@@ -80,6 +80,38 @@ def test_many_tasks_leave_nothing_behind(stage: int, own_ranks: Ranks) -> None:
         assert resident[-1] - resident[WARM] < LEAKED_GIB
 
 
+def kept_while_the_head_trains(rank: int, size: int) -> list[bool]:
+    """Whether frozen prompts are whole where a checkpoint is written, and after the task."""
+    init_process_group("cpu", 60)
+    task = TaskSpec(0, 0, ("a", "b"))
+    trunk, _ = build_trunk(TINY, precision="fp32", seed=0)
+    learner = Learner(trunk, build_method(method_options.Apt(kind="apt"), Setting(trunk.dimensions, (task,), 0)))
+    learner.begin_task(task)
+    learner.method.requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in learner.method.named_parameters()}
+    engine = DeepSpeedEngine(
+        learner,
+        {"prompt": [], "head": list(learner.head.parameters())},
+        kept=learner.method.parameters(),
+        optimizer=schema.Adam(),
+        options=schema.EngineOptions(zero_stage=3),
+        accumulation=1,
+    )
+    loss, _right = engine(torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]), torch.full((4,), 0.25))
+    engine.backward(loss)
+    engine.step({"head": 0.01})
+    with engine.whole_parameters():
+        inside = all(torch.equal(learner.method.get_parameter(name), value) for name, value in before.items())
+    engine.close()
+    after = all(torch.equal(learner.method.get_parameter(name), value) for name, value in before.items())
+    close_process_group()
+    return [inside, after, bool(before)]
+
+
+def test_what_a_task_does_not_train_is_whole_too(own_ranks: Ranks) -> None:
+    assert own_ranks.call(2, kept_while_the_head_trains) == [[True] * 3] * 2
+
+
 def sum_of_ranks(rank: int, size: int) -> list[float]:
     init_process_group("cpu", 60)
     total = reduce_sum(torch.tensor([1.0, float(rank)]))
