@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, Listed, packaged_list
+from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.config.protocols import CLASSES, benchmark_of
 from hlgp_dist.config.schema import Benchmark
 from hlgp_dist.data.layout import sample_key
@@ -44,7 +45,7 @@ def _problems(manifest: Manifest, benchmark: Benchmark) -> Iterator[tuple[tuple[
         waived = "; ".join(origin.waived)
         yield _BOTH, f"passed by --unverified ({waived}): prepare it from the authors' archive without --unverified"
     if origin.split in PACKAGED_LISTS:
-        for problem in _other_pictures(manifest, packaged_list(PACKAGED_LISTS[origin.split])):
+        for problem in _other_pictures(manifest, _listed_keys(origin.split)):
             yield _BOTH, f"{problem} of split {origin.split}: prepare it from the authors' archive"
 
 
@@ -55,9 +56,16 @@ def _other_benchmark(origin: Origin, num_classes: int, name: str) -> Iterator[st
         yield f"is a part of {name}, {num_classes} of {CLASSES[name]} classes ({origin}): prepare the whole benchmark"
 
 
-def _other_pictures(manifest: Manifest, listed: Listed) -> Iterator[str]:
+@cache
+def _listed_keys(split: str) -> Mapping[str, str]:
+    """CLASS/STEM of a packaged list by every key that its sample may have; a study asks for each of its parts."""
+    listed = packaged_list(PACKAGED_LISTS[split])
+    return {_test_key(entry + suffix): entry for entry in sorted(listed) for suffix in _spelled(SUFFIXES)}
+
+
+def _other_pictures(manifest: Manifest, entries: Mapping[str, str]) -> Iterator[str]:
     """By the samples' keys, which hash split, class and name; a list leaves the name's suffix out."""
-    entries = {_test_key(entry + suffix): entry for entry in sorted(listed) for suffix in _spelled(SUFFIXES)}
+    listed = set(entries.values())
     keys = [key.decode() for key in manifest.splits["test"].key.tolist()]
     if missing := sorted(listed - {entries[key] for key in keys if key in entries}):
         yield f"lacks {len(missing)} of the {len(listed)} test pictures, first {missing[0]},"

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
-from hlgp_dist.config.method_options import Hlgp
+from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, RunConfig

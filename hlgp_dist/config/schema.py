@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from hlgp_dist.config.method_options import Hlgp, Method
+from hlgp_dist.config.hlgp_options import Hlgp
+from hlgp_dist.config.method_options import Method
 from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.search_options import Search
 from hlgp_dist.config.section import FOLDER_NAME, Fraction, Section, Seed, operational

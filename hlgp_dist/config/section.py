@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Blocks = tuple[NonNegativeInt, ...]
+"""Indices of a backbone's blocks."""
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -36,3 +38,9 @@ class MethodOptions(Section):
     trains_prompts: ClassVar[bool] = True
     """Else `optimizer.prompt_lr` does not apply."""
     trains_trunk: ClassVar[bool] = False
+
+
+def check_blocks(field: str, blocks: Blocks) -> None:
+    """Raise ValueError unless ascending and without repetition."""
+    if list(blocks) != sorted(set(blocks)):
+        raise ValueError(f"{field} must be ascending block indices without repetition")

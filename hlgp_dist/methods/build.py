@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import classifier_options, hlgp_options, method_options
 from hlgp_dist.config.plugins import load_plugin, plugin_names
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.apt import Apt
@@ -27,9 +27,9 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
     if options.kind in plugin_names():  # asked first: its options may extend those of a method below
         return _of_plugin(options, setting)
     match options:
-        case method_options.Hlgp():
+        case hlgp_options.Hlgp():
             return Hlgp(options, setting)
-        case method_options.Independent():
+        case hlgp_options.Independent():
             return Hlgp(_one_group_per_layer(options, setting), setting)
         case method_options.L2p():
             return L2p(options, setting)
@@ -41,7 +41,7 @@ def build_method(options: method_options.Method, setting: Setting) -> Method:
             return Apt(options, setting)
         case method_options.Linear() | method_options.FullFineTuning():
             return Linear()
-        case method_options.UnpromptedClassifier():
+        case classifier_options.UnpromptedClassifier():
             return Unprompted(closed_form(options, setting))
     raise AssertionError(f"the configuration has a kind that nobody builds: {options.kind}")
 
@@ -53,15 +53,15 @@ def _of_plugin(options: method_options.Method, setting: Setting) -> Method:
     return plugin
 
 
-def _one_group_per_layer(options: method_options.Independent, setting: Setting) -> method_options.Hlgp:
+def _one_group_per_layer(options: hlgp_options.Independent, setting: Setting) -> hlgp_options.Hlgp:
     """The independent baseline in HLGP's terms: as many groups as layers, free sub-prompts, no position."""
-    given = options.model_fields_set & set(method_options.PromptAccumulation.model_fields)
+    given = options.model_fields_set & set(hlgp_options.PromptAccumulation.model_fields)
     shared: dict[str, Any] = {name: getattr(options, name) for name in given}
     if options.carry_over == "none":
         shared["carry_over"] = "none"
-    return method_options.Hlgp(
+    return hlgp_options.Hlgp(
         **shared,
         num_groups=len(setting.layers("layers", options.layers)),
-        generator=method_options.DirectGenerator(kind="direct"),
-        position=method_options.NoPosition(kind="none"),
+        generator=hlgp_options.DirectGenerator(kind="direct"),
+        position=hlgp_options.NoPosition(kind="none"),
     )

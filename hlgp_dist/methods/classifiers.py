@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import classifier_options
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.gaussian import Gaussian
 from hlgp_dist.methods.nearest_mean import NearestMean
@@ -10,10 +10,10 @@ from hlgp_dist.methods.ranpac import RanPac
 from hlgp_dist.methods.unprompted import ClosedForm
 
 
-def closed_form(options: method_options.Unprompted, setting: Setting) -> ClosedForm:
+def closed_form(options: classifier_options.Unprompted, setting: Setting) -> ClosedForm:
     """The classifier that `kind` names."""
-    if isinstance(options, method_options.NearestMean):
+    if isinstance(options, classifier_options.NearestMean):
         return NearestMean(options, setting)
-    if isinstance(options, method_options.RanPac):
+    if isinstance(options, classifier_options.RanPac):
         return RanPac(options, setting)
     return Gaussian(options, setting)

@@ -53,7 +53,7 @@ class DualPrompt(Method):
         return [self.general, *self.memory()]
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
-        features: Tensor = trunk(images, self._injection(torch.tensor([[task_index]], device=images.device)))
+        features: Tensor = trunk(images, self._injection(torch.full((1, 1), task_index, device=images.device)))
         return features
 
     def forward(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.method_options import UnpromptedClassifier
+from hlgp_dist.config.classifier_options import UnpromptedClassifier
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.statistics import ClassStatistics
 from hlgp_dist.methods.unprompted import ClosedForm

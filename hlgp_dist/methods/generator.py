@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import hlgp_options
 from hlgp_dist.methods.initialisation import gaussian_
 
 ADAPTER_STD = 0.02
@@ -116,13 +116,13 @@ class DirectSubPrompts(SubPrompts):
         return self.root.clone()
 
 
-def sub_prompts(spec: method_options.Generator, shape: PromptShape) -> SubPrompts:
+def sub_prompts(spec: hlgp_options.Generator, shape: PromptShape) -> SubPrompts:
     """The generator that `method.generator` names."""
-    if isinstance(spec, method_options.DirectGenerator):
+    if isinstance(spec, hlgp_options.DirectGenerator):
         return DirectSubPrompts(shape)
     own = shape.parts if spec.separate_kv else 1
-    if isinstance(spec, method_options.BottleneckGenerator):
+    if isinstance(spec, hlgp_options.BottleneckGenerator):
         return BottleneckSubPrompts(shape, own, spec.rank)
-    if isinstance(spec, method_options.LinearGenerator):
+    if isinstance(spec, hlgp_options.LinearGenerator):
         return LinearSubPrompts(shape, own)
     return ScaleShiftSubPrompts(shape, own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import classifier_options, hlgp_options
 from hlgp_dist.methods.bank import Layers, PromptBank, TaskPrompts
 from hlgp_dist.methods.base import Method, Output, Setting
 from hlgp_dist.methods.classifiers import closed_form
@@ -31,7 +31,7 @@ class Hlgp(Method):
 
     takes_task_weights = True
 
-    def __init__(self, options: method_options.Hlgp, setting: Setting) -> None:
+    def __init__(self, options: hlgp_options.Hlgp, setting: Setting) -> None:
         super().__init__()
         self.options, self.setting = options, setting
         blocks = setting.layers("layers", options.layers)
@@ -69,7 +69,7 @@ class Hlgp(Method):
 
     def trained(self, task: TaskSpec) -> list[nn.Parameter]:
         spec = self.options.generator
-        freezes = isinstance(spec, method_options.RootGenerator) and spec.frozen_after_first_task
+        freezes = isinstance(spec, hlgp_options.RootGenerator) and spec.frozen_after_first_task
         frozen = set(self.sub_prompts.generator()) if freezes and task.index > 0 else set()
         return [parameter for parameter in self.parameters() if parameter not in frozen]
 
@@ -137,7 +137,7 @@ class Hlgp(Method):
     ) -> Tensor:
         """Soft task matching: from an un-prompted classifier, or from this model's own posterior in cycles."""
         matching, tasks = self.options.matching, self.setting.tasks[: len(prompts)]
-        if isinstance(matching, method_options.PosteriorMatching):
+        if isinstance(matching, hlgp_options.PosteriorMatching):
             weights = torch.full((1, len(tasks)), 1.0 / len(tasks), device=images.device)
             for _ in range(matching.cycles - 1):
                 logits = head(trunk(images, prompts.mixed(weights)))
@@ -154,10 +154,10 @@ class Hlgp(Method):
             self.bank.store(self.sub_prompts(), self.position)
 
 
-def _auxiliary(matching: method_options.Matching | None, setting: Setting) -> ClosedForm | None:
+def _auxiliary(matching: hlgp_options.Matching | None, setting: Setting) -> ClosedForm | None:
     """The un-prompted classifier that task matching asks, if it asks one."""
-    if isinstance(matching, method_options.AuxiliaryMatching):
+    if isinstance(matching, hlgp_options.AuxiliaryMatching):
         return closed_form(matching.classifier, setting)
-    if isinstance(matching, method_options.PrototypeMatching):
-        return closed_form(method_options.NearestMean(kind="ncm"), setting)
+    if isinstance(matching, hlgp_options.PrototypeMatching):
+        return closed_form(classifier_options.NearestMean(kind="ncm"), setting)
     return None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hlgp_dist.config.method_options import UnpromptedClassifier
+from hlgp_dist.config.classifier_options import UnpromptedClassifier
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.methods.unprompted import ClosedForm

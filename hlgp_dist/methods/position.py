@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import hlgp_options
 
 
 class Position(nn.Module):
@@ -62,10 +62,10 @@ def sines(blocks: Sequence[int], width: int, scale: float) -> Tensor:
     return waves.float()
 
 
-def position(spec: method_options.Position, blocks: Sequence[int], width: int) -> Position:
+def position(spec: hlgp_options.Position, blocks: Sequence[int], width: int) -> Position:
     """The encoding that `method.position` names, of the prompted blocks."""
-    if isinstance(spec, method_options.SinusoidalPosition):
+    if isinstance(spec, hlgp_options.SinusoidalPosition):
         return Fixed(sines(blocks, width, spec.scale))
-    if isinstance(spec, method_options.NoPosition):
+    if isinstance(spec, hlgp_options.NoPosition):
         return Fixed(torch.zeros(len(blocks), width))
-    return Learned(len(blocks), width, multiplies=isinstance(spec, method_options.MultiplicativePosition))
+    return Learned(len(blocks), width, multiplies=isinstance(spec, hlgp_options.MultiplicativePosition))

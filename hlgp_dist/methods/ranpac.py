@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hlgp_dist.config.method_options import RanPac as RanPacOptions
+from hlgp_dist.config.classifier_options import RanPac as RanPacOptions
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.initialisation import gaussian_
 from hlgp_dist.methods.statistics import ClassStatistics

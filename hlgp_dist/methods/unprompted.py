@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config.method_options import UnpromptedClassifier
+from hlgp_dist.config.classifier_options import UnpromptedClassifier
 from hlgp_dist.methods.base import Method, Output, Setting
 from hlgp_dist.methods.statistics import ClassStatistics, FeatureStream, Spread
 from hlgp_dist.models.head import Head

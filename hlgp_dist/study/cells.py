@@ -15,8 +15,11 @@ from hlgp_dist.study.likeness import differing, grouped
 from hlgp_dist.study.tables import short_names
 
 METHOD = "method.kind"
-BESIDE_METHOD = ("alignment.kind", "train.stream")
-"""What any method can be run with, and what moves accuracy as much as a method does."""
+CONDITIONS = {
+    "alignment.kind": ("alignment", "it moves accuracy as much as a method does; compare methods within one"),
+    "train.stream": ("stream", "a joint run sees all classes at once: an upper bound, no rival"),
+}
+"""What any method can be run with: the title of its column, and what a note says where rows are not alike in it."""
 SETTLED = ("backbone.", "benchmark.", "data.path")
 """Keys that `likeness` compares by what they led to: a file may lie at two paths."""
 
@@ -77,8 +80,8 @@ def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 def _varying(settings: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
     def varies(key: str) -> bool:
         """Of an option that only some kinds have, other kinds lack nothing."""
-        alike = [METHOD] if key.startswith("method.") else [METHOD, *BESIDE_METHOD]
-        alike = [] if key in BESIDE_METHOD else alike
+        alike = [METHOD] if key.startswith("method.") else [METHOD, *CONDITIONS]
+        alike = [] if key in CONDITIONS else alike
         peers = (cell for cell in cells if all(cell[name] == settings[name] for name in alike))
         return any(cell.get(key) != settings[key] for cell in peers)
 

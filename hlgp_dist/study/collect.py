@@ -38,7 +38,7 @@ class Run:
 
     def matrix(self) -> list[list[float]]:
         """a[t][i] with i <= t."""
-        return lower_triangle(self.result["accuracy_matrix"])
+        return _lower_triangle(self.result["accuracy_matrix"])
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _defect(result: Mapping[str, Any]) -> str | None:
     if missing:
         return f"result.json has no {', '.join(missing)}: it cannot be compared"
     try:
-        matrix, images = lower_triangle(result["accuracy_matrix"]), result["num_test_images"]
+        matrix, images = _lower_triangle(result["accuracy_matrix"]), result["num_test_images"]
         right = [len(images), len(result["class_order"])] == [len(matrix[-1]), sum(result["task_sizes"])]
         numbers, weights = metrics.of_result(matrix, images), result["backbone"]["sha256"]
     except (TypeError, ValueError, LookupError) as error:
@@ -137,7 +137,7 @@ def _is(stated: object, value: float | None) -> bool:
     return math.isclose(stated, value, abs_tol=ROUNDING)
 
 
-def lower_triangle(matrix: Sequence[Sequence[float | None]]) -> list[list[float]]:
+def _lower_triangle(matrix: Sequence[Sequence[float | None]]) -> list[list[float]]:
     """Without what lies above the diagonal."""
     return [[value for value in row if value is not None] for row in matrix]
 

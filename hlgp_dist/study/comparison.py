@@ -9,7 +9,7 @@ from typing import Any
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.errors import DataError
-from hlgp_dist.study.cells import Cell, cells_of, settings_that_differ
+from hlgp_dist.study.cells import CONDITIONS, Cell, cells_of, settings_that_differ
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import (
     differing,
@@ -43,11 +43,6 @@ COUNTS = {
     "passes_per_image.test": "passes, test",
 }
 SPEEDS = {"images_per_second": "images/s", "training_seconds": "training seconds"}
-CONDITIONS = {
-    "alignment.kind": ("alignment", "it moves accuracy as much as a method does; compare methods within one"),
-    "train.stream": ("stream", "a joint run sees all classes at once: an upper bound, no rival"),
-}
-"""What has a column beside the method where rows are not alike in it, and what a note then says."""
 
 
 @dataclass(frozen=True)

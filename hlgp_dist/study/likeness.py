@@ -53,7 +53,7 @@ def speed_doubts(runs: Sequence[Run]) -> dict[str, Groups[Run]]:
 
 
 def may_differ(run: Run) -> dict[str, Any]:
-    """Said where they do."""
+    """What rows of one table may differ in; a note says where they do."""
     return {
         "timm_version": run.result["backbone"].get("timm_version", UNKNOWN),
         "git_commit": run.environment.get("git_commit") or UNKNOWN,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hlgp_dist.config.hlgp_options import Hlgp, Independent
 from hlgp_dist.config.load import resolve
-from hlgp_dist.config.method_options import Hlgp, Independent
 from hlgp_dist.config.options import default_kind, field_at, kinds
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import COMMENT_COLUMN, dump, render

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hlgp_dist.config import method_options, schema
+from hlgp_dist.config import hlgp_options, method_options, schema
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
@@ -43,7 +43,7 @@ def train_many_tasks(rank: int, size: int, stage: int) -> list[tuple[int, int, f
     tasks = [TaskSpec(index, index, (str(index),)) for index in range(TASKS)]
     trunk, _ = build_trunk(TINY, precision="fp32", seed=0)
     learner = Learner(
-        trunk, build_method(method_options.Hlgp(accumulation="last"), Setting(trunk.dimensions, tuple(tasks), 0))
+        trunk, build_method(hlgp_options.Hlgp(accumulation="last"), Setting(trunk.dimensions, tuple(tasks), 0))
     )
     optimizers, seen = [], []
     gc.freeze()  # the collections below need not look through torch

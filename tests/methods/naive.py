@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hlgp_dist.config import classifier_options, hlgp_options
 from hlgp_dist.config import method_options as options
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
@@ -190,7 +191,7 @@ Prompts = dict[int, Tensor]
 """By block, [parts, L, D]: keys and values, or tokens."""
 
 
-def sub_prompt(generator: options.Generator, task: Mapping[str, Tensor], group: int) -> Tensor:
+def sub_prompt(generator: hlgp_options.Generator, task: Mapping[str, Tensor], group: int) -> Tensor:
     """S_g [parts, L, D], a vector at a time."""
     root = task["sub_prompts.root"]
     if generator.kind == "direct":
@@ -219,7 +220,7 @@ def layer_prompts(known: Known, task: Mapping[str, Tensor]) -> Prompts:
     """P_l of one task: its group's sub-prompt, adjusted by the layer's position."""
     opts, blocks, prompts = known.options, known.options.layers or range(known.depth), {}
     for n, block in enumerate(blocks):
-        if isinstance(opts, options.Independent):
+        if isinstance(opts, hlgp_options.Independent):
             prompts[block] = task["sub_prompts.root"][n]
             continue
         group = n * opts.num_groups // len(blocks)
@@ -264,7 +265,7 @@ def match(known: Known, image: Tensor, prompts: Sequence[Prompts]) -> Tensor:
         return weights
     if matching.kind == "auxiliary":
         return known.sums((unprompted_logits(known, matching.classifier, image) / matching.temperature).softmax(0))
-    cosines = unprompted_logits(known, options.NearestMean(kind="ncm"), image)
+    cosines = unprompted_logits(known, classifier_options.NearestMean(kind="ncm"), image)
     similarity = torch.stack([cosines[task.start : task.stop].max() for task in known.tasks[:t]])
     return (similarity / matching.temperature).softmax(0)
 
@@ -311,7 +312,7 @@ def training_set(known: Known, kind: str) -> tuple[Tensor, Tensor]:
     return known.features[kind], torch.cat([labels for _, labels in known.pictures])
 
 
-def unprompted_logits(known: Known, opts: options.Unprompted, image: Tensor) -> Tensor:
+def unprompted_logits(known: Known, opts: classifier_options.Unprompted, image: Tensor) -> Tensor:
     features, labels = training_set(known, opts.features)
     x = unprompted_feature(known, image, opts.features).double()
     means = [features[labels == label].mean(0) for label in range(int(labels.max()) + 1)]

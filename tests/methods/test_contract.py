@@ -8,27 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from hlgp_dist.config import classifier_options, hlgp_options, plugins
 from hlgp_dist.config import method_options as options
-from hlgp_dist.config import plugins
 from hlgp_dist.train.contract import check_method
 from hlgp_dist.train.demand import ContractBroken
 from tests.methods.broken import Options
 
 CURRENT = {"train_mixture": "current"}
 METHODS: dict[str, options.Method] = {
-    "hlgp": options.Hlgp(),
-    "hlgp auxiliary": options.Hlgp(matching=options.AuxiliaryMatching(kind="auxiliary"), **CURRENT),
-    "hlgp prototype": options.Hlgp(matching=options.PrototypeMatching(kind="prototype"), **CURRENT),
-    "hlgp combined": options.Hlgp(
-        matching=options.AuxiliaryMatching(kind="auxiliary"), prediction="combined", **CURRENT
+    "hlgp": hlgp_options.Hlgp(),
+    "hlgp auxiliary": hlgp_options.Hlgp(matching=hlgp_options.AuxiliaryMatching(kind="auxiliary"), **CURRENT),
+    "hlgp prototype": hlgp_options.Hlgp(matching=hlgp_options.PrototypeMatching(kind="prototype"), **CURRENT),
+    "hlgp combined": hlgp_options.Hlgp(
+        matching=hlgp_options.AuxiliaryMatching(kind="auxiliary"), prediction="combined", **CURRENT
     ),
-    "hlgp tokens": options.Hlgp(insertion="tokens"),
-    "hlgp cls": options.Hlgp(insertion="cls", prompt_length=1),
-    "hlgp ema": options.Hlgp(accumulation="ema"),
-    "hlgp sum_delta": options.Hlgp(accumulation="sum_delta"),
-    "hlgp multiplicative": options.Hlgp(position=options.MultiplicativePosition(kind="multiplicative")),
-    "hlgp frozen generator": options.Hlgp(generator=options.BottleneckGenerator(frozen_after_first_task=True)),
-    "independent": options.Independent(kind="independent"),
+    "hlgp tokens": hlgp_options.Hlgp(insertion="tokens"),
+    "hlgp cls": hlgp_options.Hlgp(insertion="cls", prompt_length=1),
+    "hlgp ema": hlgp_options.Hlgp(accumulation="ema"),
+    "hlgp sum_delta": hlgp_options.Hlgp(accumulation="sum_delta"),
+    "hlgp multiplicative": hlgp_options.Hlgp(position=hlgp_options.MultiplicativePosition(kind="multiplicative")),
+    "hlgp frozen generator": hlgp_options.Hlgp(
+        generator=hlgp_options.BottleneckGenerator(frozen_after_first_task=True)
+    ),
+    "independent": hlgp_options.Independent(kind="independent"),
     "l2p": options.L2p(kind="l2p", pool_size=4, prompt_length=3, top_k=2),
     "l2p++": options.L2p(kind="l2p", pool_size=4, prompt_length=3, top_k=2, insertion="prefix"),
     "dualprompt": options.DualPrompt(kind="dualprompt"),
@@ -36,9 +38,9 @@ METHODS: dict[str, options.Method] = {
     "apt": options.Apt(kind="apt"),
     "linear": options.Linear(kind="linear"),
     "full": options.FullFineTuning(kind="full"),
-    "ncm": options.NearestMean(kind="ncm"),
-    "gaussian": options.Gaussian(kind="gaussian"),
-    "ranpac": options.RanPac(kind="ranpac", projection_width=50, features="pooled_and_patches"),
+    "ncm": classifier_options.NearestMean(kind="ncm"),
+    "gaussian": classifier_options.Gaussian(kind="gaussian"),
+    "ranpac": classifier_options.RanPac(kind="ranpac", projection_width=50, features="pooled_and_patches"),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hlgp_dist.config import method_options
+from hlgp_dist.config import hlgp_options, method_options
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.generator import PromptShape, sub_prompts
@@ -48,21 +48,21 @@ def num_parameters(name: str, options: method_options.Method) -> int:
     return sum(parameter.numel() for parameter in method.parameters())
 
 
-def hlgp(groups: int, rank: int = 16, **more: object) -> method_options.Hlgp:
-    return method_options.Hlgp(num_groups=groups, generator=method_options.BottleneckGenerator(rank=rank), **more)  # type: ignore[arg-type]
+def hlgp(groups: int, rank: int = 16, **more: object) -> hlgp_options.Hlgp:
+    return hlgp_options.Hlgp(num_groups=groups, generator=hlgp_options.BottleneckGenerator(rank=rank), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_trainable_parameters_are_those_of_the_table(name: str) -> None:
     depth, width = BACKBONES[name]
-    none = method_options.NoPosition(kind="none")
+    none = hlgp_options.NoPosition(kind="none")
     root = num_parameters(name, hlgp(1, position=none)) - (2 * width * 16 + 16 + width)
-    independent = num_parameters(name, method_options.Independent(kind="independent"))
+    independent = num_parameters(name, hlgp_options.Independent(kind="independent"))
     variants = [(1, 16), (2, 16), (3, 8), (3, 16), (3, 32), (4, 16), (depth, 16)]
     counts = [num_parameters(name, hlgp(groups, rank)) for groups, rank in variants]
     assert (root, independent, *counts) == COUNTS[name][:-1]
-    direct = method_options.DirectGenerator(kind="direct")
-    assert num_parameters(name, method_options.Hlgp(generator=direct, position=none)) == 2 * 10 * 3 * width
+    direct = hlgp_options.DirectGenerator(kind="direct")
+    assert num_parameters(name, hlgp_options.Hlgp(generator=direct, position=none)) == 2 * 10 * 3 * width
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -70,7 +70,7 @@ def test_what_is_stored_after_ten_tasks_is_that_of_the_table(name: str) -> None:
     depth, width = BACKBONES[name]
     tasks = [TaskSpec(i, i, (str(i),)) for i in range(10)]
 
-    def stored(options: method_options.Hlgp | method_options.Independent) -> int:
+    def stored(options: hlgp_options.Hlgp | hlgp_options.Independent) -> int:
         method = build_method(options, Setting(Dimensions(depth, width, width), tuple(tasks), 0))
         for task in tasks:
             method.begin_task(task)
@@ -78,17 +78,17 @@ def test_what_is_stored_after_ten_tasks_is_that_of_the_table(name: str) -> None:
         return method.num_stored_parameters()
 
     one_position_a_task = 9 * depth * width
-    assert stored(method_options.Hlgp()) == COUNTS[name][-1] + one_position_a_task
+    assert stored(hlgp_options.Hlgp()) == COUNTS[name][-1] + one_position_a_task
     sub_prompts = 10 * 3 * 2 * 10 * width
-    for position in (method_options.NoPosition(kind="none"), method_options.SinusoidalPosition(kind="sinusoidal")):
-        assert stored(method_options.Hlgp(position=position)) == sub_prompts, "a fixed position is computed, not stored"
-    assert stored(method_options.Independent(kind="independent")) == 10 * depth * 2 * 10 * width
+    for position in (hlgp_options.NoPosition(kind="none"), hlgp_options.SinusoidalPosition(kind="sinusoidal")):
+        assert stored(hlgp_options.Hlgp(position=position)) == sub_prompts, "a fixed position is computed, not stored"
+    assert stored(hlgp_options.Independent(kind="independent")) == 10 * depth * 2 * 10 * width
 
 
 def test_the_linear_generator_adds_one_affine_map_a_group() -> None:
-    width, none = 768, method_options.NoPosition(kind="none")
-    linear = method_options.LinearGenerator(kind="linear")
-    assert num_parameters("B/16", method_options.Hlgp(generator=linear, position=none)) == 2 * 10 * width + 1_771_776
+    width, none = 768, hlgp_options.NoPosition(kind="none")
+    linear = hlgp_options.LinearGenerator(kind="linear")
+    assert num_parameters("B/16", hlgp_options.Hlgp(generator=linear, position=none)) == 2 * 10 * width + 1_771_776
     module = sub_prompts(linear, PromptShape(groups=2, parts=2, length=3, width=4, root_std=0.5))
     random = torch.Generator().manual_seed(0)
     module.reset_root(random)
@@ -138,7 +138,7 @@ def test_at_first_all_groups_equal_the_root_and_layers_of_a_group_are_identical(
 
 
 def test_one_group_without_position_gives_every_block_the_same_prompt(trunk: Trunk, tasks) -> None:
-    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(1, position=method_options.NoPosition(kind="none")))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp(1, position=hlgp_options.NoPosition(kind="none")))
     rehearsal.begin(tasks[0])
     rehearsal.train()
     prompts = rehearsal.layer_prompts(1, torch.ones(1, 1))
@@ -146,12 +146,12 @@ def test_one_group_without_position_gives_every_block_the_same_prompt(trunk: Tru
 
 
 def test_the_independent_baseline_is_hlgp_with_a_group_a_layer(trunk: Trunk, tasks) -> None:
-    same = method_options.Hlgp(
+    same = hlgp_options.Hlgp(
         num_groups=6,
-        generator=method_options.DirectGenerator(kind="direct"),
-        position=method_options.NoPosition(kind="none"),
+        generator=hlgp_options.DirectGenerator(kind="direct"),
+        position=hlgp_options.NoPosition(kind="none"),
     )
-    baseline = HlgpRehearsal(trunk, tasks, method_options.Independent(kind="independent"))
+    baseline = HlgpRehearsal(trunk, tasks, hlgp_options.Independent(kind="independent"))
     grouped = HlgpRehearsal(trunk, tasks, same)
     images = torch.rand(3, 3, 32, 32)
     for task in tasks:
@@ -169,7 +169,7 @@ class PerLayer(Injection):
 
 
 def test_a_group_a_layer_equals_a_per_layer_prefix_model(trunk: Trunk, tasks) -> None:
-    rehearsal = HlgpRehearsal(trunk, tasks, method_options.Independent(kind="independent"))
+    rehearsal = HlgpRehearsal(trunk, tasks, hlgp_options.Independent(kind="independent"))
     rehearsal.begin(tasks[0])
     rehearsal.train()
     images = torch.rand(2, 3, 32, 32)
@@ -222,9 +222,9 @@ def test_old_prompts_and_old_head_rows_are_byte_identical_after_a_task(trunk: Tr
 @pytest.mark.parametrize("kind", ["posterior", "auxiliary"])
 def test_matching_weights_are_a_distribution_over_seen_tasks(trunk: Trunk, tasks, kind: str) -> None:
     matching = (
-        method_options.AuxiliaryMatching(kind="auxiliary")
+        hlgp_options.AuxiliaryMatching(kind="auxiliary")
         if kind == "auxiliary"
-        else method_options.PosteriorMatching(cycles=3)
+        else hlgp_options.PosteriorMatching(cycles=3)
     )
     rehearsal = HlgpRehearsal(trunk, tasks, hlgp(3, matching=matching, train_mixture="current"))
     images = torch.rand(4, 3, 32, 32)

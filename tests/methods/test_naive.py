@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hlgp_dist.config import classifier_options, hlgp_options
 from hlgp_dist.config import method_options as options
 from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection, Prefix, Tokens
 from hlgp_dist.models.trunk import Trunk
@@ -21,15 +22,15 @@ GRADIENT_RTOL = 1e-4
 """A gradient passes the blocks twice, and is small where its terms cancel."""
 
 CURRENT = {"train_mixture": "current"}
-AUXILIARY = options.AuxiliaryMatching(kind="auxiliary", temperature=2.0)
+AUXILIARY = hlgp_options.AuxiliaryMatching(kind="auxiliary", temperature=2.0)
 
 
-def hlgp(**more: object) -> options.Hlgp:
-    return options.Hlgp(**{"prompt_length": 3, **more})
+def hlgp(**more: object) -> hlgp_options.Hlgp:
+    return hlgp_options.Hlgp(**{"prompt_length": 3, **more})
 
 
-def auxiliary(classifier: options.Unprompted) -> options.AuxiliaryMatching:
-    return options.AuxiliaryMatching(kind="auxiliary", classifier=classifier)
+def auxiliary(classifier: classifier_options.Unprompted) -> hlgp_options.AuxiliaryMatching:
+    return hlgp_options.AuxiliaryMatching(kind="auxiliary", classifier=classifier)
 
 
 PROMPTED: dict[str, options.Method] = {
@@ -44,37 +45,40 @@ PROMPTED: dict[str, options.Method] = {
     "coda elsewhere": options.Coda(kind="coda", num_components=10, prompt_length=2, layers=(1, 4)),
     "apt": options.Apt(kind="apt", ema_decay=0.6),
     "linear": options.Linear(kind="linear"),
-    "independent": options.Independent(kind="independent", prompt_length=3),
-    "independent, some layers": options.Independent(kind="independent", prompt_length=3, layers=(0, 2, 5)),
-    "independent, mean": options.Independent(kind="independent", prompt_length=3, accumulation="mean"),
+    "independent": hlgp_options.Independent(kind="independent", prompt_length=3),
+    "independent, some layers": hlgp_options.Independent(kind="independent", prompt_length=3, layers=(0, 2, 5)),
+    "independent, mean": hlgp_options.Independent(kind="independent", prompt_length=3, accumulation="mean"),
     "hlgp": hlgp(),
-    "hlgp separate bottleneck": hlgp(generator=options.BottleneckGenerator(rank=4, separate_kv=True)),
-    "hlgp linear": hlgp(generator=options.LinearGenerator(kind="linear")),
-    "hlgp separate linear": hlgp(generator=options.LinearGenerator(kind="linear", separate_kv=True)),
-    "hlgp scale_shift": hlgp(generator=options.ScaleShiftGenerator(kind="scale_shift")),
-    "hlgp separate scale_shift": hlgp(generator=options.ScaleShiftGenerator(kind="scale_shift", separate_kv=True)),
-    "hlgp direct": hlgp(generator=options.DirectGenerator(kind="direct")),
-    "hlgp frozen generator": hlgp(generator=options.BottleneckGenerator(rank=4, frozen_after_first_task=True)),
-    "hlgp multiplicative": hlgp(position=options.MultiplicativePosition(kind="multiplicative")),
-    "hlgp sinusoidal": hlgp(position=options.SinusoidalPosition(kind="sinusoidal", scale=0.3)),
-    "hlgp no position": hlgp(position=options.NoPosition(kind="none")),
+    "hlgp separate bottleneck": hlgp(generator=hlgp_options.BottleneckGenerator(rank=4, separate_kv=True)),
+    "hlgp linear": hlgp(generator=hlgp_options.LinearGenerator(kind="linear")),
+    "hlgp separate linear": hlgp(generator=hlgp_options.LinearGenerator(kind="linear", separate_kv=True)),
+    "hlgp scale_shift": hlgp(generator=hlgp_options.ScaleShiftGenerator(kind="scale_shift")),
+    "hlgp separate scale_shift": hlgp(generator=hlgp_options.ScaleShiftGenerator(kind="scale_shift", separate_kv=True)),
+    "hlgp direct": hlgp(generator=hlgp_options.DirectGenerator(kind="direct")),
+    "hlgp frozen generator": hlgp(generator=hlgp_options.BottleneckGenerator(rank=4, frozen_after_first_task=True)),
+    "hlgp multiplicative": hlgp(position=hlgp_options.MultiplicativePosition(kind="multiplicative")),
+    "hlgp sinusoidal": hlgp(position=hlgp_options.SinusoidalPosition(kind="sinusoidal", scale=0.3)),
+    "hlgp no position": hlgp(position=hlgp_options.NoPosition(kind="none")),
     "hlgp tokens": hlgp(insertion="tokens"),
     "hlgp cls": hlgp(insertion="cls", prompt_length=1),
     "hlgp uneven groups": hlgp(group_layout=(1, 3, 2)),
     "hlgp 4 groups": hlgp(num_groups=4),
     "hlgp some layers": hlgp(layers=(1, 2, 4), num_groups=2),
     "hlgp some layers, sines": hlgp(
-        layers=(1, 3, 4), num_groups=2, position=options.SinusoidalPosition(kind="sinusoidal", scale=0.3)
+        layers=(1, 3, 4), num_groups=2, position=hlgp_options.SinusoidalPosition(kind="sinusoidal", scale=0.3)
     ),
-    "hlgp 1 cycle": hlgp(matching=options.PosteriorMatching(cycles=1)),
-    "hlgp 3 cycles": hlgp(matching=options.PosteriorMatching(cycles=3, temperature=0.5)),
+    "hlgp 1 cycle": hlgp(matching=hlgp_options.PosteriorMatching(cycles=1)),
+    "hlgp 3 cycles": hlgp(matching=hlgp_options.PosteriorMatching(cycles=3, temperature=0.5)),
     "hlgp current": hlgp(**CURRENT),
     "hlgp auxiliary": hlgp(matching=AUXILIARY, **CURRENT),
-    "hlgp auxiliary ncm": hlgp(matching=auxiliary(options.NearestMean(kind="ncm")), **CURRENT),
+    "hlgp auxiliary ncm": hlgp(matching=auxiliary(classifier_options.NearestMean(kind="ncm")), **CURRENT),
     "hlgp auxiliary ranpac": hlgp(
-        matching=auxiliary(options.RanPac(kind="ranpac", projection_width=10, features="pooled_and_patches")), **CURRENT
+        matching=auxiliary(
+            classifier_options.RanPac(kind="ranpac", projection_width=10, features="pooled_and_patches")
+        ),
+        **CURRENT,
     ),
-    "hlgp prototype": hlgp(matching=options.PrototypeMatching(kind="prototype", temperature=0.01), **CURRENT),
+    "hlgp prototype": hlgp(matching=hlgp_options.PrototypeMatching(kind="prototype", temperature=0.01), **CURRENT),
     "hlgp combined": hlgp(matching=AUXILIARY, prediction="combined", **CURRENT),
     "hlgp mean": hlgp(accumulation="mean"),
     "hlgp mean, current": hlgp(accumulation="mean", **CURRENT),
@@ -82,22 +86,22 @@ PROMPTED: dict[str, options.Method] = {
     "hlgp sum, current": hlgp(accumulation="sum", **CURRENT),
     "hlgp sum_delta": hlgp(accumulation="sum_delta"),
     "hlgp sum_delta, multiplicative": hlgp(
-        accumulation="sum_delta", position=options.MultiplicativePosition(kind="multiplicative")
+        accumulation="sum_delta", position=hlgp_options.MultiplicativePosition(kind="multiplicative")
     ),
     "hlgp ema": hlgp(accumulation="ema", ema_decay=0.6),
     "hlgp last": hlgp(accumulation="last"),
 }
 CLOSED_FORM: dict[str, options.Method] = {
-    "ncm": options.NearestMean(kind="ncm"),
-    "ncm, patches too": options.NearestMean(kind="ncm", features="pooled_and_patches"),
-    "gaussian": options.Gaussian(kind="gaussian"),
-    "gaussian, patches too": options.Gaussian(kind="gaussian", features="pooled_and_patches"),
-    "ranpac": options.RanPac(kind="ranpac", projection_width=10),
-    "ranpac, patches too": options.RanPac(kind="ranpac", projection_width=10, features="pooled_and_patches"),
-    "ranpac, several blocks": options.RanPac(kind="ranpac", projection_width=10, features="several_blocks"),
-    "gaussian, several blocks": options.Gaussian(features="several_blocks"),
-    "ranpac, wide": options.RanPac(kind="ranpac", projection_width=60, ridge=0.1),
-    "ranpac, wide, patches too": options.RanPac(
+    "ncm": classifier_options.NearestMean(kind="ncm"),
+    "ncm, patches too": classifier_options.NearestMean(kind="ncm", features="pooled_and_patches"),
+    "gaussian": classifier_options.Gaussian(kind="gaussian"),
+    "gaussian, patches too": classifier_options.Gaussian(kind="gaussian", features="pooled_and_patches"),
+    "ranpac": classifier_options.RanPac(kind="ranpac", projection_width=10),
+    "ranpac, patches too": classifier_options.RanPac(kind="ranpac", projection_width=10, features="pooled_and_patches"),
+    "ranpac, several blocks": classifier_options.RanPac(kind="ranpac", projection_width=10, features="several_blocks"),
+    "gaussian, several blocks": classifier_options.Gaussian(features="several_blocks"),
+    "ranpac, wide": classifier_options.RanPac(kind="ranpac", projection_width=60, ridge=0.1),
+    "ranpac, wide, patches too": classifier_options.RanPac(
         kind="ranpac", projection_width=60, ridge=0.1, features="pooled_and_patches"
     ),
 }
@@ -142,7 +146,7 @@ class Recorded(Rehearsal):
         return Known(self.trunk, self.options, self.tasks, history, shown, projection)
 
 
-def check(actual: Tensor, expected: Tensor, tolerance: float = RTOL) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = RTOL) -> None:
     assert actual.shape == expected.shape
     difference, largest = (actual - expected).abs().max().item(), expected.abs().max().item()
     assert difference <= tolerance * largest, f"they differ by {difference}, the largest is {largest}"
@@ -165,7 +169,7 @@ class Given(Injection):
 
 def test_the_naive_trunk_is_the_trunk(trunk: Trunk) -> None:
     images, random = pictures(), torch.Generator().manual_seed(1)
-    check(torch.stack([tokens_of(trunk, image, {})[0] for image in images]), trunk(images))
+    assert_close(torch.stack([tokens_of(trunk, image, {})[0] for image in images]), trunk(images))
     k, v, tokens = (torch.randn(4, 4, 32, generator=random) for _ in range(3))
     inserts = {
         Prefix(torch.stack([k, v], 1)): lambda i: Insert(prefix=(k[i], v[i])),
@@ -174,10 +178,10 @@ def test_the_naive_trunk_is_the_trunk(trunk: Trunk) -> None:
     }
     for prompt, insert in inserts.items():
         naive = torch.stack([tokens_of(trunk, images[i], {2: insert(i)})[0] for i in range(4)])
-        check(trunk(images, Given(2, prompt)), naive)
+        assert_close(trunk(images, Given(2, prompt)), naive)
         assert (naive - trunk(images)).abs().max() > 0.01
     kept = torch.stack([tokens_of(trunk, images[i], {}, at_input=tokens[i])[1:5].mean(0) for i in range(4)])
-    check(trunk(images, Given(0, Tokens(tokens, keep=True))), kept)
+    assert_close(trunk(images, Given(0, Tokens(tokens, keep=True))), kept)
 
 
 @pytest.mark.parametrize("name", {**PROMPTED, **CLOSED_FORM})
@@ -189,10 +193,10 @@ def test_predictions(name: str, trunk: Trunk, tasks: tuple[TaskSpec, ...]) -> No
             output = rehearsal.output(pictures())
             known = rehearsal.known()
             naive = [answer(known, image) for image in pictures()]
-        check(output.logits, torch.stack([one.logits for one in naive]))
+        assert_close(output.logits, torch.stack([one.logits for one in naive]))
         assert (output.task_weights is None) == (naive[0].weights is None)
         if output.task_weights is not None:
-            check(output.task_weights.expand(4, -1), torch.stack([one.weights for one in naive]))
+            assert_close(output.task_weights.expand(4, -1), torch.stack([one.weights for one in naive]))
             assert task.index < 2 or output.task_weights.std(0).any(), "weights differ between pictures"
 
 
@@ -224,11 +228,11 @@ def test_loss_and_gradients_of_training(name: str, trunk: Trunk, tasks: tuple[Ta
             naive = naive + weight * (
                 functional.cross_entropy(one.logits[task.start :], label - task.start) + one.penalty
             )
-        check(loss, naive)
+        assert_close(loss, naive)
         gradients = torch.autograd.grad(loss, [*named.values()])
         expected = torch.autograd.grad(naive, [copies[key] for key in named])
         for actual, one in zip(gradients, expected, strict=True):
-            check(actual, one, GRADIENT_RTOL)
+            assert_close(actual, one, GRADIENT_RTOL)
         rehearsal.end()
 
 
@@ -247,7 +251,7 @@ def test_new_components_are_orthonormal_and_orthogonal_to_earlier_ones(index: in
     for name in ("prompts", "keys", "attentions"):
         for n in range(5):
             new = live[name][n].flatten(1)
-            check(new @ new.T, torch.eye(3))
+            assert_close(new @ new.T, torch.eye(3))
             for past in rehearsal.past:
                 old = past[name][n].flatten(1)
                 assert old.abs().max() > 0.1
@@ -265,17 +269,17 @@ def test_what_goes_on_training(name: str, copied: list[str], trunk: Trunk, tasks
         assert torch.equal(live[parameter], rehearsal.past[0][parameter])
 
 
-GENERATORS: dict[str, options.Generator] = {
-    "bottleneck": options.BottleneckGenerator(),
-    "linear": options.LinearGenerator(kind="linear"),
-    "scale_shift": options.ScaleShiftGenerator(kind="scale_shift"),
-    "direct": options.DirectGenerator(kind="direct"),
+GENERATORS: dict[str, hlgp_options.Generator] = {
+    "bottleneck": hlgp_options.BottleneckGenerator(),
+    "linear": hlgp_options.LinearGenerator(kind="linear"),
+    "scale_shift": hlgp_options.ScaleShiftGenerator(kind="scale_shift"),
+    "direct": hlgp_options.DirectGenerator(kind="direct"),
 }
-POSITIONS: dict[str, options.Position] = {
-    "learned": options.LearnedPosition(),
-    "multiplicative": options.MultiplicativePosition(kind="multiplicative"),
-    "sinusoidal": options.SinusoidalPosition(kind="sinusoidal"),
-    "none": options.NoPosition(kind="none"),
+POSITIONS: dict[str, hlgp_options.Position] = {
+    "learned": hlgp_options.LearnedPosition(),
+    "multiplicative": hlgp_options.MultiplicativePosition(kind="multiplicative"),
+    "sinusoidal": hlgp_options.SinusoidalPosition(kind="sinusoidal"),
+    "none": hlgp_options.NoPosition(kind="none"),
 }
 
 
@@ -289,7 +293,7 @@ def test_a_delta_starts_at_zero(generator: str, position: str, trunk: Trunk, tas
     before = rehearsal.output(pictures()).logits
     rehearsal.begin(tasks[1])
     after = rehearsal.output(pictures()).logits
-    check(after[:, :3], before)
+    assert_close(after[:, :3], before)
 
 
 @pytest.mark.parametrize("kind", ["bottleneck", "linear", "scale_shift"])

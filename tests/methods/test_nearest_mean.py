@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hlgp_dist.config import method_options, schema
+from hlgp_dist.config import classifier_options, schema
 from hlgp_dist.methods.base import Method, Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
@@ -33,7 +33,7 @@ class Points:
 
 
 def taught(tasks: int) -> Method:
-    options = method_options.NearestMean(kind="ncm")
+    options = classifier_options.NearestMean(kind="ncm")
     method, trunk = build_method(options, Setting(Dimensions(1, 2, 2), TASKS, 0)), nn.Identity()
     streams = [Points([[1, 0], [3, 0], [0, 2]], [0, 0, 1], 2), Points([[-5, 0]], [0], 1)]
     for stream in streams[:tasks]:
@@ -64,7 +64,7 @@ def test_a_run_without_an_engine(drawn: Path, tmp_path: Path, ranks: Ranks) -> N
     results = []
     for size in (1, 2):
         config = job(drawn, tmp_path / f"run{size}", "benchmark.max_tasks=3", f"launch.num_workers={size}")
-        method = {"method": method_options.NearestMean(kind="ncm"), "alignment": schema.NoAlignment()}
+        method = {"method": classifier_options.NearestMean(kind="ncm"), "alignment": schema.NoAlignment()}
         folder, codes = ranks.run(config.model_copy(update=method))
         assert codes == [0] * size
         results.append(folder.read_result())

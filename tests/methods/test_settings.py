@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hlgp_dist.config import hlgp_options
 from hlgp_dist.config import method_options as options
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.errors import ConfigError
@@ -38,7 +39,7 @@ def test_a_stream_that_is_cut_short_has_the_components_of_the_whole(drawn: Path,
 
 def test_under_sum_delta_a_known_task_has_the_changes_up_to_its_own() -> None:
     for accumulation, weights in (("sum_delta", [1.0, 1.0, 0.0]), ("soft", [0.0, 1.0, 0.0])):
-        chosen = options.Hlgp(accumulation=accumulation)  # type: ignore[arg-type]
+        chosen = hlgp_options.Hlgp(accumulation=accumulation)  # type: ignore[arg-type]
         method = build_method(chosen, Setting(DIMENSIONS, TASKS, 0))
         assert method.known_task(1, 3, torch.device("cpu")).tolist() == [weights]
 
@@ -47,7 +48,7 @@ def test_under_sum_delta_a_known_task_has_the_changes_up_to_its_own() -> None:
     ("chosen", "key"),
     [
         (options.Apt(kind="apt"), "method.kind = apt"),
-        (options.Hlgp(insertion="cls", prompt_length=1), "method.insertion = cls"),
+        (hlgp_options.Hlgp(insertion="cls", prompt_length=1), "method.insertion = cls"),
     ],
 )
 def test_what_changes_the_cls_token_needs_one(chosen: options.Method, key: str) -> None:
