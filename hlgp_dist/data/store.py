@@ -18,6 +18,7 @@ import PIL
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import Manifest, Split
+from hlgp_dist.data.place import Place, open_place
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import RangeSource, picture_pipeline
 from hlgp_dist.errors import DataError, EnvironmentFailure
@@ -59,7 +60,7 @@ def open_store(
     """The store of a selection; of all processes of a host the first builds it and the others wait for it.
 
     Args:
-        folder: the shard folder that `manifest` describes.
+        folder: the shard folder, a path or URL, that `manifest` describes.
         manifest: see `read_manifest`.
         selection: see `select`.
         size: the pictures' size.
@@ -77,7 +78,7 @@ def open_store(
     if not file.exists():
         with locked(file.with_suffix(".lock")):
             if not file.exists():
-                _build(file, Path(folder), manifest.splits[selection.split], selection, size, workers)
+                _build(file, open_place(folder), manifest.splits[selection.split], selection, size, workers)
                 built = True
     return _mapped(file, selection, built)
 
@@ -107,12 +108,12 @@ def _mapped(file: Path, selection: Selection, built: bool) -> Store:
 
 
 def _build(
-    file: Path, folder: Path, split: Split, selection: Selection, size: PictureSize, workers: int | None
+    file: Path, place: Place, split: Split, selection: Selection, size: PictureSize, workers: int | None
 ) -> None:
     """Under the store's lock: decode beside, record what it took, rename. A killed predecessor's rest is replaced."""
     began, aside = time.monotonic(), file.with_suffix(".partial")
     with _allocated(aside, (len(selection), 3, size.size, size.size)) as images:
-        bytes_read = _fill(images, folder, split, selection.indices, size, workers)
+        bytes_read = _fill(images, place, split, selection.indices, size, workers)
         images.flush()
         seconds = round(time.monotonic() - began, 3)
         record = {"bytes_read": bytes_read, "decoded": len(selection), "seconds": seconds}
@@ -139,7 +140,7 @@ def _allocated(path: Path, shape: tuple[int, ...]) -> Iterator[np.memmap]:
 
 def _fill(
     images: np.memmap,
-    folder: Path,
+    place: Place,
     split: Split,
     indices: NDArray[np.int64],
     size: PictureSize,
@@ -148,7 +149,7 @@ def _fill(
     """Run one pipeline a block on a pool of threads (decoding releases the GIL) and return the bytes read."""
 
     def fill_block(positions: NDArray[np.int64]) -> int:
-        source = RangeSource(folder, split, indices[positions])
+        source = RangeSource(place, split, indices[positions])
         for position, picture in zip(positions, picture_pipeline(source, size), strict=True):
             images[position] = picture
         return source.bytes_read

@@ -17,6 +17,7 @@ from PIL import Image
 from hlgp_dist.data import source
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import to_array
+from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Selection, select
 from hlgp_dist.data.source import RangeSource, merged_runs
 from hlgp_dist.data.store import Store, default_cache_dir, open_store
@@ -138,12 +139,12 @@ def test_a_bad_sample_is_named_and_no_store_is_left(
     with (folder / shard).open("r+b") as stream:
         stream.seek(split.offset[index] + 512)
         stream.write(bytes(100))
-    with pytest.raises(DataError, match=f"{shard}: sample {key}: cannot be decoded"):
+    with pytest.raises(DataError, match=f"{shard}: sample {key}: its bytes have the checksum"):
         opened((folder, manifest), selection, tmp_path / "cache")
     with (folder / shard).open("r+b") as stream:
         stream.seek(split.offset[index])
         stream.write(b"x" * 512)
-    with pytest.raises(DataError, match=f"{shard}: not the sample {key}"):
+    with pytest.raises(DataError, match=f"{shard}: sample {key}: its bytes"):
         opened((folder, manifest), selection, tmp_path / "cache")
     (folder / shard).write_bytes(b"")
     with pytest.raises(DataError, match=f"{shard}: truncated"):
@@ -159,7 +160,7 @@ def test_the_source_checks_the_label(shards: tuple[Path, Manifest]) -> None:
     wrong = manifest.splits["train"]
     wrong = type(wrong)(**{**vars(wrong), "class_index": wrong.class_index + 1})
     with pytest.raises(DataError, match="its label is 0"):
-        next(RangeSource(folder, wrong, np.array([0]))())
+        next(RangeSource(open_place(folder), wrong, np.array([0]))())
 
 
 def test_a_full_disk_is_an_environment_failure(
