@@ -15,8 +15,8 @@ from hlgp_dist.data.picture import Form, as_evaluated, stored_shape, to_array
 from hlgp_dist.types import PictureSize
 
 FULL_TOLERANCE, FULL_MEAN = 12, 0.5
-"""Of 255, on noise. Torch's antialiased uint8 kernel and PIL round and cut off after each axis, and not alike: mostly by
-1; bicubic where the sides nearly agree (33 px to 32) by up to 11 in 3 % of the values."""
+"""Of 255, on noise. Torch's antialiased uint8 kernel and PIL round and cut off after each axis, and not alike: mostly
+by 1; bicubic where the sides nearly agree (33 px to 32) by up to 11 in 3 % of the values."""
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
