@@ -12,7 +12,7 @@ import webdataset
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Split
-from hlgp_dist.data.picture import to_array
+from hlgp_dist.data.picture import as_evaluated, to_array
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
@@ -132,4 +132,4 @@ def _sized(sample: dict[str, Any], size: PictureSize) -> NDArray[np.uint8]:
     pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
     if len(pictures) != 1:
         raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {len(pictures)} pictures instead of one")
-    return to_array(pictures[0], size)
+    return as_evaluated(to_array(pictures[0], size, "scaled"), size, "scaled").transpose(2, 0, 1)

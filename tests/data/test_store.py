@@ -16,7 +16,7 @@ from PIL import Image
 
 from hlgp_dist.data import source
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.picture import to_array
+from hlgp_dist.data.picture import Form, as_evaluated, to_array
 from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Selection, select
 from hlgp_dist.data.source import RangeSource, merged_runs
@@ -38,9 +38,9 @@ def opened(shards: tuple[Path, Manifest], selection: Selection, cache: Path, **o
     return open_store(*shards, selection, SIZE, cache_dir=cache, **options)
 
 
-def slow_to_array(picture: Image.Image, size: PictureSize) -> np.ndarray:
+def slow_to_array(picture: Image.Image, size: PictureSize, form: Form) -> np.ndarray:
     time.sleep(0.05)
-    return to_array(picture, size)
+    return to_array(picture, size, form)
 
 
 def test_pixels_and_labels_are_those_of_the_source_pictures(
@@ -48,7 +48,7 @@ def test_pixels_and_labels_are_those_of_the_source_pictures(
 ) -> None:
     store = opened(shards, selection, tmp_path)
     expected = [
-        to_array(Image.open(file), SIZE)
+        as_evaluated(to_array(Image.open(file), SIZE, "scaled"), SIZE, "scaled").transpose(2, 0, 1)
         for class_name in sorted(TASK.classes)
         for file in sorted((pictures / "train" / class_name).iterdir())
     ]
