@@ -19,6 +19,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe
 app.add_typer(data_app, name="data")
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
+ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
 
 
@@ -172,7 +173,7 @@ def data_prepare(
 
 
 @data_app.command("verify")
-def data_verify(folder: Path) -> None:
+def data_verify(folder: ShardFolder) -> None:
     """Re-hash and recount; exit 3 and the list of problems if there are any."""
     from hlgp_dist.data.verify import verify
     from hlgp_dist.errors import DataError
@@ -184,7 +185,7 @@ def data_verify(folder: Path) -> None:
 
 
 @data_app.command("info")
-def data_info(folder: Path) -> None:
+def data_info(folder: ShardFolder) -> None:
     """Counts, sizes and classes of a shard folder."""
     from hlgp_dist.data.verify import info
     from hlgp_dist.study.tables import show_classes, show_dataset

@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,15 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.fetch import fetch
 from hlgp_dist.data.listing import SPLITS
 from hlgp_dist.data.origin import Origin, parse_origin
+from hlgp_dist.data.place import open_place
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import write_atomically
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
+DIGEST = "manifest.sha256"
 CHECKSUM_DIGITS = 16
+_ASKED_AT_ONCE = 32
+"""Shards, for their lengths."""
 
 
 @dataclass(frozen=True)
@@ -92,26 +100,29 @@ class Manifest:
     origin: Origin | None = None
 
 
-def read_manifest(path: str | Path) -> Manifest:
-    """The manifest of the shard folder `path`, whose shards all exist with their recorded lengths.
+def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest of the shard folder at a path or URL, whose shards all exist with their recorded lengths.
+
+    cache: keeps copies of remote manifests; see `fetch`.
 
     Raises:
+        ConfigError: see `open_place`.
         DataError: the folder, the manifest or a shard is missing, or they do not agree.
     """
-    manifest = parse_manifest(path)
+    manifest = parse_manifest(path, cache=cache)
     for problem in length_problems(path, manifest):
         raise DataError(problem)
     return manifest
 
 
-def parse_manifest(path: str | Path) -> Manifest:
+def parse_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
     """The manifest alone, checked in itself but not against the shards."""
-    file = Path(path) / MANIFEST
-    if not Path(path).is_dir():
-        raise DataError(f"{path}: no such shard folder (`hlgp data shard` makes one)")
-    if not file.is_file():
-        raise DataError(f"{path}: no {MANIFEST}, so not a shard folder (`hlgp data shard` makes one)")
-    content = file.read_bytes()
+    with closing(open_place(path)) as place:
+        file = f"{place.url}/{MANIFEST}"
+        facts = place.facts(MANIFEST)
+        if facts is None:
+            raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
+        content = fetch(place, MANIFEST, facts, digest_name=DIGEST, cache=cache)
     try:
         document = json.loads(content)
         version = document["schema_version"]
@@ -126,12 +137,13 @@ def parse_manifest(path: str | Path) -> Manifest:
 
 def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
     """One message for every shard that is missing or has another length than recorded."""
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            file = Path(path) / shard.name
-            if not file.is_file():
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool, closing(open_place(path)) as place:
+        for shard, length in zip(shards, pool.map(lambda shard: place.size(shard.name), shards), strict=True):
+            file = f"{place.url}/{shard.name}"
+            if length is None:
                 yield f"{file}: the shard is missing"
-            elif (length := file.stat().st_size) != shard.bytes:
+            elif length != shard.bytes:
                 what = "truncated" if length < shard.bytes else "too long"
                 yield f"{file}: the shard is {what}: {length} bytes, the manifest says {shard.bytes}"
 

@@ -115,7 +115,7 @@ def show_grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     console.print(table, crop=False)
 
 
-def show_dataset(folder: Path, info: Info) -> None:
+def show_dataset(folder: str | Path, info: Info) -> None:
     """Counts and sizes of a shard folder."""
     table = Table(
         "split", "pictures", "a class", "shards", "MiB", title=f"{folder}: {len(info.classes)} classes", min_width=60

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from torch import nn
 
+from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
-from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.manifest import Manifest, parse_manifest
 from hlgp_dist.data.selection import Part, Selection, select
-from hlgp_dist.data.store import Store, open_store
+from hlgp_dist.data.store import Store, default_cache_dir, open_store
 from hlgp_dist.data.tasks import joined, split_tasks
 from hlgp_dist.engine.collectives import barrier
 from hlgp_dist.errors import DataError
@@ -159,7 +162,7 @@ class Session:
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:
     """Build trunk, method and head as the configuration says, on this rank's device."""
-    manifest = read_manifest(config.data.path)
+    manifest = manifest_of(config)
     tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
         config.backbone,
@@ -175,6 +178,15 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
     return Session(config, context, folder, manifest, tasks, setting.tasks, learner, identity, memory, Progress())
+
+
+def manifest_of(config: RunConfig) -> Manifest:
+    """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
+    a thousand ranks would ask a thousand times.
+    """
+    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
+    cache = Cache(Path(data.cache_dir or default_cache_dir()), None) if is_remote else None
+    return parse_manifest(data.path, cache=cache)
 
 
 def setting_of(config: RunConfig, dimensions: Dimensions, manifest: Manifest) -> Setting:
