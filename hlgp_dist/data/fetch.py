@@ -24,12 +24,12 @@ def fetch(place: Place, name: str, facts: Facts, *, digest_name: str, cache: Cac
         DataError: a file is missing, cannot be read, or is not what `digest_name` says after several readings.
     """
     if cache is None or facts.version is None:
-        return _checked(place, name, digest_name)
+        return _checked(place, name, facts.size, digest_name)
     copy = "copy-" + hashlib.sha256(f"{place.url}/{name}\0{facts.size}\0{facts.version}".encode()).hexdigest()[:32]
     try:
-        held = cache.obtain(copy, _DIGITS + facts.size, partial(_write_copy, place, name, digest_name))
+        held = cache.obtain(copy, _DIGITS + facts.size, partial(_write_copy, place, name, facts.size, digest_name))
     except NoRoom:
-        return _checked(place, name, digest_name)
+        return _checked(place, name, facts.size, digest_name)
     assert held is not None
     try:
         content = _copied(held.descriptor)
@@ -37,12 +37,12 @@ def fetch(place: Place, name: str, facts: Facts, *, digest_name: str, cache: Cac
             cache.discard(copy, held.descriptor)
     finally:
         os.close(held.descriptor)
-    return _checked(place, name, digest_name) if content is None else content
+    return _checked(place, name, facts.size, digest_name) if content is None else content
 
 
-def _checked(place: Place, name: str, digest_name: str) -> bytes:
+def _checked(place: Place, name: str, size: int, digest_name: str) -> bytes:
     for _ in range(1 + place.rereads):
-        content = place.read(name)
+        content = place.read(name, 0, size)
         if not place.rereads:
             return content
         expected = place.read(digest_name)[:_DIGITS]
@@ -54,8 +54,8 @@ def _checked(place: Place, name: str, digest_name: str) -> bytes:
     )
 
 
-def _write_copy(place: Place, name: str, digest_name: str, descriptor: int) -> int:
-    content = _checked(place, name, digest_name)
+def _write_copy(place: Place, name: str, size: int, digest_name: str, descriptor: int) -> int:
+    content = _checked(place, name, size, digest_name)
     whole = _digest(content) + content
     os.ftruncate(descriptor, len(whole))
     with os.fdopen(os.dup(descriptor), "wb") as stream:

@@ -9,6 +9,8 @@ from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import aiohttp
+
 from hlgp_dist.config.places import CREDENTIALS, scheme_of
 from hlgp_dist.data.clients import NO_RANGES, Client, Final, connect
 from hlgp_dist.data.patience import Attempts, Closed, Patience, Transient
@@ -124,13 +126,14 @@ def judged(url: str, error: Exception) -> Exception:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """HTTP's, as aiohttp, gcsfs and botocore keep it, there below the exception that s3fs makes of it."""
+    """HTTP's: aiohttp's own, gcsfs's, or botocore's, there below the exception that s3fs makes of it."""
     while error is not None:
-        response = getattr(error, "response", None)
-        held = response["ResponseMetadata"].get("HTTPStatusCode") if isinstance(response, dict) else None
-        for status in (held, getattr(error, "status", None), getattr(error, "code", None)):
-            if isinstance(status, int):
-                return status
+        if isinstance(error, aiohttp.ClientResponseError):
+            return error.status
+        if isinstance(response := getattr(error, "response", None), dict):
+            return int(response["ResponseMetadata"]["HTTPStatusCode"])
+        if type(error).__name__ == "HttpError":
+            return int(error.code)  # type: ignore[attr-defined]
         error = error.__cause__
     return None
 

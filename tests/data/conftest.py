@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.shard import shard
+from tests.faults import FaultyServer, forwarded, from_folder, serving
+from tests.objects import ENVIRONMENT, s3_server, upload
 
 COUNTS = {"ant": 12, "bee": 5, "cat": 9, "dog": 2, "eel": 7}
 TEST_PICTURES = 3
@@ -49,3 +54,44 @@ def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """The sharded folder of `pictures`, several shards a split. Read only."""
     folder = tmp_path_factory.mktemp("sharded") / "shards"
     return folder, shard(pictures, folder, shard_bytes=SHARD_BYTES)
+
+
+@pytest.fixture(scope="session")
+def checked(shards: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`shards`, with the manifest's checksum beside it. Read only."""
+    folder = shutil.copytree(shards[0], tmp_path_factory.mktemp("checked") / "shards")
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_port(checked: Path) -> Iterator[int]:
+    """Of a real S3-protocol server that holds `checked` under `one/`."""
+    with s3_server() as port:
+        upload(port, checked, "one")
+        yield port
+
+
+@pytest.fixture(scope="session")
+def before_s3(s3_port: int) -> Iterator[FaultyServer]:
+    """In front of that server. One for all tests: every other address is another client, and they are slow to make."""
+    with serving(FaultyServer(partial(forwarded, s3_port))) as server:
+        yield server
+
+
+@pytest.fixture
+def faulty(before_s3: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
+    """As before, without faults; the environment leads there."""
+    before_s3.inject()
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": before_s3.url}).items():
+        monkeypatch.setenv(name, value)
+    return before_s3
+
+
+@pytest.fixture
+def web(checked: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """A static file server of the folder that `checked` lies in."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(FaultyServer(partial(from_folder, checked.parent))) as server:
+        yield server
