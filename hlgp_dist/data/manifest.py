@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -24,7 +24,6 @@ from hlgp_dist.data.listing import SPLITS
 from hlgp_dist.data.origin import Origin, parse_origin
 from hlgp_dist.data.place import open_place
 from hlgp_dist.errors import DataError
-from hlgp_dist.files import write_atomically
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -148,49 +147,6 @@ def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
                 yield f"{file}: the shard is {what}: {length} bytes, the manifest says {shard.bytes}"
 
 
-def write_manifest(
-    folder: Path,
-    classes: tuple[str, ...],
-    splits: Mapping[str, Split],
-    *,
-    source_hash: str,
-    shard_bytes: int,
-    encoding: Encoding = UNTOUCHED,
-    origin: Origin | None = None,
-) -> Manifest:
-    """Write `manifest.json` and `sizes.json` (tar name -> samples, as open_clip-style tools read it)."""
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "source_hash": source_hash,
-        "shard_bytes": shard_bytes,
-        "encoding": asdict(encoding),
-        **({} if origin is None else {"origin": asdict(origin)}),
-        "classes": classes,
-        "splits": {name: _document(split) for name, split in splits.items()},
-    }
-    sizes = {shard.name: shard.samples for split in splits.values() for shard in split.shards}
-    write_atomically(folder / SIZES, json.dumps(sizes, indent=1).encode())
-    write_atomically(folder / MANIFEST, json.dumps(document, separators=(",", ":")).encode())
-    return read_manifest(folder)
-
-
-def _document(split: Split) -> dict[str, Any]:
-    return {
-        "shards": [asdict(shard) for shard in split.shards],
-        "counts": split.counts.tolist(),
-        "samples": {
-            "key": [key.decode() for key in split.key.tolist()],
-            "class": split.class_index.tolist(),
-            "shard": split.shard.tolist(),
-            "offset": split.offset.tolist(),
-            "size": split.size.tolist(),
-            "width": split.width.tolist(),
-            "height": split.height.tolist(),
-            "checksum": split.checksum.tobytes().decode(),
-        },
-    }
-
-
 def _manifest(document: dict[str, Any], digest: str) -> Manifest:
     classes = tuple(document["classes"])
     _require(list(classes) == sorted(set(classes)), "classes are not sorted and distinct")
@@ -222,7 +178,7 @@ def _split(document: dict[str, Any], num_classes: int) -> Split:
         checksum=_checksums(columns["checksum"]),
         counts=np.array(document["counts"], dtype=np.int64),
     )
-    _check(split, num_classes)
+    check_split(split, num_classes)
     return split
 
 
@@ -232,8 +188,8 @@ def _checksums(text: str) -> NDArray[np.bytes_]:
     return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
 
 
-def _check(split: Split, num_classes: int) -> None:
-    """Everything a reader relies on; a ValueError says what does not hold."""
+def check_split(split: Split, num_classes: int) -> None:
+    """Raise a ValueError that says what does not hold of all that a reader relies on."""
     columns = (split.key, split.class_index, split.shard, split.offset, split.size)
     about = (split.width, split.height, split.checksum)
     _require(len({len(column) for column in columns + about}) == 1, "columns of different lengths")
@@ -248,6 +204,10 @@ def _check(split: Split, num_classes: int) -> None:
     ends = np.array([shard.bytes for shard in split.shards], dtype=np.int64)[split.shard]
     inside = (split.offset >= 0) & (split.size > 0) & (split.offset + split.size <= ends)
     _require(bool(inside.all()), "a sample lies outside its shard")
+    is_next = (split.offset[1:] >= (split.offset + split.size)[:-1]) & (np.diff(split.shard) == 0)
+    _require(
+        bool((is_next | (np.diff(split.shard) > 0)).all()), "samples overlap, or are not in the order of the shards"
+    )
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from hlgp_dist.config.places import place_problem, scheme_of, shown
@@ -14,6 +15,7 @@ from hlgp_dist.errors import ConfigError, DataError
 
 _PASSING = (errno.EIO, errno.ESTALE)
 """What NFS answers while its server is away, or after a file was replaced; a new `open` may succeed."""
+_PIECE_BYTES = 2**22
 
 
 class Facts(NamedTuple):
@@ -99,6 +101,33 @@ def open_place(path: str | Path) -> Place:
     from hlgp_dist.data.remote import open_remote  # a local folder needs no fsspec
 
     return open_remote(path)
+
+
+def streamed(place: Place, name: str) -> BinaryIO:
+    """The file from its beginning, in pieces.
+
+    Raises:
+        DataError: see `Place.read`; here, and while it is read.
+    """
+    return io.BufferedReader(_Stream(place, name), _PIECE_BYTES)
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, place: Place, name: str) -> None:
+        self._place, self._name = place, name
+        self._at, self._size = 0, place.size(name) or 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._place.read(self._name, self._at, min(len(buffer), self._size - self._at))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 def _read(file: Path, start: int, length: int | None) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -57,19 +55,10 @@ def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 @pytest.fixture(scope="session")
-def checked(shards: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`shards`, with the manifest's checksum beside it. Read only."""
-    folder = shutil.copytree(shards[0], tmp_path_factory.mktemp("checked") / "shards")
-    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def s3_port(checked: Path) -> Iterator[int]:
-    """Of a real S3-protocol server that holds `checked` under `one/`."""
+def s3_port(shards: tuple[Path, Manifest]) -> Iterator[int]:
+    """Of a real S3-protocol server that holds `shards` under `one/`."""
     with s3_server() as port:
-        upload(port, checked, "one")
+        upload(port, shards[0], "one")
         yield port
 
 
@@ -90,8 +79,8 @@ def faulty(before_s3: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> FaultySe
 
 
 @pytest.fixture
-def web(checked: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
-    """A static file server of the folder that `checked` lies in."""
+def web(shards: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """A static file server of the folder that `shards` lies in."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving(FaultyServer(partial(from_folder, checked.parent))) as server:
+    with serving(FaultyServer(partial(from_folder, shards[0].parent))) as server:
         yield server

@@ -13,6 +13,8 @@ import pytest
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.manifest import Manifest, length_problems, parse_manifest, read_manifest
+from hlgp_dist.data.sheet import write_sheet
+from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
 from tests.faults import FaultyServer, cut, error, flipped, from_folder, serving
 from tests.objects import upload
@@ -66,8 +68,8 @@ def test_processes_at_once_fetch_once(
     assert whole_reads(web) == 3 + 1  # each asks for its version, by its first byte
 
 
-def test_another_version_is_fetched_anew(cache: Cache, checked: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(checked, tmp_path / "shards")
+def test_another_version_is_fetched_anew(cache: Cache, shards: tuple[Path, Manifest], tmp_path: Path) -> None:
+    folder = shutil.copytree(shards[0], tmp_path / "shards")
     with serving(FaultyServer(partial(from_folder, tmp_path))) as server:
         first = parse_manifest(f"{server.url}/shards", cache=cache)
         document = json.loads((folder / FILE).read_text())
@@ -126,9 +128,14 @@ def test_a_lasting_flip_is_an_error(faulty: FaultyServer, cache: Cache) -> None:
     ],
 )
 def test_what_is_wrong_is_named(
-    s3_port: int, faulty: FaultyServer, checked: Path, tmp_path: Path, change: Callable[[Path], object], told: str
+    s3_port: int,
+    faulty: FaultyServer,
+    shards: tuple[Path, Manifest],
+    tmp_path: Path,
+    change: Callable[[Path], object],
+    told: str,
 ) -> None:
-    folder = shutil.copytree(checked, tmp_path / "copy")
+    folder = shutil.copytree(shards[0], tmp_path / "copy")
     change(folder)
     url = upload(s3_port, folder, tmp_path.name)
     with pytest.raises(DataError, match=f"{url}/{told}" if "such" not in told else told):
@@ -140,3 +147,22 @@ def test_lengths_are_asked_of_every_shard(faulty: FaultyServer, shards: tuple[Pa
     assert list(length_problems(S3, shards[1])) == []
     names = [shard.name for split in shards[1].splits.values() for shard in split.shards]
     assert sorted(faulty.asked) == sorted(f"HEAD {name}" for name in names)
+
+
+def test_verify_and_the_sheet_read_a_server(
+    s3_port: int, faulty: FaultyServer, shards: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    faulty.inject(cut, flipped, on="sizes.json")  # the HEAD, the file
+    (problem,) = verify(S3)
+    assert problem == f"{S3}/sizes.json: does not match the manifest"
+    folder = shutil.copytree(shards[0], tmp_path / "copy")
+    split = shards[1].splits["train"]
+    with (folder / "train-000000.tar").open("r+b") as stream:
+        stream.seek(split.offset[1] + 700)
+        stream.write(b"wrong")
+    url = upload(s3_port, folder, "verified")
+    checksum, sample = verify(url)
+    assert checksum == f"{url}/train-000000.tar: the checksum differs from the manifest's"
+    assert sample.startswith(f"{url}/train-000000.tar: sample {split.key[1].decode()}: its bytes differ")
+    assert write_sheet(S3, tmp_path / "remote.png") == write_sheet(shards[0], tmp_path / "local.png") == 5
+    assert (tmp_path / "remote.png").read_bytes() == (tmp_path / "local.png").read_bytes()

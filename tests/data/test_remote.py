@@ -49,8 +49,8 @@ def remote(request: pytest.FixtureRequest) -> tuple[FaultyServer, Remote]:
 
 
 @pytest.fixture
-def content(checked: Path) -> bytes:
-    return (checked / TAR).read_bytes()
+def content(shards: tuple[Path, Manifest]) -> bytes:
+    return (shards[0] / TAR).read_bytes()
 
 
 def test_ranges_and_sizes_are_the_files(remote: tuple[FaultyServer, Remote], content: bytes) -> None:
@@ -158,11 +158,11 @@ def test_wrong_bytes_are_read_again_and_then_a_bad_sample(
     assert len(server.asked) == 1 + place.rereads
 
 
-def test_a_server_that_comes_up_late(checked: Path, content: bytes) -> None:
+def test_a_server_that_comes_up_late(shards: tuple[Path, Manifest], content: bytes) -> None:
     port = free_port()
     place = Remote(f"http://127.0.0.1:{port}/shards", Patience(first_pause_seconds=0.1))
     server = FaultyServer.__new__(FaultyServer)
-    starting = Timer(0.3, lambda: FaultyServer.__init__(server, partial(from_folder, checked.parent), port))
+    starting = Timer(0.3, lambda: FaultyServer.__init__(server, partial(from_folder, shards[0].parent), port))
     starting.start()
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(place.read, TAR, 0, 10)
@@ -177,8 +177,8 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
         place.size(TAR)
 
 
-def test_a_server_without_ranges_is_refused(checked: Path) -> None:
-    with serving(FaultyServer(partial(from_folder, checked.parent, ranges=False))) as server:
+def test_a_server_without_ranges_is_refused(shards: tuple[Path, Manifest]) -> None:
+    with serving(FaultyServer(partial(from_folder, shards[0].parent, ranges=False))) as server:
         place = Remote(f"{server.url}/shards", QUICK)
         for ask in (lambda: place.read(TAR, 0, 10), lambda: place.read(TAR, 600, 10), lambda: place.size(TAR)):
             server.inject()
