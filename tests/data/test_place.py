@@ -92,7 +92,6 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setitem(sys.modules, "gcsfs.core", None)
     with pytest.raises(ConfigError, match=r"data\.path: gs:// needs .* pip install 'hlgp_dist\[gs\]'"):
         open_place("gs://bucket/x")
