@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_shape, to_array
+from hlgp_dist.data.place import Place
 from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
 from hlgp_dist.types import PictureSize
 
@@ -27,7 +27,7 @@ Decoded = NDArray[np.uint8] | BadSample
 class Pixels(NamedTuple):
     """Which split pictures come from and what becomes of them."""
 
-    place: Path
+    place: Place
     manifest: Manifest
     split_name: str
     size: PictureSize

@@ -24,6 +24,7 @@ from hlgp_dist.data.filling import Counts, Filling
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Gathered, Pictures
+from hlgp_dist.data.place import Place
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.data.stores import OfClass, Stores
@@ -62,7 +63,7 @@ class Library:
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         manifest: Manifest,
         size: PictureSize,
         *,
@@ -119,8 +120,9 @@ class Library:
         self._to_prepare.put(self._layouts(selection, form))
 
     def close(self) -> None:
-        """Leave off preparing."""
+        """Leave off preparing, and reading."""
         self._closing.set()
+        self._place.close()
         if self._preparing is not None:
             self._to_prepare.put(None)
             self._preparing.join(_CLOSE_SECONDS)
