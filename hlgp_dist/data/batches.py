@@ -1,4 +1,4 @@
-"""A store's pictures as the batches of one rank, copied a step ahead by a thread.
+"""Pictures as the batches of one rank, copied a step ahead by a thread.
 
 Legend: B samples of a share, W ranks, A micro-steps a step.
 """
@@ -11,16 +11,17 @@ from functools import partial
 import numpy as np
 import torch
 
+from hlgp_dist.data.picture import as_evaluated
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import Indices, epoch_order, evaluation_chunks, shares, steps_per_epoch
 from hlgp_dist.data.prefetch import prefetch
-from hlgp_dist.data.store import Store
 from hlgp_dist.types import Batch, World
 
 PREFETCHED_STEPS = 2
 
 
 def training_batches(
-    store: Store,
+    pictures: Pictures,
     *,
     seed: int,
     task: int,
@@ -37,30 +38,32 @@ def training_batches(
     gets the exact mean over the global batch out of `sum(weights * loss)`. An empty share yields one placeholder
     of weight 0. The tensors are on the host, in pinned memory where `device` is a GPU.
     """
-    assert len(store) > 0
-    order = epoch_order(seed, task, epoch, len(store))
+    assert len(pictures) > 0
+    order = epoch_order(seed, task, epoch, len(pictures))
     pin = device.startswith("cuda")
 
     def batches_of(step: int) -> list[Batch]:
         batch = order[step * global_batch_size : (step + 1) * global_batch_size]
         weight = world.size * accumulation / len(batch)
         own = (micro_step[world.rank] for micro_step in shares(batch, world.size, accumulation))
-        return [_batch(store, samples, weight=weight, pin=pin) for samples in own]
+        return [_batch(pictures, samples, weight=weight, pin=pin) for samples in own]
 
-    steps = range(start_step, steps_per_epoch(len(store), global_batch_size))
+    steps = range(start_step, steps_per_epoch(len(pictures), global_batch_size))
     return prefetch(batches_of, steps, depth=PREFETCHED_STEPS)
 
 
 def evaluation_batches(
-    store: Store, *, world: World, batch_size: int, device: str = "cpu"
+    pictures: Pictures, *, world: World, batch_size: int, device: str = "cpu"
 ) -> Generator[Batch, None, None]:
-    """This rank's part of the store, each sample of it once with weight 1.
+    """This rank's part of the pictures, each sample of it once with weight 1.
 
     Every rank yields equally many batches; one without a sample holds a placeholder of weight 0.
     """
-    assert len(store) > 0
-    chunks = evaluation_chunks(len(store), world.size, batch_size)[world.rank]
-    return prefetch(partial(_batch, store, weight=1.0, pin=device.startswith("cuda")), chunks, depth=PREFETCHED_STEPS)
+    assert len(pictures) > 0
+    chunks = evaluation_chunks(len(pictures), world.size, batch_size)[world.rank]
+    return prefetch(
+        partial(_batch, pictures, weight=1.0, pin=device.startswith("cuda")), chunks, depth=PREFETCHED_STEPS
+    )
 
 
 def to_device(batch: Batch, device: str | torch.device) -> Batch:
@@ -71,13 +74,17 @@ def to_device(batch: Batch, device: str | torch.device) -> Batch:
     return Batch(images, labels, batch.samples, weights)
 
 
-def _batch(store: Store, samples: Indices, *, weight: float, pin: bool) -> Batch:
+def _batch(pictures: Pictures, samples: Indices, *, weight: float, pin: bool) -> Batch:
     """Copies of the samples. The placeholder is a real picture, so that nothing in it can become NaN."""
     if len(samples) == 0:
         samples, weight = np.zeros(1, dtype=np.int64), 0.0
-    images = torch.empty((len(samples), *store.images.shape[1:]), dtype=torch.uint8, pin_memory=pin)
-    np.take(store.images, samples, axis=0, out=images.numpy(), mode="clip")  # "raise" would copy twice
+    size = pictures.size
+    images = torch.empty((len(samples), size.size, size.size, 3), dtype=torch.uint8, pin_memory=pin)
+    pixels = images.numpy()
+    for position, sample in enumerate(samples):
+        pixels[position] = as_evaluated(pictures[sample], size, pictures.form)
+    images = images.permute(0, 3, 1, 2)
     weights = torch.full((len(samples),), weight, dtype=torch.float32)
-    rest = (torch.from_numpy(store.labels[samples]), torch.from_numpy(samples.copy()), weights)
+    rest = (torch.from_numpy(pictures.labels[samples]), torch.from_numpy(samples.copy()), weights)
     labels, ids, weights = (tensor.pin_memory() if pin else tensor for tensor in rest)
     return Batch(images, labels, ids, weights)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import augment
 from hlgp_dist.data.batches import to_device, training_batches
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
-from hlgp_dist.data.store import Store
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.telemetry.meters import Clock, Meters
@@ -42,10 +42,10 @@ class TaskPlan:
 class TaskTrainer:
     """Trains one task from the session's position to its end."""
 
-    def __init__(self, session: Session, engine: Engine, task: TaskSpec, store: Store) -> None:
-        self.session, self.engine, self.task, self.store = session, engine, task, store
+    def __init__(self, session: Session, engine: Engine, task: TaskSpec, pictures: Pictures) -> None:
+        self.session, self.engine, self.task, self.pictures = session, engine, task, pictures
         self.config = session.config
-        self.plan = TaskPlan.of(session.config, len(store), session.context.world)
+        self.plan = TaskPlan.of(session.config, len(pictures), session.context.world)
         self.meters = Meters(METERS, session.context.device)
         self.clock = Clock(session.context.device, session.context.world.size)
         self.timed_from = time.monotonic()
@@ -71,7 +71,7 @@ class TaskTrainer:
         while step < self.plan.total_steps:
             epoch, start = divmod(step, self.plan.steps_per_epoch)
             batches = training_batches(
-                self.store,
+                self.pictures,
                 seed=self.config.seed,
                 task=self.task.index,
                 epoch=epoch,
@@ -124,7 +124,7 @@ class TaskTrainer:
         progress = self.session.progress
         progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
         first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
-        images = min(self.config.train.global_batch_size, len(self.store) - first)
+        images = min(self.config.train.global_batch_size, len(self.pictures) - first)
         progress.trained_images += images
         self.clock.count(images)
 
