@@ -83,10 +83,10 @@ def test_bad_samples_are_named_and_may_be_left_out(
 
 
 def test_a_bad_test_picture_is_never_left_out(tmp_path: Path) -> None:
-    manifest = shard_by_hand(tmp_path / "shards", {"a": [GOOD], "b": [GOOD]}, test=[GOOD, BAD["text"][0]])
+    manifest = shard_by_hand(tmp_path / "shards", {"a": [GOOD]}, test=[GOOD, BAD["text"][0]])
     ours = library(tmp_path / "shards", manifest, tmp_path / "cache", keeps_bad=True)
     with pytest.raises(BadSample, match=r"test\.tar: sample test-1: cannot be decoded"):
-        ours.inspect(select(manifest, TASK, "test", 0.0), "scaled")
+        ours.inspect(select(manifest, TaskSpec(0, 0, ("a",)), "test", 0.0), "scaled")
 
 
 def test_a_flipped_bit_is_a_bad_sample_until_it_is_mended(tmp_path: Path) -> None:
