@@ -93,7 +93,7 @@ def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
         context.world,
         context.device,
         batch_size=config.evaluation.batch_size,
-        loader_workers=config.data.loader_workers,
+        loading=session.loading,
     )
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
@@ -128,7 +128,7 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
                 world=session.context.world,
                 device=session.context.device,
                 batch_size=session.config.evaluation.batch_size,
-                loader_workers=session.config.data.loader_workers,
+                loading=session.loading,
                 oracle=is_last,
                 is_joint=session.is_joint,
             )

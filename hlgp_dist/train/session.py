@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.store import Store, open_store
@@ -81,6 +82,7 @@ class Session:
     backbone: BackboneIdentity
     memory: ClassMemory | None
     progress: Progress
+    loading: Loading
     chronicle: Chronicle | None = None
     """Of the first rank alone."""
 
@@ -174,7 +176,19 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    return Session(config, context, folder, manifest, tasks, setting.tasks, learner, identity, memory, Progress())
+    return Session(
+        config,
+        context,
+        folder,
+        manifest,
+        tasks,
+        setting.tasks,
+        learner,
+        identity,
+        memory,
+        Progress(),
+        Loading(context.device, config.data.loader_workers),
+    )
 
 
 def setting_of(config: RunConfig, dimensions: Dimensions, manifest: Manifest) -> Setting:

@@ -9,6 +9,7 @@ import torch
 
 from hlgp_dist.config import method_options, schema
 from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.store import open_store
@@ -44,7 +45,16 @@ def evaluate_both_ways(rank: int, size: int, shards: str, cache: str, *, poison:
                 learner.head.weight[-1] = torch.inf
         selection = select(manifest, task, "test", 0.0)
         store = open_store(shards, manifest, selection, trunk.input_format.size, cache_dir=cache)
-        counts = evaluate_task(learner, store, task, world=World(rank, size), device="cpu", batch_size=4, oracle=True)
+        counts = evaluate_task(
+            learner,
+            store,
+            task,
+            world=World(rank, size),
+            device="cpu",
+            batch_size=4,
+            loading=Loading(),
+            oracle=True,
+        )
         with torch.no_grad():
             logits = learner.method(trunk, learner.head, to_float(torch.from_numpy(store.images.copy())), task).logits
         plain = int((logits.argmax(1) == torch.from_numpy(store.labels)).sum())
