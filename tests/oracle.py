@@ -23,7 +23,6 @@ from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select
-from hlgp_dist.data.store import open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.methods.base import Setting
@@ -32,6 +31,7 @@ from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
+from tests.jobs import opened
 
 
 class Step(NamedTuple):
@@ -56,7 +56,7 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
         method.begin_task(task)
         others = [*method.trained(task), *(trunk.parameters() if whole else ())]
         optimizer = _optimizer(config.optimizer, others, list(head.parameters()))
-        batches = _batches(config, task, _store(config, trunk, task))
+        batches = _batches(config, task, _pictures(config, trunk, task))
         for step, (images, labels) in enumerate(batches):
             cosine = 0.5 * (1.0 + math.cos(math.pi * step / len(batches)))
             for group in optimizer.param_groups:
@@ -77,10 +77,9 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     return steps
 
 
-def _store(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Pictures:
-    size, manifest = trunk.input_format.size, read_manifest(config.data.path)
-    selection = select(manifest, task, "train", 0.0)
-    return open_store(config.data.path, manifest, selection, size, cache_dir=config.data.cache_dir)
+def _pictures(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Pictures:
+    selection = select(read_manifest(config.data.path), task, "train", 0.0)
+    return opened(config.data.path, selection, trunk.input_format.size, config.data.cache_dir or "")
 
 
 def _batches(config: RunConfig, task: TaskSpec, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
