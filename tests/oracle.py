@@ -8,26 +8,30 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
+from torchvision.transforms.v2 import functional as transforms
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.augment import augment
+from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.crops import crop_boxes, mirrored
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.data.uniforms import Key
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
-from tests.jobs import evaluated, opened
+from tests.jobs import opened
 
 
 class Step(NamedTuple):
@@ -80,20 +84,28 @@ def _pictures(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Pictures:
 
 def _batches(config: RunConfig, task: TaskSpec, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
     """All global batches of a task, whole and augmented, in order."""
-    batches, stored = [], evaluated(pictures)
+    batches = []
     for epoch in range(config.train.epochs):
-        order = torch.from_numpy(epoch_order(config.seed, task.index, epoch, len(pictures)))
-        for samples in order.split(config.train.global_batch_size):
-            seen = augment(
-                stored[samples],
-                samples,
-                augmentation=config.data.augmentation,
-                seed=config.seed,
-                task=task.index,
-                epoch=epoch,
-            )
-            batches.append((seen, torch.from_numpy(pictures.labels)[samples]))
+        key = Key(config.seed, task.index, epoch)
+        order = epoch_order(*key, len(pictures))
+        for start in range(0, len(order), config.train.global_batch_size):
+            samples = order[start : start + config.train.global_batch_size]
+            images = [_augmented(config, pictures, sample, key) for sample in samples]
+            batches.append((torch.stack(images), torch.from_numpy(pictures.labels[samples])))
     return batches
+
+
+def _augmented(config: RunConfig, pictures: Pictures, sample: int, key: Key) -> Tensor:
+    """Float [3, S, S], by torchvision; only the draws are the package's."""
+    augmentation, ids = config.data.augmentation, np.array([sample])
+    assert augmentation is not None and augmentation.jitter is None
+    image = torch.from_numpy(pictures[sample].copy()).permute(2, 0, 1)
+    (box,) = crop_boxes(ids, pictures.shapes[ids], crop_scale=augmentation.crop_scale, key=key).tolist()
+    side, mode = pictures.size.size, transforms.InterpolationMode(pictures.size.interpolation)
+    image = transforms.resized_crop(image, *box, size=[side, side], interpolation=mode, antialias=True)
+    if augmentation.flip and mirrored(ids, key)[0]:
+        image = transforms.horizontal_flip(image)
+    return to_float(image)
 
 
 def _optimizer(

@@ -88,7 +88,14 @@ def _engine(session: Session, pictures: Pictures) -> Engine:
 def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
-    stream = TaskStream(pictures, task, context.world, context.device, config.evaluation.batch_size)
+    stream = TaskStream(
+        pictures,
+        task,
+        context.world,
+        context.device,
+        batch_size=config.evaluation.batch_size,
+        loading=session.loading,
+    )
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
@@ -122,6 +129,7 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
                 world=session.context.world,
                 device=session.context.device,
                 batch_size=session.config.evaluation.batch_size,
+                loading=session.loading,
                 oracle=is_last,
                 is_joint=session.is_joint,
             )

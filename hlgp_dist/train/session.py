@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import Part, select
@@ -89,6 +90,7 @@ class Session:
     backbone: BackboneIdentity
     memory: ClassMemory | None
     progress: Progress
+    loading: Loading
     chronicle: Chronicle | None = None
     """Of the first rank alone."""
     data_numbers: dict[str, float] = field(default_factory=dict)
@@ -223,7 +225,18 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     learner = Learner(trunk, method)
     supply = Supply(config, manifest, trunk.input_format.size, context.world)
     return Session(
-        config, context, folder, manifest, tasks, setting.tasks, supply, learner, identity, memory, Progress()
+        config,
+        context,
+        folder,
+        manifest,
+        tasks,
+        setting.tasks,
+        supply,
+        learner,
+        identity,
+        memory,
+        Progress(),
+        Loading(context.device, config.data.loader_workers),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from hlgp_dist.config import method_options, schema
 from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.tasks import split_tasks
@@ -45,7 +46,14 @@ def evaluate_both_ways(rank: int, size: int, shards: str, cache: str, *, poison:
         selection = select(manifest, task, "test", 0.0)
         pictures = opened(shards, selection, trunk.input_format.size, cache)
         counts = evaluate_task(
-            learner, pictures, task, world=World(rank, size), device="cpu", batch_size=4, oracle=True
+            learner,
+            pictures,
+            task,
+            world=World(rank, size),
+            device="cpu",
+            batch_size=4,
+            loading=Loading(),
+            oracle=True,
         )
         with torch.no_grad():
             logits = learner.method(trunk, learner.head, to_float(evaluated(pictures)), task).logits
