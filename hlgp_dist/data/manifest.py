@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -20,9 +21,10 @@ from hlgp_dist.data.origin import Origin, parse_origin
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
+CHECKSUM_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,28 @@ class Shard:
     samples: int
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """What sharding did to the pictures' bytes: nothing, or `resize`, the shorter side's bound in pixels.
+
+    quality: of the JPEGs that were encoded again, 1 to 100; None exactly where resize is.
+    """
+
+    resize: int | None = None
+    quality: int | None = None
+
+
+UNTOUCHED = Encoding()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The N samples of a split in the order of its tars; those of a class are contiguous, classes ascending.
 
     key: bytes [N]; class_index: int32 [N], into the manifest's classes; shard: int32 [N], into `shards`;
     offset, size: int64 [N], the byte range of the sample's whole tar record; counts: int64 [C] samples a class.
+    width, height: int32 [N], as the picture's file says, EXIF orientation not applied; checksum: bytes S16 [N], the
+    first 16 hex digits of the tar record's SHA-256.
     """
 
     shards: tuple[Shard, ...]
@@ -49,6 +67,9 @@ class Split:
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    checksum: NDArray[np.bytes_]
     counts: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -67,6 +88,7 @@ class Manifest:
     source_hash: str
     shard_bytes: int
     digest: str
+    encoding: Encoding = UNTOUCHED
     origin: Origin | None = None
 
 
@@ -94,7 +116,9 @@ def parse_manifest(path: str | Path) -> Manifest:
         document = json.loads(content)
         version = document["schema_version"]
         if version != SCHEMA_VERSION:
-            raise DataError(f"{file}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
+            raise DataError(
+                f"{file}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}; shard it again"
+            )
         return _manifest(document, hashlib.sha256(content).hexdigest())
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"{file}: not a valid manifest ({type(error).__name__}: {error})") from error
@@ -119,6 +143,7 @@ def write_manifest(
     *,
     source_hash: str,
     shard_bytes: int,
+    encoding: Encoding = UNTOUCHED,
     origin: Origin | None = None,
 ) -> Manifest:
     """Write `manifest.json` and `sizes.json` (tar name -> samples, as open_clip-style tools read it)."""
@@ -126,6 +151,7 @@ def write_manifest(
         "schema_version": SCHEMA_VERSION,
         "source_hash": source_hash,
         "shard_bytes": shard_bytes,
+        "encoding": asdict(encoding),
         **({} if origin is None else {"origin": asdict(origin)}),
         "classes": classes,
         "splits": {name: _document(split) for name, split in splits.items()},
@@ -146,6 +172,9 @@ def _document(split: Split) -> dict[str, Any]:
             "shard": split.shard.tolist(),
             "offset": split.offset.tolist(),
             "size": split.size.tolist(),
+            "width": split.width.tolist(),
+            "height": split.height.tolist(),
+            "checksum": split.checksum.tobytes().decode(),
         },
     }
 
@@ -155,7 +184,15 @@ def _manifest(document: dict[str, Any], digest: str) -> Manifest:
     _require(list(classes) == sorted(set(classes)), "classes are not sorted and distinct")
     splits = {name: _split(document["splits"][name], len(classes)) for name in SPLITS}
     origin = parse_origin(document["origin"]) if "origin" in document else None
-    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest, origin)
+    encoding = _encoding(document["encoding"])
+    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest, encoding, origin)
+
+
+def _encoding(document: dict[str, Any]) -> Encoding:
+    encoding = Encoding(**document)
+    parts = (encoding.resize, encoding.quality)
+    _require(parts == (None, None) or all(isinstance(part, int) for part in parts), "encoding is half given")
+    return encoding
 
 
 def _split(document: dict[str, Any], num_classes: int) -> Split:
@@ -168,16 +205,27 @@ def _split(document: dict[str, Any], num_classes: int) -> Split:
         shard=np.array(columns["shard"], dtype=np.int32),
         offset=np.array(columns["offset"], dtype=np.int64),
         size=np.array(columns["size"], dtype=np.int64),
+        width=np.array(columns["width"], dtype=np.int32),
+        height=np.array(columns["height"], dtype=np.int32),
+        checksum=_checksums(columns["checksum"]),
         counts=np.array(document["counts"], dtype=np.int64),
     )
     _check(split, num_classes)
     return split
 
 
+def _checksums(text: str) -> NDArray[np.bytes_]:
+    """All samples' digits, one after the other, as an array S16 [N]."""
+    _require(re.fullmatch(r"([0-9a-f]{16})*", text) is not None, "checksums are not 16 hex digits a sample")
+    return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
+
+
 def _check(split: Split, num_classes: int) -> None:
     """Everything a reader relies on; a ValueError says what does not hold."""
     columns = (split.key, split.class_index, split.shard, split.offset, split.size)
-    _require(len({len(column) for column in columns}) == 1, "columns of different lengths")
+    about = (split.width, split.height, split.checksum)
+    _require(len({len(column) for column in columns + about}) == 1, "columns of different lengths")
+    _require(bool((split.width > 0).all() and (split.height > 0).all()), "a picture without width or height")
     _require(all(PurePath(shard.name).name == shard.name for shard in split.shards), "a shard's name is a path")
     _require(bool((np.diff(split.class_index) >= 0).all()), "the samples of a class are not contiguous")
     counts = np.bincount(split.class_index, minlength=num_classes)

@@ -1,25 +1,73 @@
-"""A decoded picture at the model's size: timm's evaluation transform, up to its last uint8 value."""
+"""A decoded picture as it is stored, and as the model sees it in evaluation: timm's transform.
+
+H, W: a stored picture's sides; S: the model's.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
+from torchvision.transforms.v2 import functional as tensors
 
 from hlgp_dist.types import PictureSize
 
+Form = Literal["scaled", "full"]
+"""scaled: the whole picture at the size from which timm's evaluation transform crops; full: at its own size."""
 
-def to_array(picture: Image.Image, size: PictureSize) -> NDArray[np.uint8]:
-    """Resize and crop to uint8 [3, S, S].
+
+def stored_shape(
+    width: NDArray[np.integer], height: NDArray[np.integer], size: PictureSize, form: Form
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(H, W) of pictures of these sides."""
+    wide, high = width.astype(np.int64), height.astype(np.int64)
+    if form == "full":
+        return high, wide
+    edge = _edge(size)
+    if size.crop_mode == "squash":
+        return np.full_like(high, edge), np.full_like(wide, edge)
+    longer = (edge * np.maximum(wide, high) / np.minimum(wide, high)).astype(np.int64)  # cut off, as torchvision does
+    return np.where(wide <= high, longer, edge), np.where(wide <= high, edge, longer)
+
+
+def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], read-only.
 
     Grey, palette, CMYK and transparent pictures are converted by PIL's `convert("RGB")`, transparency is dropped,
     and the EXIF orientation is NOT applied: all as timm and torchvision's ImageFolder do.
     """
-    scaled = math.floor(size.size / size.crop_pct)
-    edges = [scaled, scaled] if size.crop_mode == "squash" else [scaled]
-    resized = transforms.resize(picture.convert("RGB"), edges, InterpolationMode(size.interpolation))
-    return np.asarray(transforms.center_crop(resized, [size.size, size.size])).transpose(2, 0, 1)
+    if picture.mode != "RGB":  # or it would be copied
+        picture = picture.convert("RGB")
+    if form == "scaled":
+        picture = transforms.resize(picture, _edges(size), InterpolationMode(size.interpolation))
+    return np.asarray(picture)
+
+
+def as_evaluated(stored: NDArray[np.uint8], size: PictureSize, form: Form) -> NDArray[np.uint8]:
+    """uint8 [S, S, 3] of a stored picture [H, W, 3]: the central crop, a view where it can be.
+
+    Of a scaled one bit for bit timm's; a full one is first scaled by torch's antialiased uint8 kernel, whose rounding
+    differs from PIL's.
+    """
+    if form == "full":
+        image = torch.from_numpy(np.array(stored)).permute(2, 0, 1)
+        mode = InterpolationMode(size.interpolation)
+        scaled = tensors.resize_image(image, _edges(size), interpolation=mode, antialias=True)
+        stored = scaled.permute(1, 2, 0).numpy()
+    top, left = (round((side - size.size) / 2.0) for side in stored.shape[:2])
+    return stored[top : top + size.size, left : left + size.size]
+
+
+def _edge(size: PictureSize) -> int:
+    return math.floor(size.size / size.crop_pct)
+
+
+def _edges(size: PictureSize) -> list[int]:
+    """Both sides, or the shorter one alone, as torchvision takes them."""
+    return [_edge(size)] * 2 if size.crop_mode == "squash" else [_edge(size)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from hlgp_dist.data.layout import PlannedShard, plan_shards
 from hlgp_dist.data.listing import SPLITS, Picture, list_pictures
-from hlgp_dist.data.manifest import Manifest, Shard, Split, read_manifest, write_manifest
+from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split, read_manifest, write_manifest
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.writer import Written, read_picture, write_shard
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
@@ -201,6 +201,9 @@ def _split(planned: Sequence[PlannedShard], written: dict[str, Written], num_cla
     samples = [sample for shard in planned for sample in shard.samples]
     lengths = np.array([len(shard.samples) for shard in planned], dtype=np.int64)
     class_index = np.array([sample.class_index for sample in samples], dtype=np.int32)
+    results = [written[shard.name] for shard in planned]
+    headers = [header for result in results for header in result.headers]
+    checksums = [digits for result in results for digits in result.checksums]
     return Split(
         shards=tuple(Shard(s.name, s.bytes, written[s.name].sha256, len(s.samples)) for s in planned),
         key=np.array([sample.key for sample in samples], dtype=np.bytes_),
@@ -208,5 +211,8 @@ def _split(planned: Sequence[PlannedShard], written: dict[str, Written], num_cla
         shard=np.repeat(np.arange(len(planned), dtype=np.int32), lengths),
         offset=np.array([sample.offset for sample in samples], dtype=np.int64),
         size=np.array([sample.size for sample in samples], dtype=np.int64),
+        width=np.array([header.width for header in headers], dtype=np.int32),
+        height=np.array([header.height for header in headers], dtype=np.int32),
+        checksum=np.array(checksums, dtype=f"S{CHECKSUM_DIGITS}"),
         counts=np.bincount(class_index, minlength=num_classes),
     )

@@ -15,8 +15,9 @@ import numpy as np
 
 from hlgp_dist.data.manifest import SIZES, Manifest, Split, length_problems, parse_manifest, read_manifest
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.place import Folder
 from hlgp_dist.data.source import PICTURE_SUFFIXES, RangeSource
-from hlgp_dist.data.writer import picture_suffix
+from hlgp_dist.data.writer import read_header
 from hlgp_dist.errors import DataError
 
 DECODED_EVERY = 16
@@ -112,9 +113,9 @@ def _shard_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
 def _sample_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
     for position, index in enumerate(np.flatnonzero(split.shard == number)):
         try:
-            (sample,) = RangeSource(folder, split, np.array([index]))()
+            (sample,) = RangeSource(Folder(folder), split, np.array([index]))()
             if position % DECODED_EVERY == 0:
-                picture_suffix(next(sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample))
+                read_header(next(sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample))
         except DataError as error:
             yield str(error)
         except (OSError, SyntaxError, ValueError, StopIteration) as error:

@@ -35,10 +35,10 @@ def manifest(origin: Origin | None, num_classes: int = 200, test: Sequence[str] 
     """Of so many classes and of test pictures CLASS/STEM, as far as `check_origin` looks at it."""
     places = [place.split("/") for place in test]
     keys = [sample_key(Picture("test", name, f"{stem}.jpg", "", 0, 0)) for name, stem in places]
-    none = np.zeros(len(keys), np.int32)
-    split = Split((), np.array(keys, np.bytes_), none, none, none.astype(np.int64), none.astype(np.int64), none)
+    none, long = np.zeros(len(keys), np.int32), np.zeros(len(keys), np.int64)
+    split = Split((), np.array(keys, np.bytes_), none, none, long, long, none, none, np.zeros(len(keys), "S16"), long)
     classes = tuple(f"{number:03d}" for number in range(num_classes))
-    return Manifest(classes, dict.fromkeys(SPLITS, split), "", 0, "", origin)
+    return Manifest(classes, dict.fromkeys(SPLITS, split), "", 0, "", origin=origin)
 
 
 def refusal(shards: Manifest, *overrides: str) -> str:

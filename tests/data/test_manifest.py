@@ -59,7 +59,29 @@ def test_a_truncated_shard_is_named(copy: Path) -> None:
 
 
 def set_version(document: dict[str, Any]) -> None:
-    document["schema_version"] = 99
+    document["schema_version"] = 1
+
+
+def flatten(document: dict[str, Any]) -> None:
+    document["splits"]["test"]["samples"]["height"][0] = 0
+
+
+def drop_width(document: dict[str, Any]) -> None:
+    document["splits"]["test"]["samples"]["width"].pop()
+
+
+def cut_checksum(document: dict[str, Any]) -> None:
+    samples = document["splits"]["test"]["samples"]
+    samples["checksum"] = samples["checksum"][:-1]
+
+
+def drop_checksum(document: dict[str, Any]) -> None:
+    samples = document["splits"]["test"]["samples"]
+    samples["checksum"] = samples["checksum"][:-16]
+
+
+def halve_encoding(document: dict[str, Any]) -> None:
+    document["encoding"]["resize"] = 256
 
 
 def drop_count(document: dict[str, Any]) -> None:
@@ -90,7 +112,12 @@ def forget_classes(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_version, "schema_version is 99"),
+        (set_version, "schema_version is 1, this version reads 2; shard it again"),
+        (flatten, "without width or height"),
+        (drop_width, "different lengths"),
+        (cut_checksum, "16 hex digits"),
+        (drop_checksum, "different lengths"),
+        (halve_encoding, "half given"),
         (drop_count, "class counts"),
         (drop_key, "different lengths"),
         (move_out, "outside its shard"),
@@ -124,7 +151,7 @@ def test_verify_finds_what_lengths_do_not_show(copy: Path, shards: tuple[Path, M
     (copy / "train-000099.tar").touch()
     (copy / "sizes.json").write_text("{}")
     problems = "\n".join(verify(copy))
-    for part in (f"{file}: the checksum", f"sample {split.key[0].decode()}: no picture", "000099", "sizes.json"):
+    for part in (f"{file}: the checksum", f"sample {split.key[0].decode()}: its bytes", "000099", "sizes.json"):
         assert part in problems
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -16,7 +18,8 @@ import webdataset
 from PIL import Image
 
 from hlgp_dist.data import writer
-from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest import Encoding, Manifest
+from hlgp_dist.data.record import unpack
 from hlgp_dist.data.shard import shard
 from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
@@ -81,6 +84,21 @@ def test_counts_and_sizes(shards: tuple[Path, Manifest]) -> None:
     assert (np.diff(manifest.splits["train"].class_index) >= 0).all()
 
 
+def test_every_sample_has_its_picture_size_and_its_records_checksum(
+    pictures: Path, shards: tuple[Path, Manifest]
+) -> None:
+    folder, manifest = shards
+    assert manifest.encoding == Encoding(resize=None, quality=None)
+    for split in manifest.splits.values():
+        for index in range(len(split)):
+            content = (folder / split.shards[split.shard[index]].name).read_bytes()
+            record = content[split.offset[index] : split.offset[index] + split.size[index]]
+            assert hashlib.sha256(record).hexdigest()[:16] == split.checksum[index].decode()
+            members = {name.partition(".")[2]: data for name, data in unpack(record)}
+            with Image.open(io.BytesIO(members.get("jpg", members.get("png", b"")))) as picture:
+                assert picture.size == (split.width[index], split.height[index])
+
+
 def test_the_same_again_is_done_and_anything_else_is_refused(
     pictures: Path, tmp_path: Path, write_picture: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,14 +154,14 @@ def test_a_kill_leaves_no_folder_and_no_obstacle(
     pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, partial = tmp_path / "shards", tmp_path / ".shards.partial"
-    whole_suffix = writer.picture_suffix
+    read_header = writer.read_header
 
-    def slow_suffix(data: bytes) -> str:
+    def slow_header(data: bytes) -> writer.Header:
         time.sleep(0.1)
-        return whole_suffix(data)
+        return read_header(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "picture_suffix", slow_suffix)
+        patch.setattr(writer, "read_header", slow_header)
         victim = FORK.Process(target=shard, args=(pictures, folder), kwargs={"shard_bytes": SHARD_BYTES, "workers": 1})
         victim.start()
         while not list(partial.glob("*.tar")):
