@@ -1,0 +1,98 @@
+"""This project's way of a picture, by what a run itself calls: shard, library, batches, device, augmentation."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
+from hlgp_dist.data.augment import augment
+from hlgp_dist.data.batches import Loading, evaluation_batches, training_batches
+from hlgp_dist.data.library import Library
+from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.transfer import to_device
+from hlgp_dist.data.uniforms import Key
+from hlgp_dist.types import Batch, World
+
+TRAINING: Mode = "crop and flip"
+
+
+def training(work: Workload, pictures: Pictures, epoch: int, mode: Mode = TRAINING) -> Iterator[Batch]:
+    """A training epoch's batches on the host, each a step."""
+    steps = training_batches(
+        pictures,
+        augmentation=MODES[mode],
+        key=Key(0, 0, epoch),
+        global_batch_size=work.batch_size,
+        world=World(),
+        accumulation=1,
+        loading=Loading.to(work.device, work.workers),
+    )
+    return (batch for (batch,) in steps)
+
+
+def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -> Tensor:
+    """float32 [B, 3, S, S] in 0 .. 1, as a step takes it."""
+    sent, key = to_device(batch, work.device), Key(0, 0, epoch)
+    return augment(sent.images, sent.samples, size=work.form.size, augmentation=MODES[mode], key=key)
+
+
+def evaluation(work: Workload, pictures: Pictures) -> Iterator[Batch]:
+    """Every picture on the host, as evaluated."""
+    loading = Loading.to(work.device, work.workers)
+    return evaluation_batches(pictures, world=World(), batch_size=work.batch_size, loading=loading)
+
+
+def normalised(work: Workload, images: Tensor) -> Tensor:
+    """What the trunk makes of them first."""
+    mean, std = (torch.tensor(of, device=work.device).view(1, 3, 1, 1) for of in (work.form.mean, work.form.std))
+    return (images - mean) / std
+
+
+class Warm:
+    """Pictures that are decoded already: epochs after the first."""
+
+    def __init__(self, work: Workload, pictures: Pictures, mode: Mode) -> None:
+        self._work, self._pictures, self._mode = work, pictures, mode
+
+    def epoch(self, number: int) -> Iterator[Finished]:
+        for batch in self._batches(number):
+            images = on_device(self._work, batch, number, self._mode)
+            yield Finished(normalised(self._work, images), batch.samples)
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        if MODES[self._mode] is None:
+            return evaluation(self._work, self._pictures)
+        return training(self._work, self._pictures, number, self._mode)
+
+    def close(self) -> None:
+        pass
+
+
+class Cold:
+    """First epochs: each begins with an empty cache, decodes, stores, and trains."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        self._work, self._folder = work, folder
+
+    def epoch(self, number: int) -> Iterator[Finished]:
+        self.close()
+        return self._epoch(number)
+
+    def _epoch(self, number: int) -> Iterator[Finished]:
+        library = open_library(self._work, self._folder)
+        pictures = library.open(self._work.selection, self._work.stored)
+        yield from Warm(self._work, pictures, TRAINING).epoch(number)
+        library.close()
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def open_library(work: Workload, cache: Path) -> Library:
+    """An own one, so that its counts are of one pass."""
+    return Library(work.shards, work.manifest, work.form.size, cache_dir=cache, workers=max(1, work.workers))
