@@ -26,20 +26,44 @@ class RunOptions(Section):
     resume: Literal["auto", "never", "must"] = operational("auto")
 
 
+class Jitter(Section):
+    """Colour jitter: how far each factor may stray from 1, hue from 0 in turns, in an order drawn per sample."""
+
+    brightness: NonNegativeFloat = 0.4
+    contrast: NonNegativeFloat = 0.4
+    saturation: NonNegativeFloat = 0.4
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Jitter:
+        if not (self.brightness or self.contrast or self.saturation or self.hue):
+            raise ValueError("every factor is zero, which changes nothing; give null")
+        return self
+
+
 class Augmentation(Section):
-    """What is done to a training picture, per sample, on the device."""
+    """What is done to a training picture, per sample, on the device.
+
+    crop_scale: the least area of the random part of the picture that a step sees; flip: left for right in half of all
+    cases.
+    """
 
     crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     flip: bool = True
+    jitter: Jitter | None = None
 
 
 class Data(Section):
-    """A shard folder with its manifest, and how its pictures reach the model."""
+    """A shard folder with its manifest, and how its pictures reach the model.
+
+    loader_workers: threads that copy the next batches of a rank; 0 has the training thread do it.
+    """
 
     path: str
     cache_dir: str | None = operational(None)
     augmentation: Augmentation | None = Augmentation()
     decode_workers: PositiveInt | None = operational(None)
+    loader_workers: NonNegativeInt = operational(1)
 
 
 class Benchmark(Section):

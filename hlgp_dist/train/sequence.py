@@ -87,7 +87,14 @@ def _engine(session: Session, store: Store) -> Engine:
 def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
-    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size)
+    stream = TaskStream(
+        store,
+        task,
+        context.world,
+        context.device,
+        batch_size=config.evaluation.batch_size,
+        loader_workers=config.data.loader_workers,
+    )
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
@@ -121,6 +128,7 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
                 world=session.context.world,
                 device=session.context.device,
                 batch_size=session.config.evaluation.batch_size,
+                loader_workers=session.config.data.loader_workers,
                 oracle=is_last,
                 is_joint=session.is_joint,
             )
