@@ -1,23 +1,34 @@
-"""The webdataset pipeline of a task: our source stage reads its byte ranges alone, webdataset decodes them."""
+"""The source stage of a webdataset pipeline: reads the byte ranges of chosen samples alone."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import Split
-from hlgp_dist.data.picture import as_evaluated, to_array
+from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Split
+from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
-from hlgp_dist.types import PictureSize
 
 PICTURE_SUFFIXES = ("jpg", "png")
+
+webdataset.utils.enforce_security = True  # neither pickles nor `pipe:`, whatever a later stage asks for
+
+
+class BadSample(DataError):
+    """One sample that cannot be used: `index` into the split, `key`, `shard` (its name), `reason`."""
+
+    def __init__(self, index: int, key: str, shard: str, reason: str) -> None:
+        super().__init__(index, key, shard, reason)
+        self.index, self.key, self.shard, self.reason = index, key, shard, reason
+
+    def __str__(self) -> str:
+        return f"{self.shard}: sample {self.key}: {self.reason}"
 
 
 class RangeSource:
@@ -26,8 +37,8 @@ class RangeSource:
     Neighbours in a shard are read together. `bytes_read` counts what has been read so far.
     """
 
-    def __init__(self, folder: Path, split: Split, indices: NDArray[np.int64]) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, split: Split, indices: NDArray[np.int64]) -> None:
+        self.place = place
         self.split = split
         self.indices = indices
         self.bytes_read = 0
@@ -36,28 +47,35 @@ class RangeSource:
         """Samples as webdataset has them: `__key__`, `__url__` and each member's bytes by suffix.
 
         Raises:
-            DataError: a range is cut off, is no sample, or not the one the manifest names.
+            BadSample: a record is not the manifest's; those before it have been yielded.
+            DataError: a shard is missing, too short or cannot be read.
         """
         for run in merged_runs(self.split, self.indices):
             first = self.split.offset[run[0]]
             content = self._read(run)
             for index in run:
                 start = int(self.split.offset[index] - first)
-                yield self._sample(index, content[start : start + int(self.split.size[index])])
+                record = content[start : start + int(self.split.size[index])]
+                yield self._sample(index, self._checked(index, record))
 
     def _read(self, run: NDArray[np.int64]) -> bytes:
+        """The records of neighbours, or of one sample."""
         shard = self.split.shards[self.split.shard[run[0]]]
         length = int(self.split.size[run].sum())
-        try:
-            with (self.folder / shard.name).open("rb", buffering=0) as stream:
-                stream.seek(int(self.split.offset[run[0]]))
-                content: bytes = stream.read(length)
-        except OSError as error:
-            raise DataError(f"{self.folder / shard.name}: cannot be read ({error})") from error
-        self.bytes_read += len(content)
-        if len(content) != length:
-            raise DataError(f"{self.folder / shard.name}: truncated, no sample {self.split.key[run[-1]].decode()}")
+        content = self.place.read(shard.name, int(self.split.offset[run[0]]), length)
+        self.bytes_read += length
         return content
+
+    def _checked(self, index: np.int64, record: bytes) -> bytes:
+        """The record, read again a few times where its bytes are not the manifest's."""
+        expected = self.split.checksum[index].decode()
+        for _ in range(self.place.rereads):
+            if _checksum(record) == expected:
+                return record
+            record = self._read(np.array([index]))
+        if _checksum(record) != expected:
+            raise self._bad(index, f"its bytes have the checksum {_checksum(record)}, the manifest says {expected}")
+        return record
 
     def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
         key, url = self.split.key[index].decode(), self.split.shards[self.split.shard[index]].name
@@ -71,8 +89,16 @@ class RangeSource:
             if int(sample["cls"]) != self.split.class_index[index]:
                 raise ValueError(f"its label is {int(sample['cls'])}")
         except (ValueError, KeyError) as error:
-            raise DataError(f"{url}: not the sample {key} of the manifest: {error}") from error
+            raise self._bad(index, f"not the sample of the manifest: {error}") from error
         return sample
+
+    def _bad(self, index: np.int64, reason: str) -> BadSample:
+        shard = self.split.shards[self.split.shard[index]].name
+        return BadSample(int(index), self.split.key[index].decode(), shard, reason)
+
+
+def _checksum(record: bytes) -> str:
+    return hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS]
 
 
 def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -81,26 +107,3 @@ def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int
     end = start + split.size[indices]
     gaps = (shard[1:] != shard[:-1]) | (start[1:] != end[:-1])
     return np.split(indices, np.flatnonzero(gaps) + 1)
-
-
-def picture_pipeline(source: RangeSource, size: PictureSize) -> webdataset.DataPipeline:
-    """Decoded pictures, uint8 [3, S, S] each, in the source's order; a bad sample is a DataError, never skipped."""
-    return webdataset.DataPipeline(
-        source,
-        webdataset.decode("pil", only=list(PICTURE_SUFFIXES), handler=raise_data_error),
-        webdataset.map(partial(_sized, size=size)),
-    )
-
-
-def raise_data_error(error: Exception) -> NoReturn:
-    """A webdataset handler that names shard and key."""
-    if isinstance(error, webdataset.autodecode.DecodingError):
-        raise DataError(f"{error.url}: sample {error.key}: cannot be decoded ({error.__cause__})") from error
-    raise error
-
-
-def _sized(sample: dict[str, Any], size: PictureSize) -> NDArray[np.uint8]:
-    pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
-    if len(pictures) != 1:
-        raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {len(pictures)} pictures instead of one")
-    return as_evaluated(to_array(pictures[0], size, "scaled"), size, "scaled").transpose(2, 0, 1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hlgp_dist.data.manifest import SIZES, Manifest, Split, length_problems, parse_manifest, read_manifest
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.place import Folder
 from hlgp_dist.data.source import PICTURE_SUFFIXES, RangeSource
 from hlgp_dist.data.writer import read_header
 from hlgp_dist.errors import DataError
@@ -112,7 +113,7 @@ def _shard_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
 def _sample_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
     for position, index in enumerate(np.flatnonzero(split.shard == number)):
         try:
-            (sample,) = RangeSource(folder, split, np.array([index]))()
+            (sample,) = RangeSource(Folder(folder), split, np.array([index]))()
             if position % DECODED_EVERY == 0:
                 read_header(next(sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample))
         except DataError as error:

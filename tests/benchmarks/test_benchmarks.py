@@ -17,6 +17,7 @@ from hlgp_dist.benchmarks.catalogue import CATALOGUE, RANDOM, Benchmark, Expecte
 from hlgp_dist.benchmarks.prepare import prepare
 from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.place import open_place
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
@@ -39,7 +40,7 @@ def prepared(benchmark: Benchmark, sources: Path | list[Path], out: Path, **chos
 
 
 def samples(folder: Path, manifest: Manifest, split: str) -> list[dict[str, bytes]]:
-    return list(RangeSource(folder, manifest.splits[split], np.arange(len(manifest.splits[split])))())
+    return list(RangeSource(open_place(folder), manifest.splits[split], np.arange(len(manifest.splits[split])))())
 
 
 def origins(folder: Path, manifest: Manifest, split: str) -> set[str]:

@@ -151,7 +151,7 @@ def test_verify_finds_what_lengths_do_not_show(copy: Path, shards: tuple[Path, M
     (copy / "train-000099.tar").touch()
     (copy / "sizes.json").write_text("{}")
     problems = "\n".join(verify(copy))
-    for part in (f"{file}: the checksum", f"sample {split.key[0].decode()}: no picture", "000099", "sizes.json"):
+    for part in (f"{file}: the checksum", f"sample {split.key[0].decode()}: its bytes", "000099", "sizes.json"):
         assert part in problems
 
 

@@ -1,0 +1,42 @@
+"""What `data.path` may be: a local folder, or the URL of one. Looks at the text alone."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+REMOTE_SCHEMES = ("s3", "gs", "https", "http")
+ACCEPTED = "a local folder, file:///..., s3://BUCKET/..., gs://BUCKET/... or https://HOST/..."
+CREDENTIALS = "credentials come from the environment (docs/loading.md), never from a configuration"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+
+
+def scheme_of(path: str) -> str | None:
+    """The URL's scheme in lower case; None of a local path, whose name may hold a colon."""
+    match = _SCHEME.match(path)
+    if match is None:
+        return None
+    scheme = match[1].lower()
+    return scheme if match[2] or scheme in ("pipe", "file", *REMOTE_SCHEMES) else None
+
+
+def place_problem(path: str) -> str | None:
+    """Why `path` can be no shard folder; None where it may be one. Does not repeat what may be a secret."""
+    scheme = scheme_of(path)
+    if scheme is None:
+        return None
+    if scheme not in ("file", *REMOTE_SCHEMES):
+        return f"must be {ACCEPTED}; {scheme}: is not read"
+    url = urlsplit(path)
+    if "@" in url.netloc:
+        return f"must not hold a user or a password: {CREDENTIALS}"
+    if url.query or url.fragment:
+        return f"must be the folder alone, without ? and #: {CREDENTIALS}"
+    if scheme == "file":
+        return None if path[:8].lower() == "file:///" else "must be file:/// and an absolute path"
+    return None if url.netloc else f"must be {ACCEPTED}: it names no {'bucket' if scheme in ('s3', 'gs') else 'host'}"
+
+
+def shown(path: str) -> str:
+    """For messages: without what stands where a password or a signature would."""
+    return re.sub(r"[?#].*", "?...", re.sub(r"(://)[^/]*@", r"\1...@", path)) if scheme_of(path) else path

@@ -1,0 +1,141 @@
+"""fsspec's filesystems as `remote` asks for them: one request a call, without retries or caches of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import aiohttp
+import fsspec
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+NO_RANGES = "the server sends the whole file in place of a range; shards need one that knows `Range`"
+CONNECTIONS = 64
+"""Of a process to one server."""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS}},
+    "gs": {},
+}
+
+
+class Facts(NamedTuple):
+    """What a server says of a file. tag: another one, another content; None where it says nothing of the kind."""
+
+    size: int
+    tag: str | None
+
+
+class Final(Exception):
+    """Another attempt would end as this one did; the message says what is to be done."""
+
+
+class Client(Protocol):
+    """A server's files by whole URL, on the event loop `loop`, which runs in another thread."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def read(self, url: str, start: int, length: int) -> bytes:
+        """The bytes, or fewer or more of them; any exception."""
+
+    async def facts(self, url: str) -> Facts | None:
+        """None: there is no such file."""
+
+
+def connect(scheme: str) -> Callable[[], Client]:
+    """What makes a process's client of a scheme.
+
+    Raises:
+        ImportError: its package is missing.
+    """
+    fsspec.get_filesystem_class(scheme)
+    return _web if scheme in ("https", "http") else partial(_objects, scheme)
+
+
+def _objects(scheme: str) -> Client:
+    filesystem = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **_OPTIONS[scheme])
+    if scheme == "s3":
+        filesystem.retries = 1
+    return Objects(filesystem)
+
+
+def _web() -> Client:
+    timeout = aiohttp.ClientTimeout(total=None)
+    session = {"trust_env": True, "auto_decompress": False, "timeout": timeout}
+    return Web(fsspec.filesystem("https", skip_instance_cache=True, client_kwargs=session))
+
+
+class Objects:
+    """s3fs or gcsfs; gcsfs repeats by itself, within the deadline of an attempt."""
+
+    def __init__(self, filesystem: Any) -> None:
+        self._filesystem = filesystem
+        self.loop: asyncio.AbstractEventLoop = filesystem.loop
+
+    async def read(self, url: str, start: int, length: int) -> bytes:
+        content: bytes = await self._filesystem._cat_file(url, start=start, end=start + length)
+        return content
+
+    async def facts(self, url: str) -> Facts | None:
+        try:
+            info = await self._filesystem._info(url)
+        except FileNotFoundError:
+            return None
+        if info["type"] != "file":
+            return None
+        tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
+        return Facts(info["size"], str(tag) if tag else None)
+
+
+class Web:
+    """HTTP ranges over the session of fsspec's filesystem, whose own `cat_file` looks at no header of an answer."""
+
+    def __init__(self, filesystem: Any) -> None:
+        self._filesystem = filesystem
+        self.loop: asyncio.AbstractEventLoop = filesystem.loop
+
+    async def read(self, url: str, start: int, length: int) -> bytes:
+        async with await self._get(url, start, length) as response:
+            _check_range(response, start, length)
+            try:
+                return await response.content.readexactly(length)
+            except asyncio.IncompleteReadError as error:
+                return error.partial
+
+    async def facts(self, url: str) -> Facts | None:
+        async with await self._get(url, 0, 1) as response:
+            if response.status in (404, 410):
+                return None
+            tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+            if response.status == 416:  # of an empty file
+                return Facts(0, tag)
+            total = _check_range(response, 0, 1)
+            return Facts(total, tag)
+
+    async def _get(self, url: str, start: int, length: int) -> ClientResponse:
+        session: ClientSession = await self._filesystem.set_session()
+        headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
+        return await session.get(self._filesystem.encode_url(url), headers=headers)
+
+
+def _check_range(response: ClientResponse, start: int, length: int) -> int:
+    """The whole file's length, of an answer that holds the range, or what there is of it.
+
+    Raises:
+        aiohttp.ClientResponseError: the status is an error.
+        Final: the answer is something else.
+    """
+    response.raise_for_status()
+    coded = {response.headers.get(name, "identity") for name in ("Content-Encoding", "Transfer-Encoding")}
+    if not coded <= {"identity", "chunked"}:
+        raise Final(f"the server sends it compressed ({', '.join(sorted(coded))}); turn that off for shards")
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    if response.status == 206 and found is not None and int(found[1]) == start and int(found[2]) < start + length:
+        return int(found[3])
+    if response.status == 200 and (start, length) == (0, response.content_length):
+        return length
+    raise Final(NO_RANGES)

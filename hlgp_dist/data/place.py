@@ -1,0 +1,112 @@
+"""A shard folder, wherever it lies: whole files and exact byte ranges of them."""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from hlgp_dist.config.places import place_problem, scheme_of, shown
+from hlgp_dist.data.patience import Attempts, Patience, Transient
+from hlgp_dist.errors import ConfigError, DataError
+
+_PASSING = (errno.EIO, errno.ESTALE)
+"""What NFS answers while its server is away, or after a file was replaced; a new `open` may succeed."""
+
+
+class Place(Protocol):
+    """A folder of files, none of which changes while it is read. Threads may read at once.
+
+    url: the folder as messages name it. rereads: how often bytes that are not the manifest's are worth reading again.
+    """
+
+    url: str
+    rereads: int
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """The bytes `start .. start + length - 1` of a file, exactly; without `length`, up to its end.
+
+        Raises:
+            DataError: naming file and cause: it is missing, shorter, or could not be read in any attempt.
+        """
+
+    def size(self, name: str) -> int | None:
+        """Of a file, in bytes; None where there is none.
+
+        Raises:
+            DataError: it could not be found out.
+        """
+
+    def close(self) -> None:
+        """End all reads, those under way too, with an error. Nothing can be read afterwards."""
+
+
+class Folder:
+    """A local folder, or one that is mounted."""
+
+    rereads = 0
+
+    def __init__(self, folder: Path, patience: Patience | None = None) -> None:
+        self.folder = folder
+        self.url = str(folder)
+        self._attempts = Attempts(patience or Patience())
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        file = self.folder / name
+        content = self._attempts(str(file), partial(_read, file, start, length))
+        if length is not None and len(content) != length:
+            raise DataError(f"{file}: truncated: {len(content)} bytes instead of {length} at byte {start}")
+        return content
+
+    def size(self, name: str) -> int | None:
+        file = self.folder / name
+        return self._attempts(str(file), partial(_size, file))
+
+    def close(self) -> None:
+        self._attempts.closed.set()
+
+
+def open_place(path: str | Path) -> Place:
+    """The shard folder at a path or URL; nothing is asked of a server yet.
+
+    Raises:
+        ConfigError: the URL cannot be one, or a package that it needs is missing.
+    """
+    path = str(path)
+    if (problem := place_problem(path)) is not None:
+        raise ConfigError(f"data.path: {problem} (got {shown(path)})")
+    match scheme_of(path):
+        case None:
+            return Folder(Path(path))
+        case "file":
+            return Folder(Path(unquote(urlsplit(path).path)))
+    from hlgp_dist.data.remote import open_remote  # a local folder needs no fsspec
+
+    return open_remote(path)
+
+
+def _read(file: Path, start: int, length: int | None) -> bytes:
+    """As many of the bytes as there are."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            return stream.read() if length is None else stream.read(length)
+    except OSError as error:
+        raise _judged(file, error) from error
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size if file.is_file() else None
+    except FileNotFoundError:  # in between
+        return None
+    except OSError as error:
+        raise _judged(file, error) from error
+
+
+def _judged(file: Path, error: OSError) -> Exception:
+    if error.errno in _PASSING:
+        return Transient(str(error))
+    return DataError(f"{file}: cannot be read ({error})")

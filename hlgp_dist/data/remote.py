@@ -1,0 +1,155 @@
+"""A shard folder behind a URL, through fsspec: bounded attempts, each with a deadline; nothing lasts in a child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from hlgp_dist.config.places import CREDENTIALS, scheme_of
+from hlgp_dist.data.clients import NO_RANGES, Client, Facts, Final, connect
+from hlgp_dist.data.patience import Attempts, Closed, Patience, Transient
+from hlgp_dist.errors import ConfigError, DataError
+
+PIECE_BYTES = 8 * 2**20
+"""What one request fetches at most, so that a deadline means something for a large file too."""
+_SLACK_SECONDS = 5.0
+_WORTH_ANOTHER = (408, 425, 429)
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
+Result = TypeVar("Result")
+
+
+class _Connection(NamedTuple):
+    """What a process has of its own."""
+
+    client: Client
+    pending: set[Future[Any]]
+
+
+class Remote:
+    """A folder behind a URL; see `Place`. A forked process makes connections of its own."""
+
+    rereads = 2
+
+    def __init__(self, url: str, connect: Callable[[], Client], patience: Patience | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._connect = connect
+        self._attempts = Attempts(patience or Patience())
+        self._connections: dict[int, _Connection] = {}
+        """By process: one inherited by a fork is neither used nor closed there."""
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        if length is None:
+            length = max(self._present(name).size - start, 0)
+        pieces = range(start, start + length, PIECE_BYTES)
+        return b"".join(self._piece(name, at, min(PIECE_BYTES, start + length - at)) for at in pieces)
+
+    def size(self, name: str) -> int | None:
+        facts = self.facts(name)
+        return None if facts is None else facts.size
+
+    def facts(self, name: str) -> Facts | None:
+        """None: there is no such file."""
+        url = f"{self.url}/{name}"
+        return self._attempts(url, partial(self._wait, url, lambda client: client.facts(url)))
+
+    def close(self) -> None:
+        self._attempts.closed.set()
+        for future in list(self._here().pending):
+            future.cancel()
+
+    def _present(self, name: str) -> Facts:
+        facts = self.facts(name)
+        if facts is None:
+            raise DataError(f"{self.url}/{name}: is not there")
+        return facts
+
+    def _piece(self, name: str, start: int, length: int) -> bytes:
+        url = f"{self.url}/{name}"
+        return self._attempts(url, partial(self._attempt, url, start, length))
+
+    def _attempt(self, url: str, start: int, length: int) -> bytes:
+        content = self._wait(url, lambda client: client.read(url, start, length))
+        if len(content) > length:
+            raise DataError(f"{url}: {NO_RANGES} ({len(content)} bytes in place of {length})")
+        if len(content) < length:
+            raise Transient(f"truncated: {len(content)} bytes instead of {length} at byte {start}")
+        return content
+
+    def _wait(self, url: str, ask: Callable[[Client], Awaitable[Result]]) -> Result:
+        """One attempt on the loop's thread.
+
+        Raises:
+            Transient, DataError: it is worth another, it is not.
+        """
+        client, pending = self._here()
+        seconds = self._attempts.patience.deadline_seconds
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(ask(client), seconds), client.loop)
+        pending.add(future)
+        try:
+            if self._attempts.closed.is_set():  # `close` may have looked before this one was there
+                future.cancel()
+            return future.result(seconds + _SLACK_SECONDS)
+        except CancelledError:
+            raise Closed(f"{url}: closed while it was read") from None
+        except TimeoutError:
+            future.cancel()
+            raise Transient(f"no answer within {seconds:g} s") from None
+        except Exception as error:
+            raise judged(url, error) from error
+        finally:
+            pending.discard(future)
+
+    def _here(self) -> _Connection:
+        pid = os.getpid()
+        if pid not in self._connections:
+            self._connections.setdefault(pid, _Connection(self._connect(), set()))
+        return self._connections[pid]
+
+
+def judged(url: str, error: Exception) -> Exception:
+    """What an exception of a client means: `Transient`, or a DataError that names what is to be done."""
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return DataError(f"{url}: is not there")
+    if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in _NO_CREDENTIALS:
+        return DataError(f"{url}: access denied ({_told(error)}); {CREDENTIALS}")
+    if isinstance(error, Final):
+        return DataError(f"{url}: {error}")
+    if status is not None and status < 500 and status not in _WORTH_ANOTHER:
+        return DataError(f"{url}: the server refuses ({_told(error)})")
+    return Transient(_told(error))
+
+
+def _status(error: BaseException | None) -> int | None:
+    """HTTP's, as aiohttp, gcsfs and botocore keep it, there below the exception that s3fs makes of it."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        held = response["ResponseMetadata"].get("HTTPStatusCode") if isinstance(response, dict) else None
+        for status in (held, getattr(error, "status", None), getattr(error, "code", None)):
+            if isinstance(status, int):
+                return status
+        error = error.__cause__
+    return None
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def open_remote(url: str) -> Remote:
+    """The folder behind `url`, whose scheme is one of `REMOTE_SCHEMES`.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    scheme = str(scheme_of(url))
+    try:
+        return Remote(url, connect(scheme))
+    except ImportError as error:
+        raise ConfigError(
+            f"data.path: {scheme}:// needs a package that is not installed: pip install 'hlgp_dist[{scheme}]' ({error})"
+        ) from error

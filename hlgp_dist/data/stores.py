@@ -1,0 +1,111 @@
+"""A host's class stores: made where there is room, checked when a process first sees one, made again if damaged."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from typing import NamedTuple
+
+from hlgp_dist.data.cache import Cache, NoRoom
+from hlgp_dist.data.class_store import (
+    Damaged,
+    Layout,
+    Mapped,
+    Record,
+    check_pictures,
+    read_record,
+    write_picture,
+    write_record,
+)
+from hlgp_dist.data.direct import Direct
+from hlgp_dist.data.filling import Filling, Map
+from hlgp_dist.data.pictures import ClassPictures
+from hlgp_dist.errors import EnvironmentFailure
+
+log = logging.getLogger("hlgp_dist")
+
+
+class OfClass(NamedTuple):
+    """A class's pictures, and what decoding it took and came to."""
+
+    pictures: ClassPictures
+    record: Record
+
+
+class Stores:
+    """Those in a cache. Threads may ask at once."""
+
+    def __init__(self, cache: Cache, filling: Filling) -> None:
+        self._cache = cache
+        self._filling = filling
+        self._checked: set[tuple[str, int, float]] = set()
+        self._is_warned = False
+
+    def obtain(self, layout: Layout, *, run: Map, wait: bool) -> OfClass | None:
+        """The class, mapped; where there is no room, decoded at every access, and once now if bad samples are kept.
+
+        None where another is making it and `wait` is False.
+
+        Raises:
+            BadSample: there is one, and they are not kept.
+            DataError: a shard is missing or cannot be read.
+        """
+        try:
+            return self._stored(layout, run=run, wait=wait)
+        except NoRoom as error:
+            self._warn(error)
+        record = Record([], {}, 0, 0.0)
+        if self._filling.keeps_bad:
+            record = self._filling.fill(layout, lambda position, picture: 0, run)
+        return OfClass(Direct(layout, self._filling.counts), record)
+
+    def prepare(self, layout: Layout) -> None:
+        """Make or check it without waiting for anybody; see `obtain`.
+
+        Raises:
+            NoRoom: as it says.
+        """
+        self._stored(layout, run=map, wait=False)
+
+    def _stored(self, layout: Layout, *, run: Map, wait: bool) -> OfClass | None:
+        write = partial(self._write, layout, run)
+        while (held := self._cache.obtain(layout.name, layout.room, write, wait=wait)) is not None:
+            try:
+                record = read_record(held.descriptor, layout)
+                if not (record.bad and not self._filling.keeps_bad):
+                    self._check(held.descriptor, layout, record, made=held.made)
+                    return OfClass(Mapped(held.descriptor, layout), record)
+                self._cache.discard(layout.name, held.descriptor)  # it may be that it can be read by now
+            except (Damaged, OSError) as damage:
+                if held.made:
+                    raise EnvironmentFailure(
+                        f"{self._cache.folder}: is not read as it was written: {damage}"
+                    ) from damage
+                self._filling.counts.add(damaged=1)
+                log.warning("%s: class store %s is damaged and made again: %s", self._cache.folder, layout.name, damage)
+                self._cache.discard(layout.name, held.descriptor)
+            finally:
+                os.close(held.descriptor)
+        return None
+
+    def _write(self, layout: Layout, run: Map, descriptor: int) -> int:
+        record = self._filling.fill(layout, partial(write_picture, descriptor, layout), run)
+        return write_record(descriptor, layout, record)
+
+    def _check(self, descriptor: int, layout: Layout, record: Record, *, made: bool) -> None:
+        """Once a process and file; of what it has made itself it knows."""
+        identity = (layout.name, os.fstat(descriptor).st_ino, record.seconds)
+        if not made and identity not in self._checked:
+            check_pictures(descriptor, layout, record)
+        self._checked.add(identity)
+
+    def _warn(self, error: NoRoom) -> None:
+        """Once a process."""
+        if not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                "data.cache_limit_gb: no room for %s; what finds none is decoded again at every access, which is slow: "
+                "raise the limit, or give data.cache_dir on a larger disk",
+                error,
+            )
