@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,50 +14,23 @@ from typing import Any
 import torch
 
 from hlgp_dist.bench import memory, timing
-from hlgp_dist.bench.drawing import draw_folder
 from hlgp_dist.bench.machine import machine
-from hlgp_dist.bench.ours import TRAINING, Cold, Warm, on_device, open_library, training
+from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
 from hlgp_dist.bench.parts import where_time_goes
 from hlgp_dist.bench.rivals import image_folder, plain_webdataset
+from hlgp_dist.bench.setting import Options, description, prepared
 from hlgp_dist.bench.step import training_step
 from hlgp_dist.bench.workload import MODES, Contender, Mode, Workload
-from hlgp_dist.config.schema import Backbone
-from hlgp_dist.data.manifest import read_manifest
-from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.selection import select
-from hlgp_dist.data.shard import shard
-from hlgp_dist.models.backbone import meta_trunk
-from hlgp_dist.types import TaskSpec
 
 RIVALS = {"ImageFolder": image_folder, "webdataset": plain_webdataset}
 OURS, FIRST = "ours", "first epoch"
-SHARDS_A_WORKER = 8
-"""So that no worker of webdataset waits long for the last one."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of the verb. source: class folders, None: `pictures` are drawn; steps: of a real training step, 0: none."""
-
-    source: Path | None
-    pictures: int
-    pixels: int
-    backbone: str
-    size: int | None
-    stored: Form
-    batch_size: int
-    workers: int
-    repeats: int
-    epochs: int
-    steps: int
-    device: str
 
 
 def bench_data(options: Options) -> dict[str, Any]:
     """Rates, ratios, where the time goes, memory and a training step; the machine and versions beside them."""
     with _own_folder() as folder, timing.torch_threads(options.workers):
-        work = _workload(options, folder)
+        work = prepared(options, folder)
         library = open_library(work, folder / "cache")
         pictures, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
         rates = {
@@ -67,44 +39,17 @@ def bench_data(options: Options) -> dict[str, Any]:
         }
         report = {
             "machine": machine(options.device),
-            "workload": _description(options, work),
+            "workload": description(options, work),
             "pictures_per_second": rates,
             "compared": {FIRST: TRAINING} | {mode: mode for mode in MODES},
             "ratios": {rival: _ratios(rates, rival) for rival in RIVALS},
             "evaluation_difference": _evaluation_difference(work, tested),
-            "memory": memory.over_epochs(lambda epoch: _run(work, pictures, epoch), options.epochs),
-            "step": training_step(_backbone(options), work, pictures, options.steps) if options.steps else None,
+            "memory": _memory(work, pictures, options.epochs),
+            "step": training_step(options.spec, work, pictures, options.steps) if options.steps else None,
             "decoded_per_picture": library.counts.decoded / (len({work.stored, "scaled"}) * len(work)),
         }
         library.close()
         return report | {"where_time_goes": where_time_goes(work, folder / "parts")}
-
-
-def _workload(options: Options, folder: Path) -> Workload:
-    (folder / "source").mkdir()
-    pictures = folder / "source" / "train"
-    if options.source is None:
-        draw_folder(pictures, pictures=options.pictures, pixels=options.pixels, workers=options.workers)
-    else:
-        pictures.symlink_to(options.source.resolve(), target_is_directory=True)
-    size = sum(file.stat().st_size for file in pictures.rglob("*") if file.is_file())
-    shard(folder / "source", folder / "shards", shard_bytes=size // (SHARDS_A_WORKER * options.workers) + 1)
-    manifest = read_manifest(folder / "shards")
-    return Workload(
-        pictures=pictures,
-        shards=folder / "shards",
-        manifest=manifest,
-        selection=select(manifest, TaskSpec(0, 0, manifest.classes), "train", 0.0),
-        form=meta_trunk(_backbone(options)).input_format,
-        stored=options.stored,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        device=options.device,
-    )
-
-
-def _backbone(options: Options) -> Backbone:
-    return Backbone(name=options.backbone, weights="none", img_size=options.size)
 
 
 def _rates(work: Workload, mode: Mode, pictures: Pictures, folder: Path, repeats: int) -> dict[str, float]:
@@ -137,28 +82,14 @@ def _evaluation_difference(work: Workload, pictures: Pictures) -> float:
     return float(((ours.images[mine] - theirs.images[other]) * std).abs().max())
 
 
-def _run(work: Workload, pictures: Pictures, epoch: int) -> None:
-    for batch in training(work, pictures, epoch):
-        on_device(work, batch, epoch)
+def _memory(work: Workload, pictures: Pictures, epochs: int) -> dict[str, Any]:
+    feed = Feed(work, pictures)
 
+    def run(epoch: int) -> None:
+        for batch in feed.training(epoch):
+            on_device(work, batch, epoch)
 
-def _description(options: Options, work: Workload) -> dict[str, Any]:
-    split, size = work.manifest.splits["train"], work.form.size
-    return {
-        "pictures": len(work),
-        "source": "drawn" if options.source is None else "given",
-        "pixels": [int(split.width.max()), int(split.height.max())],
-        "file_bytes": float(split.size.mean()),
-        "size": size.size,
-        "crop_pct": size.crop_pct,
-        "interpolation": size.interpolation,
-        "augmentations": {mode: None if of is None else of.model_dump() for mode, of in MODES.items()},
-        "stored": work.stored,
-        "batch_size": work.batch_size,
-        "workers": work.workers,
-        "repeats": options.repeats,
-        "device": work.device,
-    }
+    return memory.over_epochs(run, epochs)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hlgp_dist.data.augment import augment
 from hlgp_dist.data.batches import Loading, evaluation_batches, training_batches
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.place import open_place
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, World
@@ -21,30 +22,36 @@ from hlgp_dist.types import Batch, World
 TRAINING: Mode = "crop and flip"
 
 
-def training(work: Workload, pictures: Pictures, epoch: int, mode: Mode = TRAINING) -> Iterator[Batch]:
-    """A training epoch's batches on the host, each a step."""
-    steps = training_batches(
-        pictures,
-        augmentation=MODES[mode],
-        key=Key(0, 0, epoch),
-        global_batch_size=work.batch_size,
-        world=World(),
-        accumulation=1,
-        loading=Loading.to(work.device, work.workers),
-    )
-    return (batch for (batch,) in steps)
+class Feed:
+    """Batches of one selection, made as a run makes them; the same buffers for all epochs."""
+
+    def __init__(self, work: Workload, pictures: Pictures) -> None:
+        self._work, self._pictures = work, pictures
+        self._loading = Loading(work.device, work.workers)
+
+    def training(self, epoch: int, mode: Mode = TRAINING) -> Iterator[Batch]:
+        """On the host, each a step."""
+        steps = training_batches(
+            self._pictures,
+            augmentation=MODES[mode],
+            key=Key(0, 0, epoch),
+            global_batch_size=self._work.batch_size,
+            world=World(),
+            accumulation=1,
+            loading=self._loading,
+        )
+        return (batch for (batch,) in steps)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """On the host."""
+        size, world = self._work.batch_size, World()
+        return evaluation_batches(self._pictures, world=world, batch_size=size, loading=self._loading)
 
 
 def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -> Tensor:
     """float32 [B, 3, S, S] in 0 .. 1, as a step takes it."""
     sent, key = to_device(batch, work.device), Key(0, 0, epoch)
     return augment(sent.images, sent.samples, size=work.form.size, augmentation=MODES[mode], key=key)
-
-
-def evaluation(work: Workload, pictures: Pictures) -> Iterator[Batch]:
-    """Every picture on the host, as evaluated."""
-    loading = Loading.to(work.device, work.workers)
-    return evaluation_batches(pictures, world=World(), batch_size=work.batch_size, loading=loading)
 
 
 def normalised(work: Workload, images: Tensor) -> Tensor:
@@ -57,17 +64,13 @@ class Warm:
     """Pictures that are decoded already: epochs after the first."""
 
     def __init__(self, work: Workload, pictures: Pictures, mode: Mode) -> None:
-        self._work, self._pictures, self._mode = work, pictures, mode
+        self._work, self._mode, self._feed = work, mode, Feed(work, pictures)
 
     def epoch(self, number: int) -> Iterator[Finished]:
-        for batch in self._batches(number):
+        is_training = MODES[self._mode] is not None
+        for batch in self._feed.training(number, self._mode) if is_training else self._feed.evaluation():
             images = on_device(self._work, batch, number, self._mode)
             yield Finished(normalised(self._work, images), batch.samples)
-
-    def _batches(self, number: int) -> Iterator[Batch]:
-        if MODES[self._mode] is None:
-            return evaluation(self._work, self._pictures)
-        return training(self._work, self._pictures, number, self._mode)
 
     def close(self) -> None:
         pass
@@ -95,4 +98,6 @@ class Cold:
 
 def open_library(work: Workload, cache: Path) -> Library:
     """An own one, so that its counts are of one pass."""
-    return Library(work.shards, work.manifest, work.form.size, cache_dir=cache, workers=max(1, work.workers))
+    return Library(
+        open_place(work.shards), work.manifest, work.form.size, cache_dir=cache, workers=max(1, work.workers)
+    )

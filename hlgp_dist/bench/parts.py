@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlgp_dist.bench.ours import TRAINING, Cold, Warm, evaluation, normalised, on_device, open_library, training
+from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, normalised, on_device, open_library
 from hlgp_dist.bench.timing import torch_threads
 from hlgp_dist.bench.workload import Workload
 from hlgp_dist.data.augment import to_float
@@ -22,11 +22,12 @@ from hlgp_dist.data.class_store import class_layout, write_picture
 from hlgp_dist.data.decoding import Decoded, Decoding, Pixels
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.place import open_place
 from hlgp_dist.data.resize import resized
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
 from hlgp_dist.data.transfer import to_device
-from hlgp_dist.types import TaskSpec
+from hlgp_dist.types import Regions, TaskSpec
 
 PASSES = 3
 """Of which the fastest counts: whatever else the machine did made the others slower."""
@@ -52,10 +53,10 @@ def where_time_goes(work: Workload, folder: Path) -> dict[str, dict[str, Any]]:
             "evaluation": _evaluation(work, tested),
         }
         wholes = {
-            "first epoch": _ms(work, lambda: first.epoch(0)),
-            "crop and flip": _ms(work, lambda: Warm(work, trained, TRAINING).epoch(0)),
-            "with jitter": _ms(work, lambda: Warm(work, trained, "with jitter").epoch(0)),
-            "evaluation": _ms(work, lambda: Warm(work, tested, "evaluation").epoch(0)),
+            "first epoch": _ms(work, partial(first.epoch, 0)),
+            "crop and flip": _ms(work, partial(Warm(work, trained, TRAINING).epoch, 0)),
+            "with jitter": _ms(work, partial(Warm(work, trained, "with jitter").epoch, 0)),
+            "evaluation": _ms(work, partial(Warm(work, tested, "evaluation").epoch, 0)),
         }
     library.close()
     return {
@@ -73,12 +74,12 @@ def _some(work: Workload) -> Workload:
 
 def _decoding(work: Workload, folder: Path) -> Parts:
     """The shards' bytes to a store's; `resize` is what a scaled picture takes beyond a full one."""
-    indices = work.selection.indices
+    place, indices = open_place(work.shards), work.selection.indices
 
     def pixels(form: Form) -> Pixels:
-        return Pixels(work.shards, work.manifest, work.selection.split, work.form.size, form)
+        return Pixels(place, work.manifest, work.selection.split, work.form.size, form)
 
-    read = _ms(work, RangeSource(work.shards, pixels("full").split, indices))
+    read = _ms(work, RangeSource(place, pixels("full").split, indices))
     full = _ms(work, lambda: Decoding(pixels("full"), indices))
     stored = full if work.stored == "full" else _ms(work, lambda: Decoding(pixels("scaled"), indices))
     written = partial(_written, pixels(work.stored), list(Decoding(pixels(work.stored), indices)), folder / "written")
@@ -96,15 +97,16 @@ def _written(pixels: Pixels, pictures: list[Decoded], file: Path) -> Iterator[in
 
 def _training(work: Workload, pictures: Pictures) -> tuple[Parts, Parts]:
     """Of crop and flip, and what jitter adds."""
-    batches = list(training(work, pictures, 0))
+    batches = list(Feed(work, pictures).training(0))
     sent = [to_device(batch, work.device) for batch in batches]
     size = work.form.size
     moved = _ms(work, lambda: (to_device(batch, work.device) for batch in batches))
-    cropped = _ms(work, lambda: (resized(batch.images, size.size, size.interpolation) for batch in sent))
+    regions = [batch.images for batch in sent if isinstance(batch.images, Regions)]
+    cropped = _ms(work, lambda: (resized(batch, size.size, size.interpolation) for batch in regions))
     floats = _ms(work, lambda: (on_device(work, batch, 0) for batch in sent))
     jittered = _ms(work, lambda: (on_device(work, batch, 0, "with jitter") for batch in sent))
     return {
-        "copy": _ms(work, lambda: training(work, pictures, 0)),
+        "copy": _ms(work, partial(Feed(work, pictures).training, 0)),
         "to the device": moved,
         "crop": cropped,
         "flip, to float": floats - cropped,
@@ -113,10 +115,10 @@ def _training(work: Workload, pictures: Pictures) -> tuple[Parts, Parts]:
 
 
 def _evaluation(work: Workload, pictures: Pictures) -> Parts:
-    batches = list(evaluation(work, pictures))
-    sent = [to_device(batch, work.device).images for batch in batches]
+    batches = list(Feed(work, pictures).evaluation())
+    sent = [images for batch in batches if isinstance(images := to_device(batch, work.device).images, Tensor)]
     return {
-        "copy": _ms(work, lambda: evaluation(work, pictures)),
+        "copy": _ms(work, Feed(work, pictures).evaluation),
         "to the device": _ms(work, lambda: (to_device(batch, work.device) for batch in batches)),
         "to float": _ms(work, lambda: (to_float(images) for images in sent)),
         "normalise": _normalising(work, [to_float(images) for images in sent]),
@@ -128,13 +130,14 @@ def _normalising(work: Workload, images: list[Tensor]) -> float:
 
 
 def _ms(work: Workload, run: Callable[[], Iterable[object]]) -> float:
-    """Milliseconds a picture until what `run` gives is exhausted."""
-    seconds = []
+    """Milliseconds a picture until what `run` gives is exhausted: the processor's, with a GPU the clock's."""
+    seconds, is_gpu = [], work.device.startswith("cuda")
+    now = time.perf_counter if is_gpu else time.process_time
     for _ in range(PASSES):
         iterable = run()
-        began = time.perf_counter()
+        began = now()
         deque(iterable, maxlen=0)
-        if work.device.startswith("cuda"):
+        if is_gpu:
             torch.cuda.synchronize(work.device)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(now() - began)
     return 1000.0 * min(seconds) / len(work)

@@ -43,7 +43,7 @@ def recipe(mode: Mode, form: InputFormat) -> transforms.Compose:
     return transforms.Compose([*parts, *finish])
 
 
-class _Folder(ImageFolder):
+class _Folder(ImageFolder):  # type: ignore[misc]
     """ImageFolder that says which picture it gives, by its place in `samples`."""
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
@@ -68,7 +68,9 @@ class Rival:
 def image_folder(work: Workload, mode: Mode) -> Rival:
     """torchvision's ImageFolder in torch's DataLoader, shuffled but for evaluation."""
     folder = _Folder(str(work.pictures), recipe(mode, work.form))
-    loader = DataLoader(folder, work.batch_size, shuffle=MODES[mode] is not None, **_loader_options(work))
+    loader: DataLoader[Any] = DataLoader(
+        folder, work.batch_size, shuffle=MODES[mode] is not None, **_loader_options(work)
+    )
     files = [(folder.classes[label], Path(path).relative_to(work.pictures)) for path, label in folder.samples]
     in_order = sorted(range(len(files)), key=lambda place: (files[place][0], files[place][1].as_posix()))
     ids = torch.empty(len(files), dtype=torch.int64)

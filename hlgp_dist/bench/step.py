@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from hlgp_dist.bench.ours import on_device, training
+from hlgp_dist.bench.ours import Feed, on_device
 from hlgp_dist.bench.workload import Workload
 from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.schema import Backbone
@@ -34,7 +34,8 @@ def training_step(backbone: Backbone, work: Workload, pictures: Pictures, steps:
     """
     step = _learning(backbone, work, len(set(pictures.labels.tolist())))
     rows = []
-    batches = chain.from_iterable(((epoch, batch) for batch in training(work, pictures, epoch)) for epoch in count())
+    feed = Feed(work, pictures)
+    batches = chain.from_iterable(((epoch, batch) for batch in feed.training(epoch)) for epoch in count())
     for _ in range(WARM_UP + steps):
         times = [time.perf_counter()]
         epoch, batch = next(batches)
@@ -61,7 +62,7 @@ def _learning(backbone: Backbone, work: Workload, classes: int) -> Callable[[Ten
     def step(images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         optimizer.zero_grad()
         loss: Tensor = learner(images, labels, weights)[0]
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return loss.detach()
 
