@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest, Split
-from hlgp_dist.data.picture import Form, stored_shape, to_array
+from hlgp_dist.data.picture import Form, stored_shape, to_array, whole
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
 from hlgp_dist.types import PictureSize
@@ -108,5 +108,9 @@ class Decoding:
 
 def _decode(suffix: str, data: bytes, *, size: PictureSize, form: Form) -> NDArray[np.uint8]:
     """A webdataset handler: decoded once, and converted only if need be."""
+    if form == "full":
+        pixels = whole(data)
+        pixels.flags.writeable = False
+        return pixels
     with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
         return to_array(picture, size, form)
