@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
 
-from hlgp_dist.data.picture import Form, as_evaluated, stored_shape, to_array, whole
+from hlgp_dist.data.picture import Form, as_evaluated, scaled, stored_shape, to_array, whole
 from hlgp_dist.types import PictureSize
 
 FULL_TOLERANCE, FULL_MEAN = 12, 0.5
 """Of 255, on noise. Torch's antialiased uint8 kernel and PIL round and cut off after each axis, and not alike: mostly
 by 1; bicubic where the sides nearly agree (33 px to 32) by up to 11 in 3 % of the values."""
+
+WHOLE_TOLERANCE = 16
+"""The same beyond the central crop."""
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -91,6 +94,26 @@ def test_a_full_picture_is_evaluated_as_by_timm_up_to_rounding(name: str, size: 
     difference = np.abs(as_evaluated(stored, size, "full").astype(int) - timm_of(picture, size))
     assert difference.max() <= FULL_TOLERANCE
     assert difference.mean() <= FULL_MEAN
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_picture_is_scaled_as_by_timm_up_to_rounding(name: str, size: PictureSize) -> None:
+    exact = to_array(PICTURES[name], size, "scaled")
+    fast = scaled(np.array(PICTURES[name].convert("RGB")), size)
+    assert fast.shape == exact.shape
+    assert fast.flags.c_contiguous
+    difference = np.abs(fast.astype(int) - exact)
+    assert difference.max() <= WHOLE_TOLERANCE
+    assert difference.mean() <= FULL_MEAN
+
+
+@pytest.mark.parametrize("size", [PictureSize(224, 0.9, "bicubic"), PictureSize(224, 0.875, "bilinear")], ids=str)
+def test_of_a_smooth_picture_few_values_differ_by_one(size: PictureSize) -> None:
+    picture = noise(20, 15).resize((500, 375), Image.Resampling.BICUBIC)
+    difference = np.abs(scaled(np.array(picture), size).astype(int) - to_array(picture, size, "scaled"))
+    assert difference.max() <= 2
+    assert difference.mean() <= 0.01
 
 
 @given(
