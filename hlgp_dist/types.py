@@ -59,8 +59,9 @@ class Regions(NamedTuple):
 class Batch(NamedTuple):
     """One rank's share of a micro-step.
 
-    images: uint8 [B, 3, S, S], or regions that are yet to be resized to it; labels: int64 [B], in stream order; samples: int64 [B], indices into the task's
-    store; weights: float32 [B], each sample's factor in the loss sum (zero for the placeholder of an empty share).
+    images: uint8 [B, 3, S, S], or regions that are yet to be resized to it; labels: int64 [B], in stream order;
+    samples: int64 [B], ids in the task's pictures; weights: float32 [B], each sample's factor in the loss sum (zero for
+    the placeholder of an empty share).
     """
 
     images: Tensor | Regions

@@ -5,19 +5,16 @@ Legend: B samples of a share, S pixels of a side, W ranks, A micro-steps a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hlgp_dist.config.schema import Augmentation
-from hlgp_dist.data.buffers import Buffers
 from hlgp_dist.data.crops import crop_boxes
-from hlgp_dist.data.picture import as_evaluated
+from hlgp_dist.data.loading import Loading, regions, whole_pictures
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import Indices, epoch_order, evaluation_chunks, shares, steps_per_epoch
 from hlgp_dist.data.prefetch import Work, prefetch
@@ -25,23 +22,6 @@ from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, Regions, World
 
 PREFETCHED_STEPS = 2
-
-
-class Loading:
-    """How the batches of a rank are made, which changes nothing in them.
-
-    Args:
-        device: where they go; for a GPU they lie in pinned memory.
-        workers: threads, see `data.loader_workers`.
-    """
-
-    def __init__(self, device: str = "cpu", workers: int = 1) -> None:
-        self.workers, self.pin = workers, device.startswith("cuda")
-        self._buffers = Buffers()
-
-    def empty(self, length: int) -> Tensor:
-        """uint8 [length] to be filled. Pinned memory torch itself uses again."""
-        return torch.empty(length, dtype=torch.uint8, pin_memory=True) if self.pin else self._buffers.empty(length)
 
 
 def training_batches(
@@ -110,44 +90,13 @@ def _work(
     if len(samples) == 0:
         samples, weight = np.zeros(1, dtype=np.int64), 0.0
     boxes = boxes_of(samples)
+    images: Tensor | Regions
     if boxes is None:
-        images, copy = _whole_pictures(pictures, samples, loading)
+        images, copy = whole_pictures(pictures, samples, loading)
     else:
-        images, copy = _regions(pictures, samples, boxes, loading)
+        images, copy = regions(pictures, samples, boxes, loading)
     weights = torch.full((len(samples),), weight, dtype=torch.float32)
     rest = (torch.from_numpy(pictures.labels[samples]), torch.from_numpy(samples.copy()), weights)
     labels, ids, weights = (tensor.pin_memory() if loading.pin else tensor for tensor in rest)
     parts = np.array_split(np.arange(len(samples)), max(1, loading.workers))
     return Work(Batch(images, labels, ids, weights), [partial(copy, part) for part in parts if len(part)])
-
-
-Copy = Callable[[NDArray[np.int64]], None]
-"""Fills in the pictures at these positions of the batch."""
-
-
-def _whole_pictures(pictures: Pictures, samples: Indices, loading: Loading) -> tuple[Tensor, Copy]:
-    size = pictures.size
-    shape = (len(samples), size.size, size.size, 3)
-    images = loading.empty(math.prod(shape)).view(shape)
-    pixels = images.numpy()
-
-    def copy(positions: NDArray[np.int64]) -> None:
-        for position in positions.tolist():
-            pixels[position] = as_evaluated(pictures[samples[position]], size, pictures.form)
-
-    return images.permute(0, 3, 1, 2), copy
-
-
-def _regions(pictures: Pictures, samples: Indices, boxes: Indices, loading: Loading) -> tuple[Regions, Copy]:
-    shapes = boxes[:, 2:].copy()
-    stops = 3 * shapes.prod(1).cumsum()
-    flat = loading.empty(int(stops[-1]))
-    pixels = flat.numpy()
-
-    def copy(positions: NDArray[np.int64]) -> None:
-        for position in positions.tolist():
-            (top, left, height, width), stop = boxes[position].tolist(), stops[position]
-            region = pixels[stop - 3 * height * width : stop].reshape(height, width, 3)
-            region[...] = pictures[samples[position]][top : top + height, left : left + width]
-
-    return Regions(flat, torch.from_numpy(shapes)), copy

@@ -65,6 +65,10 @@ class Filling:
     keeps_bad: bool
     cancelled: threading.Event
 
+    def keeps_bad_of(self, layout: Layout) -> bool:
+        """Nothing that is tested may be missing."""
+        return self.keeps_bad and layout.pixels.split_name == "train"
+
     def fill(self, layout: Layout, sink: Sink, run: Map) -> Record:
         """Give every good picture of the class to `sink`, block by block on `run`.
 
@@ -88,12 +92,13 @@ class Filling:
         block = Block({}, {}, 0)
         decoding = Decoding(layout.pixels, layout.indices[positions])
         try:
+            keeps_bad = self.keeps_bad_of(layout)
             for position, decoded in zip(positions.tolist(), decoding, strict=True):
                 if self.cancelled.is_set():
                     raise CancelledError
                 if not isinstance(decoded, BadSample):
                     block.checksums[position] = sink(position, decoded)
-                elif self.keeps_bad:
+                elif keeps_bad:
                     block.bad[position] = decoded
                 else:
                     raise decoded

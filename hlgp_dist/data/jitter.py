@@ -122,7 +122,8 @@ OPERATIONS: tuple[Callable[[Tensor, Tensor], None], ...] = (brightness_, contras
 def _gray(images: Tensor) -> Tensor:
     """[b, 1, S, S]."""
     red, green, blue = images.split(1, dim=1)
-    return (red * GRAY[0]).add_(green * GRAY[1]).add_(blue * GRAY[2])
+    gray: Tensor = red * GRAY[0]
+    return gray.add_(green * GRAY[1]).add_(blue * GRAY[2])
 
 
 def _mean(gray: Tensor) -> Tensor:

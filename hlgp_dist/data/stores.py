@@ -56,7 +56,7 @@ class Stores:
         except NoRoom as error:
             self._warn(error)
         record = Record([], {}, 0, 0.0)
-        if self._filling.keeps_bad:
+        if self._filling.keeps_bad_of(layout):
             record = self._filling.fill(layout, lambda position, picture: 0, run)
         return OfClass(Direct(layout, self._filling.counts), record)
 
@@ -73,7 +73,7 @@ class Stores:
         while (held := self._cache.obtain(layout.name, layout.room, write, wait=wait)) is not None:
             try:
                 record = read_record(held.descriptor, layout)
-                if not (record.bad and not self._filling.keeps_bad):
+                if not record.bad or self._filling.keeps_bad_of(layout):
                     self._check(held.descriptor, layout, record, made=held.made)
                     return OfClass(Mapped(held.descriptor, layout), record)
                 self._cache.discard(layout.name, held.descriptor)  # it may be that it can be read by now

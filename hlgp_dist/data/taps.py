@@ -1,4 +1,4 @@
-"""Weights of an antialiased resize along one side, the arithmetic of torch's uint8 CPU kernel for many pictures at once.
+"""Weights of an antialiased resize along one side: the arithmetic of torch's uint8 CPU kernel, for many pictures.
 
 Each of S new pixels is a weighted sum of neighbours under a filter as wide as the reduction, in fixed point: weights of
 at most 15 bits, as many fractional bits as the picture's largest weight leaves.

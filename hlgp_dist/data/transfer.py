@@ -18,7 +18,7 @@ def sent(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def to_device(batch: Batch, device: str | torch.device) -> Batch:
-    """The batch on `device`, but sample ids and shapes of regions stay on the host, where draws and sizes are needed."""
+    """The batch on `device`; ids and shapes stay on the host, where draws and sizes are needed."""
     if isinstance(batch.images, Regions):
         images: Tensor | Regions = Regions(batch.images.pixels.to(device, non_blocking=True), batch.images.shapes)
     else:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.data.augment import to_float
-from hlgp_dist.data.batches import Loading, evaluation_batches
+from hlgp_dist.data.batches import evaluation_batches
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import NonFiniteLoss
@@ -41,7 +42,7 @@ def evaluate_task(
     world: World,
     device: str,
     batch_size: int,
-    loader_workers: int,
+    loading: Loading,
     oracle: bool,
     is_joint: bool = False,
 ) -> Counts:
@@ -54,8 +55,8 @@ def evaluate_task(
     """
     learner.eval()
     sums = torch.zeros(6, dtype=torch.int64, device=device)
-    loading = Loading.to(device, loader_workers)
     for batch in evaluation_batches(pictures, world=world, batch_size=batch_size, loading=loading):
+        assert isinstance(batch.images, Tensor)
         images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
         counted = batch.weights.to(device) > 0
         right = _judge(learner, images, labels, true_task, oracle=oracle, is_joint=is_joint)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import augment
-from hlgp_dist.data.batches import Loading, training_batches
+from hlgp_dist.data.batches import training_batches
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
 from hlgp_dist.data.transfer import to_device
@@ -80,7 +80,7 @@ class TaskTrainer:
                 world=self.session.context.world,
                 accumulation=self.plan.accumulation,
                 start_step=start,
-                loading=Loading.to(self.session.context.device, self.config.data.loader_workers),
+                loading=self.session.loading,
             )
             for shares in self._timed(batches):
                 yield step, epoch, shares

@@ -11,8 +11,9 @@ from torchvision.transforms.v2 import functional as torchvision
 from hlgp_dist.config.schema import Augmentation, Jitter
 from hlgp_dist.data import jitter
 from hlgp_dist.data.augment import augment, to_float
-from hlgp_dist.data.batches import Loading, training_batches
+from hlgp_dist.data.batches import training_batches
 from hlgp_dist.data.crops import crop_boxes, mirrored
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, PictureSize, Regions, World

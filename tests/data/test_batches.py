@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from hlgp_dist.config.schema import Augmentation
-from hlgp_dist.data.batches import PREFETCHED_STEPS, Loading, evaluation_batches, training_batches
+from hlgp_dist.data.batches import PREFETCHED_STEPS, evaluation_batches, training_batches
 from hlgp_dist.data.crops import crop_boxes
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.picture import as_evaluated
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.prefetch import Work, prefetch
@@ -116,7 +117,10 @@ def test_an_epoch_starts_again_at_any_step() -> None:
 @pytest.mark.parametrize(("n", "world"), [(1, 3), (10, 3), (12, 2), (13, 4)])
 def test_evaluation_sees_each_picture_once_and_ranks_yield_equally_often(n: int, world: int) -> None:
     pictures = ramp(n)
-    ranks = [list(evaluation_batches(pictures, world=World(rank, world), batch_size=2, loading=Loading())) for rank in range(world)]
+    ranks = [
+        list(evaluation_batches(pictures, world=World(rank, world), batch_size=2, loading=Loading()))
+        for rank in range(world)
+    ]
     assert len({len(batches) for batches in ranks}) == 1
     assert torch.cat([real(batch) for batches in ranks for batch in batches]).tolist() == list(range(n))
 

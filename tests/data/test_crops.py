@@ -93,7 +93,7 @@ def test_about_half_are_mirrored() -> None:
 def test_draws_are_uniform_and_independent() -> None:
     values = uniforms(np.arange(5000), range(0, 31), KEY)
     assert values.shape == (31, 5000)
-    assert 0.0 <= values.min() and values.max() < 1.0
+    assert values.min() >= 0.0 and values.max() < 1.0
     assert np.allclose(np.quantile(values, QUANTILES, axis=1), QUANTILES[:, None], atol=0.03)
     assert np.abs(cast(NDArray[np.float64], np.corrcoef(values)) - np.eye(31)).max() < 0.07
 

@@ -69,7 +69,7 @@ def test_hue(images: Tensor, factor: float) -> None:
     OPERATIONS[3](out, torch.full((len(out), 1, 1, 1), factor))
     expected = torch.stack([torchvision.adjust_hue(image, factor) for image in images])
     torch.testing.assert_close(out, expected, rtol=0.0, atol=TOLERANCE)
-    assert 0.0 <= out.min() and out.max() <= 1.0
+    assert out.min() >= 0.0 and out.max() <= 1.0
 
 
 @pytest.mark.parametrize("jitter", [Jitter(), Jitter(brightness=2.0, hue=0.5), Jitter(contrast=0.0, hue=0.0)])
