@@ -11,8 +11,9 @@ from torch import Tensor
 
 from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
 from hlgp_dist.data.augment import augment
-from hlgp_dist.data.batches import Loading, evaluation_batches, training_batches
+from hlgp_dist.data.batches import evaluation_batches, training_batches
 from hlgp_dist.data.library import Library
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place
 from hlgp_dist.data.transfer import to_device
