@@ -58,7 +58,7 @@ def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -
 def normalised(work: Workload, images: Tensor) -> Tensor:
     """What the trunk makes of them first."""
     mean, std = (torch.tensor(of, device=work.device).view(1, 3, 1, 1) for of in (work.form.mean, work.form.std))
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 class Warm:
