@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe.")
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
 ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
@@ -216,6 +218,48 @@ def data_info(
     if sheet is not None:
         drawn = write_sheet(folder, sheet)
         typer.echo(f"{sheet}: {drawn} of {len(described.classes)} classes")
+
+
+@bench_app.command("data")
+def bench_data(
+    source: Annotated[Path | None, typer.Option("--from", help="A folder of class folders; else it is drawn.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=2, help="Drawn; default 1000.")] = None,
+    pixels: Annotated[int | None, typer.Option(min=16, help="Longer side of those; default 500.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on a GPU, else ViT-Ti/16.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Pixels that it sees; default its own.")] = None,
+    stored: Annotated[Literal["scaled", "full"], typer.Option(help="See data.stored.")] = "scaled",
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    workers: Annotated[int | None, typer.Option(min=1, help="Rivals' processes, our threads; default cores.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="The median counts.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Over which memory is watched.")] = 20,
+    steps: Annotated[int, typer.Option(min=0, help="Real training steps to time.")] = 10,
+    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+) -> None:
+    """Our loading beside ImageFolder's and webdataset's: rates, where time goes, memory, a training step's wait."""
+    from hlgp_dist.bench import loading
+    from hlgp_dist.bench.setting import options_of
+    from hlgp_dist.bench.tables import grids
+    from hlgp_dist.files import write_json
+    from hlgp_dist.study.tables import show_grid
+
+    options = options_of(
+        source=source,
+        pictures=pictures,
+        pixels=pixels,
+        backbone=backbone,
+        size=size,
+        stored=stored,
+        batch_size=batch_size,
+        workers=workers,
+        repeats=repeats,
+        epochs=epochs,
+        steps=steps,
+    )
+    report = loading.bench_data(options)
+    if json is not None:
+        write_json(json, report)
+    for grid in grids(report):
+        show_grid(*grid)
 
 
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:

@@ -46,14 +46,25 @@ class PictureSize:
     crop_mode: str = "center"
 
 
+class Regions(NamedTuple):
+    """Parts of B pictures at the resolution they are stored in.
+
+    pixels: uint8 [P], one part [h, w, 3] after the other; shapes: int64 [B, 2], h and w of each, on the host.
+    """
+
+    pixels: Tensor
+    shapes: Tensor
+
+
 class Batch(NamedTuple):
     """One rank's share of a micro-step.
 
-    images: uint8 [B, 3, H, W]; labels: int64 [B], in stream order; samples: int64 [B], indices into the task's
-    store; weights: float32 [B], each sample's factor in the loss sum (zero for the placeholder of an empty share).
+    images: uint8 [B, 3, S, S], or regions that are yet to be resized to it; labels: int64 [B], in stream order;
+    samples: int64 [B], ids in the task's pictures; weights: float32 [B], each sample's factor in the loss sum (zero for
+    the placeholder of an empty share).
     """
 
-    images: Tensor
+    images: Tensor | Regions
     labels: Tensor
     samples: Tensor
     weights: Tensor

@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.library import Library
+from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.picture import Form, as_evaluated
+from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.place import open_place
+from hlgp_dist.data.selection import Selection
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.rehearsal import TINY
+from hlgp_dist.types import PictureSize
 
 CLASSES = tuple("abcdefghij")
 TRAIN_PICTURES = (13, 10, 9, 12, 14, 11, 10, 13, 12, 9)
@@ -49,6 +58,19 @@ def job(shards: Path, folder: Path, *overrides: str) -> RunConfig:
         "telemetry": {"log_every_steps": 1, "progress": False},
     }
     return resolve(values, overrides).config
+
+
+def opened(
+    shards: Path | str, selection: Selection, size: PictureSize, cache: Path | str, form: Form = "scaled"
+) -> Pictures:
+    """A selection's pictures, as a run opens them."""
+    return Library(open_place(shards), read_manifest(shards), size, cache_dir=cache).open(selection, form)
+
+
+def evaluated(pictures: Pictures) -> Tensor:
+    """All of them as the model sees them: uint8 [N, 3, S, S]."""
+    arrays = [as_evaluated(pictures[sample], pictures.size, pictures.form) for sample in range(len(pictures))]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
 def written(config: RunConfig, path: Path) -> Path:

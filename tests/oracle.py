@@ -8,25 +8,30 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
+from torchvision.transforms.v2 import functional as transforms
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.augment import augment
+from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.crops import crop_boxes, mirrored
 from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select
-from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.data.uniforms import Key
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import TaskSpec
+from tests.jobs import opened
 
 
 class Step(NamedTuple):
@@ -51,7 +56,7 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
         method.begin_task(task)
         others = [*method.trained(task), *(trunk.parameters() if whole else ())]
         optimizer = _optimizer(config.optimizer, others, list(head.parameters()))
-        batches = _batches(config, task, _store(config, trunk, task))
+        batches = _batches(config, task, _pictures(config, trunk, task))
         for step, (images, labels) in enumerate(batches):
             cosine = 0.5 * (1.0 + math.cos(math.pi * step / len(batches)))
             for group in optimizer.param_groups:
@@ -72,29 +77,35 @@ def oracle_steps(config: RunConfig, num_tasks: int) -> list[Step]:
     return steps
 
 
-def _store(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Store:
-    size, manifest = trunk.input_format.size, read_manifest(config.data.path)
-    selection = select(manifest, task, "train", 0.0)
-    return open_store(config.data.path, manifest, selection, size, cache_dir=config.data.cache_dir)
+def _pictures(config: RunConfig, trunk: Trunk, task: TaskSpec) -> Pictures:
+    selection = select(read_manifest(config.data.path), task, "train", 0.0)
+    return opened(config.data.path, selection, trunk.input_format.size, config.data.cache_dir or "")
 
 
-def _batches(config: RunConfig, task: TaskSpec, store: Store) -> list[tuple[Tensor, Tensor]]:
+def _batches(config: RunConfig, task: TaskSpec, pictures: Pictures) -> list[tuple[Tensor, Tensor]]:
     """All global batches of a task, whole and augmented, in order."""
     batches = []
     for epoch in range(config.train.epochs):
-        order = torch.from_numpy(epoch_order(config.seed, task.index, epoch, len(store)))
-        for samples in order.split(config.train.global_batch_size):
-            images = torch.from_numpy(store.images[samples.numpy()])
-            seen = augment(
-                images,
-                samples,
-                augmentation=config.data.augmentation,
-                seed=config.seed,
-                task=task.index,
-                epoch=epoch,
-            )
-            batches.append((seen, torch.from_numpy(store.labels)[samples]))
+        key = Key(config.seed, task.index, epoch)
+        order = epoch_order(*key, len(pictures))
+        for start in range(0, len(order), config.train.global_batch_size):
+            samples = order[start : start + config.train.global_batch_size]
+            images = [_augmented(config, pictures, sample, key) for sample in samples]
+            batches.append((torch.stack(images), torch.from_numpy(pictures.labels[samples])))
     return batches
+
+
+def _augmented(config: RunConfig, pictures: Pictures, sample: int, key: Key) -> Tensor:
+    """Float [3, S, S], by torchvision; only the draws are the package's."""
+    augmentation, ids = config.data.augmentation, np.array([sample])
+    assert augmentation is not None and augmentation.jitter is None
+    image = torch.from_numpy(pictures[sample].copy()).permute(2, 0, 1)
+    (box,) = crop_boxes(ids, pictures.shapes[ids], crop_scale=augmentation.crop_scale, key=key).tolist()
+    side, mode = pictures.size.size, transforms.InterpolationMode(pictures.size.interpolation)
+    image = transforms.resized_crop(image, *box, size=[side, side], interpolation=mode, antialias=True)
+    if augmentation.flip and mirrored(ids, key)[0]:
+        image = transforms.horizontal_flip(image)
+    return to_float(image)
 
 
 def _optimizer(

@@ -26,20 +26,58 @@ class RunOptions(Section):
     resume: Literal["auto", "never", "must"] = operational("auto")
 
 
+class Jitter(Section):
+    """Colour jitter: how far each factor may stray from 1, hue from 0 in turns, in an order drawn per sample."""
+
+    brightness: NonNegativeFloat = 0.4
+    contrast: NonNegativeFloat = 0.4
+    saturation: NonNegativeFloat = 0.4
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Jitter:
+        if not (self.brightness or self.contrast or self.saturation or self.hue):
+            raise ValueError("every factor is zero, which changes nothing; give null")
+        return self
+
+
 class Augmentation(Section):
-    """What is done to a training picture, per sample, on the device."""
+    """What is done to a training picture, per sample, on the device.
+
+    crop_scale: the least area of the random part of the picture that a step sees; flip: left for right in half of all
+    cases.
+    """
 
     crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     flip: bool = True
+    jitter: Jitter | None = None
 
 
 class Data(Section):
-    """A shard folder with its manifest, and how its pictures reach the model."""
+    """A shard folder with its manifest, and how its pictures reach the model.
+
+    stored: how training pictures are kept once decoded: `scaled`, the whole picture at the size from which the central
+    crop is taken, or `full`. cache_dir and cache_limit_gb (10^9 bytes): where they are kept on each host, and the
+    bound; null: the user's cache folder, and all but a twentieth of its disk. on_error: whether a bad training picture
+    ends the run or is left out, of each task at most the part `max_bad_fraction`; a bad one to evaluate on always does.
+    loader_workers: threads that copy the next batches of a rank; 0 has the training thread do it.
+    """
 
     path: str
+    stored: Literal["scaled", "full"] = "scaled"
     cache_dir: str | None = operational(None)
+    cache_limit_gb: PositiveFloat | None = operational(None)
     augmentation: Augmentation | None = Augmentation()
     decode_workers: PositiveInt | None = operational(None)
+    loader_workers: NonNegativeInt = operational(1)
+    on_error: Literal["fail", "skip"] = "fail"
+    max_bad_fraction: Fraction = 0.01
+
+    @model_validator(mode="after")
+    def _bounds_what_is_skipped(self) -> Data:
+        if self.on_error == "fail":
+            self.refuse_without_effect("max_bad_fraction", "on_error: fail allows no bad sample")
+        return self
 
 
 class Benchmark(Section):

@@ -1,83 +1,102 @@
-"""A store's pictures as the batches of one rank, copied a step ahead by a thread.
+"""Pictures as the batches of one rank, copied ahead by threads.
 
-Legend: B samples of a share, W ranks, A micro-steps a step.
+Legend: B samples of a share, S pixels of a side, W ranks, A micro-steps a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from hlgp_dist.config.schema import Augmentation
+from hlgp_dist.data.crops import crop_boxes
+from hlgp_dist.data.loading import Loading, regions, whole_pictures
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import Indices, epoch_order, evaluation_chunks, shares, steps_per_epoch
-from hlgp_dist.data.prefetch import prefetch
-from hlgp_dist.data.store import Store
-from hlgp_dist.types import Batch, World
+from hlgp_dist.data.prefetch import Work, prefetch
+from hlgp_dist.data.uniforms import Key
+from hlgp_dist.types import Batch, Regions, World
 
 PREFETCHED_STEPS = 2
 
 
 def training_batches(
-    store: Store,
+    pictures: Pictures,
     *,
-    seed: int,
-    task: int,
-    epoch: int,
+    augmentation: Augmentation | None,
+    key: Key,
     global_batch_size: int,
     world: World,
     accumulation: int,
     start_step: int = 0,
-    device: str = "cpu",
+    loading: Loading,
 ) -> Generator[list[Batch], None, None]:
     """This rank's micro-batches [A] of each step of an epoch, from `start_step` on.
 
+    With an augmentation they hold regions, see `crop_boxes`; else whole pictures as evaluated.
+
     Every real sample weighs W * A / len(global batch), so that an engine which averages over ranks and micro-steps
     gets the exact mean over the global batch out of `sum(weights * loss)`. An empty share yields one placeholder
-    of weight 0. The tensors are on the host, in pinned memory where `device` is a GPU.
+    of weight 0. The tensors are on the host, in pinned memory for a GPU.
     """
-    assert len(store) > 0
-    order = epoch_order(seed, task, epoch, len(store))
-    pin = device.startswith("cuda")
+    assert len(pictures) > 0
+    order = epoch_order(*key, len(pictures))
 
-    def batches_of(step: int) -> list[Batch]:
+    def boxes_of(samples: Indices) -> Indices | None:
+        if augmentation is None:
+            return None
+        return crop_boxes(samples, pictures.shapes[samples], crop_scale=augmentation.crop_scale, key=key)
+
+    def step_work(step: int) -> Work[list[Batch]]:
         batch = order[step * global_batch_size : (step + 1) * global_batch_size]
         weight = world.size * accumulation / len(batch)
-        own = (micro_step[world.rank] for micro_step in shares(batch, world.size, accumulation))
-        return [_batch(store, samples, weight=weight, pin=pin) for samples in own]
+        own = [micro_step[world.rank] for micro_step in shares(batch, world.size, accumulation)]
+        works = [_work(pictures, samples, boxes_of, weight=weight, loading=loading) for samples in own]
+        return Work([work.result for work in works], [job for work in works for job in work.jobs])
 
-    steps = range(start_step, steps_per_epoch(len(store), global_batch_size))
-    return prefetch(batches_of, steps, depth=PREFETCHED_STEPS)
+    steps = range(start_step, steps_per_epoch(len(pictures), global_batch_size))
+    return prefetch(step_work, steps, depth=PREFETCHED_STEPS, workers=loading.workers)
 
 
 def evaluation_batches(
-    store: Store, *, world: World, batch_size: int, device: str = "cpu"
+    pictures: Pictures, *, world: World, batch_size: int, loading: Loading
 ) -> Generator[Batch, None, None]:
-    """This rank's part of the store, each sample of it once with weight 1.
+    """This rank's part of the pictures, as evaluated, each once with weight 1.
 
     Every rank yields equally many batches; one without a sample holds a placeholder of weight 0.
     """
-    assert len(store) > 0
-    chunks = evaluation_chunks(len(store), world.size, batch_size)[world.rank]
-    return prefetch(partial(_batch, store, weight=1.0, pin=device.startswith("cuda")), chunks, depth=PREFETCHED_STEPS)
+    assert len(pictures) > 0
+    chunks = evaluation_chunks(len(pictures), world.size, batch_size)[world.rank]
+    work = partial(_work, pictures, boxes_of=lambda samples: None, weight=1.0, loading=loading)
+    return prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers)
 
 
-def to_device(batch: Batch, device: str | torch.device) -> Batch:
-    """The batch on `device` without waiting for it; the sample ids stay on the host, where `augment` needs them."""
-    images, labels, weights = (
-        tensor.to(device, non_blocking=True) for tensor in (batch.images, batch.labels, batch.weights)
-    )
-    return Batch(images, labels, batch.samples, weights)
+def _work(
+    pictures: Pictures,
+    samples: Indices,
+    boxes_of: Callable[[Indices], Indices | None],
+    *,
+    weight: float,
+    loading: Loading,
+) -> Work[Batch]:
+    """A batch and the jobs, one a worker, that copy its pictures: regions of them, or whole where there is no box.
 
-
-def _batch(store: Store, samples: Indices, *, weight: float, pin: bool) -> Batch:
-    """Copies of the samples. The placeholder is a real picture, so that nothing in it can become NaN."""
+    The placeholder is a real picture, so that nothing in it can become NaN.
+    """
     if len(samples) == 0:
         samples, weight = np.zeros(1, dtype=np.int64), 0.0
-    images = torch.empty((len(samples), *store.images.shape[1:]), dtype=torch.uint8, pin_memory=pin)
-    np.take(store.images, samples, axis=0, out=images.numpy(), mode="clip")  # "raise" would copy twice
+    boxes = boxes_of(samples)
+    images: Tensor | Regions
+    if boxes is None:
+        images, copy = whole_pictures(pictures, samples, loading)
+    else:
+        images, copy = regions(pictures, samples, boxes, loading)
     weights = torch.full((len(samples),), weight, dtype=torch.float32)
-    rest = (torch.from_numpy(store.labels[samples]), torch.from_numpy(samples.copy()), weights)
-    labels, ids, weights = (tensor.pin_memory() if pin else tensor for tensor in rest)
-    return Batch(images, labels, ids, weights)
+    rest = (torch.from_numpy(pictures.labels[samples]), torch.from_numpy(samples.copy()), weights)
+    labels, ids, weights = (tensor.pin_memory() if loading.pin else tensor for tensor in rest)
+    parts = np.array_split(np.arange(len(samples)), max(1, loading.workers))
+    return Work(Batch(images, labels, ids, weights), [partial(copy, part) for part in parts if len(part)])

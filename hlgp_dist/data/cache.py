@@ -15,8 +15,9 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ _SPARE = 20
 _SPARE_BYTES = 2**30
 """As much at most where the limit was given by hand."""
 
+File = tuple[Path, os.stat_result]
 Write = Callable[[int], int]
 """Fills an open file and returns the length that it is to have."""
 
@@ -61,15 +63,18 @@ class Cache:
         Raises:
             NoRoom: there is too little, even without all that is not in use.
         """
-        while True:
-            descriptor = self._ready(name)
-            if descriptor is not None:
-                return Held(descriptor, made=False)
-            descriptor = self._lock_partial(name, wait=wait)
-            if descriptor is not None and self._make(name, size, write, descriptor):
-                return Held(descriptor, made=True)
-            if not wait:
+        while (descriptor := self._ready(name)) is None:
+            try:
+                partial = self._lock_partial(name, wait=wait)
+                if partial is not None and self._make(name, size, write, partial):
+                    return Held(partial, made=True)
+            except BlockingIOError:
                 return None
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise NoRoom(f"{size} bytes in {self.folder}") from error
+                raise
+        return Held(descriptor, made=False)
 
     def discard(self, name: str, descriptor: int) -> None:
         """Take the file away, unless it is another by now; those who read it go on."""
@@ -95,23 +100,29 @@ class Cache:
                 descriptor = os.open(path, os.O_RDONLY)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 if _is_at(descriptor, path):
-                    with suppress(PermissionError):  # another user's
-                        os.utime(descriptor)
+                    _note_use(descriptor)
                     return descriptor
                 os.close(descriptor)
         return None
 
     def _lock_partial(self, name: str, *, wait: bool) -> int | None:
-        """The file in the making, locked; None where another has it, with `wait` as soon as it has let go."""
+        """The file in the making, locked; None where that may have changed: look again.
+
+        Raises:
+            BlockingIOError: another has it, and `wait` is False; else that is waited for.
+        """
         path = self._partial(name)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(descriptor, path):
-                return descriptor
-        except BlockingIOError:
-            if wait:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)  # which all who wait are given at once
+        with self._locked():  # or one who makes room would take it for a dead maker's before it is locked
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(descriptor, path):
+                    return descriptor
+            except BlockingIOError:
+                if not wait:
+                    os.close(descriptor)
+                    raise
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # which all who wait are given at once
         os.close(descriptor)
         return None
 
@@ -124,12 +135,9 @@ class Cache:
                 os.ftruncate(descriptor, write(descriptor))
                 partial.rename(path)
                 made = True
-        except OSError as error:
-            if error.errno in _FULL:
-                raise NoRoom(f"{size} bytes in {self.folder}") from error
-            raise
         finally:
             if made:
+                _note_use(descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             else:
                 partial.unlink(missing_ok=True)
@@ -137,17 +145,16 @@ class Cache:
         return made
 
     def _reserve(self, descriptor: int, size: int) -> None:
-        """Give the open file its blocks, so that writing cannot fill the disk; for it go dead makers' rests, then
-        what was used longest ago."""
+        """Give the open file its blocks, so that writing cannot fill the disk. What dead makers left goes anyhow."""
         os.ftruncate(descriptor, 0)  # a dead maker's
         with self._locked():
             files = sorted(self._files(), key=lambda file: file[1].st_mtime_ns)
-            for path, _ in files:
-                if path.name.endswith(PARTIAL):
-                    _remove_unused(path)
-            candidates = iter(files)
+            for file in files:
+                if file[0].name.endswith(PARTIAL):
+                    _remove_unused([file], 0)
+            longest_unused = iter(files)
             while not self._allocate(descriptor, size):
-                if not any(_remove_unused(path) for path, _ in candidates):
+                if not _remove_unused(longest_unused, size - self._room()):
                     raise NoRoom(f"{size} bytes in {self.folder}")
 
     def _allocate(self, descriptor: int, size: int) -> bool:
@@ -169,7 +176,7 @@ class Cache:
             return disk.free - spare
         return min(self.limit_bytes - self.used(), disk.free - min(spare, _SPARE_BYTES))
 
-    def _files(self) -> list[tuple[Path, os.stat_result]]:
+    def _files(self) -> list[File]:
         found = []
         for entry in os.scandir(self.folder):
             if entry.name.endswith((SUFFIX, SUFFIX + PARTIAL)):
@@ -182,6 +189,13 @@ class Cache:
         return locked(self.folder / ".lock")
 
 
+def _note_use(descriptor: int) -> None:
+    """In the file's time of modification, finer than the kernel's own clock for it."""
+    now = time.time_ns()
+    with suppress(PermissionError):  # another user's
+        os.utime(descriptor, ns=(now, now))
+
+
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
@@ -189,19 +203,30 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _remove_unused(path: Path) -> bool:
-    """Whether the file went; it stays where anybody has it locked, or it is not ours to take."""
+def _remove_unused(files: Iterable[File], size: int) -> bool:
+    """Remove the first that nobody has locked, as many as hold `size` bytes and at least one; else, and none, False."""
+    with ExitStack() as locks:
+        victims: list[File] = []
+        for path, status in files:
+            if _lock_unused(path, locks):
+                victims.append((path, status))
+            if victims and sum(status.st_size for _, status in victims) >= size:
+                for path, _ in victims:
+                    path.unlink()
+                return True
+    return False
+
+
+def _lock_unused(path: Path, locks: ExitStack) -> bool:
+    """Whether it is locked now; it is not where anybody else has it locked, or it is not ours to take."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _is_at(descriptor, path):
-            return False
-        path.unlink()
     except OSError:
-        return False
-    finally:
         os.close(descriptor)
-    return True
+        return False
+    locks.callback(os.close, descriptor)
+    return _is_at(descriptor, path)

@@ -1,22 +1,19 @@
-"""The webdataset pipeline of a task: our source stage reads its byte ranges alone, webdataset decodes them."""
+"""The source stage of a webdataset pipeline: reads the byte ranges of chosen samples alone."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Split
-from hlgp_dist.data.picture import as_evaluated, to_array
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
-from hlgp_dist.types import PictureSize
 
 PICTURE_SUFFIXES = ("jpg", "png")
 
@@ -110,26 +107,3 @@ def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int
     end = start + split.size[indices]
     gaps = (shard[1:] != shard[:-1]) | (start[1:] != end[:-1])
     return np.split(indices, np.flatnonzero(gaps) + 1)
-
-
-def picture_pipeline(source: RangeSource, size: PictureSize) -> webdataset.DataPipeline:
-    """Decoded pictures, uint8 [3, S, S] each, in the source's order; a bad sample is a DataError, never skipped."""
-    return webdataset.DataPipeline(
-        source,
-        webdataset.decode("pil", only=list(PICTURE_SUFFIXES), handler=raise_data_error),
-        webdataset.map(partial(_sized, size=size)),
-    )
-
-
-def raise_data_error(error: Exception) -> NoReturn:
-    """A webdataset handler that names shard and key."""
-    if isinstance(error, webdataset.autodecode.DecodingError):
-        raise DataError(f"{error.url}: sample {error.key}: cannot be decoded ({error.__cause__})") from error
-    raise error
-
-
-def _sized(sample: dict[str, Any], size: PictureSize) -> NDArray[np.uint8]:
-    pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
-    if len(pictures) != 1:
-        raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {len(pictures)} pictures instead of one")
-    return as_evaluated(to_array(pictures[0], size, "scaled"), size, "scaled").transpose(2, 0, 1)

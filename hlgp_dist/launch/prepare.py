@@ -16,7 +16,7 @@ from hlgp_dist.files import write_text
 from hlgp_dist.models.weights import file_sha256
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
-from hlgp_dist.train.session import manifest_of
+from hlgp_dist.train.supply import manifest_of
 
 
 def check_run(config: RunConfig, stem: str) -> RunFolder:

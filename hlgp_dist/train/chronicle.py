@@ -79,8 +79,8 @@ class Chronicle:
             )
         )
 
-    def task_end(self, matrix: Matrix, numbers: Mapping[str, float | None]) -> None:
-        """One finished task: its row of the matrix and the metrics so far."""
+    def task_end(self, matrix: Matrix, numbers: Mapping[str, float | None], data: Mapping[str, float]) -> None:
+        """One finished task: its row of the matrix, the metrics so far, and what its pictures took, by tag."""
         task = len(matrix) - 1
         prefix = "val" if self._is_validation else "task"
         known = measured(numbers)
@@ -89,7 +89,7 @@ class Chronicle:
             scalars[f"{prefix}/acc1"] = matrix[-1][-1]
         part = "val" if self._is_validation else "eval"
         scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
-        self._recorder.task_scalars(task, scalars)
+        self._recorder.task_scalars(task, {**scalars, **data})
         self._show_matrix(matrix)
         lost = f", forgetting {100 * known['forgetting']:.2f} %" if "forgetting" in known else ""
         self._display.note(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
-from hlgp_dist.data.store import Store
+from hlgp_dist.data.loading import Loading
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import NonFiniteLoss
 from hlgp_dist.train.learner import Learner
@@ -35,12 +36,13 @@ class Counts:
 @torch.no_grad()
 def evaluate_task(
     learner: Learner,
-    store: Store,
+    pictures: Pictures,
     true_task: TaskSpec,
     *,
     world: World,
     device: str,
     batch_size: int,
+    loading: Loading,
     oracle: bool,
     is_joint: bool = False,
 ) -> Counts:
@@ -53,7 +55,8 @@ def evaluate_task(
     """
     learner.eval()
     sums = torch.zeros(6, dtype=torch.int64, device=device)
-    for batch in evaluation_batches(store, world=world, batch_size=batch_size, device=device):
+    for batch in evaluation_batches(pictures, world=world, batch_size=batch_size, loading=loading):
+        assert isinstance(batch.images, Tensor)
         images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
         counted = batch.weights.to(device) > 0
         right = _judge(learner, images, labels, true_task, oracle=oracle, is_joint=is_joint)
@@ -61,7 +64,7 @@ def evaluate_task(
     total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
     if not_finite:
         raise NonFiniteLoss(f"logits of {not_finite} of the {total} pictures of task {true_task.index} are not finite")
-    assert total == len(store), f"{total} of {len(store)} test pictures were seen"
+    assert total == len(pictures), f"{total} of {len(pictures)} test pictures were seen"
     return Counts(total, right, task_right, oracle_right if oracle else None, within_right if oracle else None)
 
 

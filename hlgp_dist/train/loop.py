@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import augment
-from hlgp_dist.data.batches import to_device, training_batches
+from hlgp_dist.data.batches import training_batches
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
-from hlgp_dist.data.store import Store
+from hlgp_dist.data.transfer import to_device
+from hlgp_dist.data.uniforms import Key
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.telemetry.meters import Clock, Meters
@@ -42,10 +44,10 @@ class TaskPlan:
 class TaskTrainer:
     """Trains one task from the session's position to its end."""
 
-    def __init__(self, session: Session, engine: Engine, task: TaskSpec, store: Store) -> None:
-        self.session, self.engine, self.task, self.store = session, engine, task, store
+    def __init__(self, session: Session, engine: Engine, task: TaskSpec, pictures: Pictures) -> None:
+        self.session, self.engine, self.task, self.pictures = session, engine, task, pictures
         self.config = session.config
-        self.plan = TaskPlan.of(session.config, len(store), session.context.world)
+        self.plan = TaskPlan.of(session.config, len(pictures), session.context.world)
         self.meters = Meters(METERS, session.context.device)
         self.clock = Clock(session.context.device, session.context.world.size)
         self.timed_from = time.monotonic()
@@ -71,15 +73,14 @@ class TaskTrainer:
         while step < self.plan.total_steps:
             epoch, start = divmod(step, self.plan.steps_per_epoch)
             batches = training_batches(
-                self.store,
-                seed=self.config.seed,
-                task=self.task.index,
-                epoch=epoch,
+                self.pictures,
+                augmentation=self.config.data.augmentation,
+                key=self._key(epoch),
                 global_batch_size=self.config.train.global_batch_size,
                 world=self.session.context.world,
                 accumulation=self.plan.accumulation,
                 start_step=start,
-                device=self.session.context.device,
+                loading=self.session.loading,
             )
             for shares in self._timed(batches):
                 yield step, epoch, shares
@@ -102,10 +103,9 @@ class TaskTrainer:
             images = augment(
                 batch.images,
                 batch.samples,
+                size=self.pictures.size,
                 augmentation=self.config.data.augmentation,
-                seed=self.config.seed,
-                task=self.task.index,
-                epoch=epoch,
+                key=self._key(epoch),
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
             self.engine.backward(loss)
@@ -114,6 +114,9 @@ class TaskTrainer:
             self.meters.add("train/acc1", right, batch.weights.count_nonzero())
         assert norm is not None, "the last micro-step closes the global batch"
         self.meters.add("train/grad_norm", norm, 1)
+
+    def _key(self, epoch: int) -> Key:
+        return Key(self.config.seed, self.task.index, epoch)
 
     def _rates(self, step: int) -> dict[str, float]:
         optimizer = self.config.optimizer
@@ -124,7 +127,7 @@ class TaskTrainer:
         progress = self.session.progress
         progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
         first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
-        images = min(self.config.train.global_batch_size, len(self.store) - first)
+        images = min(self.config.train.global_batch_size, len(self.pictures) - first)
         progress.trained_images += images
         self.clock.count(images)
 

@@ -42,6 +42,8 @@ def finished(session: Session) -> dict[str, Any]:
         "training_seconds": progress.trained_seconds,
         "num_workers": session.context.world.size,
         "images_per_second": progress.trained_images / progress.trained_seconds if progress.trained_seconds else None,
+        "decoded_images": progress.decoded_images,
+        "skipped": progress.skipped,
         "bytes_read": progress.bytes_read,
         "bytes_of_classes": [session.bytes_of(stage) for stage in session.stages],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import torch
 
@@ -29,15 +29,16 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
     try:
         record_environment(folder, context)
         session = open_session(config, context, folder)
-        optimizer_state = _resume(session)
-        _check_agreement(session)
-        session.chronicle = _chronicle(session)
-        with session.chronicle or nullcontext():
-            run_sequence(session, optimizer_state)
-            if session.chronicle is not None:
-                numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
-                session.chronicle.finish(session.progress.position, numbers)
-                write_json(folder.result, finished(session))  # last: with it the run counts as done
+        with closing(session.supply):
+            optimizer_state = _resume(session)
+            _check_agreement(session)
+            session.chronicle = _chronicle(session)
+            with session.chronicle or nullcontext():
+                run_sequence(session, optimizer_state)
+                if session.chronicle is not None:
+                    numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
+                    session.chronicle.finish(session.progress.position, numbers)
+                    write_json(folder.result, finished(session))  # last: with it the run counts as done
     finally:
         close_process_group()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
-from hlgp_dist.data.store import Store
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import broadcast_, reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
@@ -37,13 +37,14 @@ def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> No
         evaluate_seen(session, task)
         if engine is not None:
             engine.close()
+        session.count_decoded(task)
         position = session.progress.position
         session.progress.position = Position(task.index + 1, 0, position.global_step)
         numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
         numbers["task_identification_accuracy"] = session.progress.task_identification()
         if session.chronicle is not None:  # before the checkpoint, or a kill between them would lose the record
             session.folder.write_matrix(session.progress.matrix())
-            session.chronicle.task_end(session.progress.matrix(), numbers)
+            session.chronicle.task_end(session.progress.matrix(), numbers, session.data_numbers)
         session.save(engine=None)
         _report(session, metrics.measured(numbers))
 
@@ -51,29 +52,29 @@ def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> No
 def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | None) -> Engine | None:
     """Train the task (from inside it, if a checkpoint says so), then freeze it and align the head."""
     learner = session.learner
-    store = session.store(task, "train")
-    session.progress.bytes_read[task.index :] = [store.bytes_read]
+    pictures = session.training_pictures(task)
+    session.prepare_next(task)
     if optimizer_state is None:
         learner.begin_task(task)
     learner.task = task
     learner.freeze_others()
     session.progress.trained_parameters = learner.num_trained_parameters()
-    engine = _engine(session, store) if learner.method.has_gradients else None
+    engine = _engine(session, pictures) if learner.method.has_gradients else None
     if engine is not None:
         if optimizer_state is not None:
             engine.restore(optimizer_state)
         learner.train()
-        TaskTrainer(session, engine, task, store).run()
+        TaskTrainer(session, engine, task, pictures).run()
         session.progress.passes |= learner.passes
     learner.eval()
     with engine.whole_parameters() if engine is not None else nullcontext():
-        _freeze(session, task, store)
+        _freeze(session, task, pictures)
     return engine
 
 
-def _engine(session: Session, store: Store) -> Engine:
+def _engine(session: Session, pictures: Pictures) -> Engine:
     config = session.config
-    plan = TaskPlan.of(config, len(store), session.context.world)
+    plan = TaskPlan.of(config, len(pictures), session.context.world)
     return DeepSpeedEngine(
         session.learner,
         session.learner.trained_parameters(),
@@ -84,10 +85,17 @@ def _engine(session: Session, store: Store) -> Engine:
     )
 
 
-def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
+def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
-    stream = TaskStream(store, task, context.world, context.device, config.evaluation.batch_size)
+    stream = TaskStream(
+        pictures,
+        task,
+        context.world,
+        context.device,
+        batch_size=config.evaluation.batch_size,
+        loading=session.loading,
+    )
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
@@ -110,17 +118,18 @@ def _freeze(session: Session, task: TaskSpec, store: Store) -> None:
 
 def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     """One more row of the accuracy matrix; after the last task of the stream also what an oracle would get."""
-    is_last = last_task.index == len(session.stages) - 1
+    is_last = session.is_last(last_task)
     counts = []
-    for task in session.tasks if is_last else session.tasks[: last_task.index + 1]:
+    for task in session.tested_after(last_task):
         counts.append(
             evaluate_task(
                 session.learner,
-                session.store(task, session.part),
+                session.evaluation_pictures(task),
                 task,
                 world=session.context.world,
                 device=session.context.device,
                 batch_size=session.config.evaluation.batch_size,
+                loading=session.loading,
                 oracle=is_last,
                 is_joint=session.is_joint,
             )

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from torch import nn
 
-from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
-from hlgp_dist.data.cache import Cache
-from hlgp_dist.data.manifest import Manifest, parse_manifest
-from hlgp_dist.data.selection import Part, Selection, select
-from hlgp_dist.data.store import Store, default_cache_dir, open_store
+from hlgp_dist.data.loading import Loading
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import joined, split_tasks
 from hlgp_dist.engine.collectives import barrier
 from hlgp_dist.errors import DataError
@@ -35,7 +34,10 @@ from hlgp_dist.train.checkpoint import (
 from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
+from hlgp_dist.train.supply import Skipped, Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
+
+log = logging.getLogger("hlgp_dist")
 
 
 @dataclass
@@ -43,9 +45,10 @@ class Progress:
     """What a run has done so far; all of it goes into every checkpoint.
 
     right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
-    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, for
-    the training pictures of stage t; passes: through the trunk that a picture takes in training and in test;
-    trained_parameters: of the newest stage, head apart.
+    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, when
+    the training pictures of stage t were decoded; decoded_images[t]: by this run's ranks during stage t; skipped: bad
+    training pictures; passes: through the trunk that a picture takes in training and in test; trained_parameters: of
+    the newest stage, head apart.
     """
 
     position: Position = field(default_factory=Position)
@@ -56,6 +59,8 @@ class Progress:
     totals: list[int] = field(default_factory=list)
     final: dict[str, float | None] = field(default_factory=dict)
     bytes_read: list[int] = field(default_factory=list)
+    decoded_images: list[int] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     trained_images: int = 0
     trained_seconds: float = 0.0
 
@@ -80,12 +85,16 @@ class Session:
     """What is tested."""
     stages: tuple[TaskSpec, ...]
     """What is trained, in order: the tasks, or all of their classes at once."""
+    supply: Supply
     learner: Learner
     backbone: BackboneIdentity
     memory: ClassMemory | None
     progress: Progress
+    loading: Loading
     chronicle: Chronicle | None = None
     """Of the first rank alone."""
+    data_numbers: dict[str, float] = field(default_factory=dict)
+    """Scalars by tag, of the present task's pictures."""
 
     @property
     def is_joint(self) -> bool:
@@ -97,26 +106,63 @@ class Session:
         """What is evaluated on."""
         return self.config.benchmark.evaluated_on
 
-    def store(self, task: TaskSpec, part: Part) -> Store:
-        """The decoded pictures of one task; the first rank of a node builds, the others wait."""
-        selection = self._selection(task, part)
-        size, data = self.learner.trunk.input_format.size, self.config.data
-        store = open_store(
-            data.path, self.manifest, selection, size, cache_dir=data.cache_dir, workers=data.decode_workers
-        )
-        barrier()
-        return store
+    def training_pictures(self, task: TaskSpec) -> Pictures:
+        """Of one task, without the bad ones, each of which is named once.
 
-    def _selection(self, task: TaskSpec, part: Part) -> Selection:
-        return select(self.manifest, task, part, self.config.benchmark.validation_fraction)
+        Raises:
+            DataError: inside of a task others were bad when it was begun.
+        """
+        training = self.supply.training(task)
+        known = [skipped for skipped in self.progress.skipped if skipped["task"] == task.index]
+        if self.progress.position.step > 0 and known != training.skipped:
+            raise DataError(
+                f"data.on_error: {len(training.skipped)} pictures of task {task.index} are bad now, {len(known)} were "
+                f"when it was begun; restore the data, or begin the run anew"
+            )
+        for skipped in training.skipped[len(known) :]:
+            self.progress.skipped.append(skipped)
+            if self.context.world.rank == 0:
+                log.warning("skipped %(shard)s: sample %(key)s: %(reason)s", skipped)
+        self.progress.bytes_read[task.index :] = [training.bytes_read]
+        self.data_numbers = {
+            "data/wait_seconds": training.seconds,
+            "data/decoded_images_per_s": training.decoded / max(training.seconds, 1e-9),
+            "data/skipped_samples": len(training.skipped),
+        }
+        return training.pictures
+
+    def evaluation_pictures(self, task: TaskSpec) -> Pictures:
+        """Of one task, all of them."""
+        return self.supply.evaluation(task, self.part)
+
+    def count_decoded(self, task: TaskSpec) -> None:
+        """At a stage's end: what the ranks have decoded during it, on whatever pictures."""
+        decoded = self.supply.decoded_by_all()
+        self.progress.decoded_images[task.index :] = [decoded]
+        self.data_numbers["data/decoded_images"] = decoded
+
+    def prepare_next(self, task: TaskSpec) -> None:
+        """While a task trains: what it is tested on, the next task, and what that is tested on."""
+        wanted: list[tuple[TaskSpec, Part]] = [(tested, self.part) for tested in self.tested_after(task)]
+        for following in self.stages[task.index + 1 : task.index + 2]:
+            wanted += [(following, "train"), (self.tasks[following.index], self.part)]
+        self.supply.prepare(wanted)
+
+    def is_last(self, stage: TaskSpec) -> bool:
+        """Whether nothing is trained after it."""
+        return stage.index == len(self.stages) - 1
+
+    def tested_after(self, stage: TaskSpec) -> tuple[TaskSpec, ...]:
+        """What is tested at a stage's end."""
+        return self.tasks if self.is_last(stage) else self.tasks[: stage.index + 1]
 
     def num_samples(self, task: TaskSpec) -> int:
         """Training pictures of a task."""
-        return len(self._selection(task, "train"))
+        return len(self.supply.selection(task, "train"))
 
     def bytes_of(self, task: TaskSpec) -> int:
-        """Size of a task's training records in the shards, what reading it at least takes."""
-        return self._selection(task, "train").bytes
+        """Size of the records of a task's classes in the shards, validation part included: what decoding them reads."""
+        return select(self.manifest, task, "train", 0.0).bytes
 
     def num_remembered(self) -> int:
         """Numbers in the class statistics that alignment keeps."""
@@ -177,16 +223,21 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    return Session(config, context, folder, manifest, tasks, setting.tasks, learner, identity, memory, Progress())
-
-
-def manifest_of(config: RunConfig) -> Manifest:
-    """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
-    a thousand ranks would ask a thousand times.
-    """
-    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
-    cache = Cache(Path(data.cache_dir or default_cache_dir()), None) if is_remote else None
-    return parse_manifest(data.path, cache=cache)
+    supply = Supply(config, manifest, trunk.input_format.size, context.world)
+    return Session(
+        config,
+        context,
+        folder,
+        manifest,
+        tasks,
+        setting.tasks,
+        supply,
+        learner,
+        identity,
+        memory,
+        Progress(),
+        Loading(context.device, config.data.loader_workers),
+    )
 
 
 def setting_of(config: RunConfig, dimensions: Dimensions, manifest: Manifest) -> Setting:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
-from hlgp_dist.data.store import Store
+from hlgp_dist.data.loading import Loading
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.types import TaskSpec, World
@@ -20,11 +21,12 @@ from hlgp_dist.types import TaskSpec, World
 class TaskStream:
     """The task's training pictures, un-augmented, each once, shared among the ranks."""
 
-    store: Store
+    pictures: Pictures
     task: TaskSpec
     world: World
     device: str
     batch_size: int
+    loading: Loading
 
     @torch.no_grad()
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
@@ -32,7 +34,9 @@ class TaskStream:
         return class_statistics(self._features(features), len(self.task.classes), width, spread, reduce_sum)
 
     def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in evaluation_batches(self.store, world=self.world, batch_size=self.batch_size, device=self.device):
+        batches = evaluation_batches(self.pictures, world=self.world, batch_size=self.batch_size, loading=self.loading)
+        for batch in batches:
+            assert isinstance(batch.images, Tensor)
             seen = features(to_float(batch.images.to(self.device))).cpu()
             counted = batch.weights.cpu() > 0
             yield seen[counted], batch.labels.cpu()[counted] - self.task.start

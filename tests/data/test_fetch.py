@@ -17,7 +17,7 @@ from hlgp_dist.data.sheet import write_sheet
 from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
 from hlgp_dist.train.preflight import check_fit, preflight
-from hlgp_dist.train.session import manifest_of
+from hlgp_dist.train.supply import manifest_of
 from tests.faults import FaultyServer, cut, error, flipped, from_folder, serving
 from tests.jobs import job
 from tests.objects import upload

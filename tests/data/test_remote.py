@@ -12,6 +12,7 @@ from threading import Timer
 
 import numpy as np
 import pytest
+import torch
 
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.patience import Closed, Patience
@@ -19,11 +20,11 @@ from hlgp_dist.data.place import open_place
 from hlgp_dist.data.remote import Remote
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
-from hlgp_dist.data.store import open_store
 from hlgp_dist.errors import DataError
 from hlgp_dist.launch.local import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
+from tests.jobs import evaluated, opened
 
 QUICK = Patience(deadline_seconds=10.0, first_pause_seconds=0.01)
 IMPATIENT = Patience(attempts=3, deadline_seconds=0.4, first_pause_seconds=0.01)
@@ -67,13 +68,12 @@ def test_pictures_are_those_of_the_local_folder(
     faulty: FaultyServer, web: FaultyServer, shards: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
     selection = select(shards[1], TASK, "train", 0.0)
-    opened = [
-        open_store(place, shards[1], selection, SIZE, cache_dir=tmp_path / name)
-        for name, place in (("local", shards[0]), ("s3", "s3://shards/one"), ("web", f"{web.url}/shards"))
-    ]
-    for store in opened[1:]:
-        assert np.array_equal(store.images, opened[0].images)
-        assert store.bytes_read == opened[0].bytes_read == selection.bytes
+    local, *others = (
+        evaluated(opened(place, selection, SIZE, tmp_path / str(number)))
+        for number, place in enumerate((shards[0], "s3://shards/one", f"{web.url}/shards"))
+    )
+    for other in others:
+        assert torch.equal(other, local)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

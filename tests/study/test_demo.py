@@ -9,19 +9,20 @@ import torch
 from torch.nn import functional
 
 from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.shard import shard
-from hlgp_dist.data.store import Store, open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.study.demo import demo_config, fresh_folder
 from hlgp_dist.train.preflight import preflight
+from tests.jobs import evaluated, opened
 
 
-def features(trunk: Trunk, store: Store) -> torch.Tensor:
+def features(trunk: Trunk, pictures: Pictures) -> torch.Tensor:
     with torch.no_grad():
-        return functional.normalize(trunk(to_float(torch.from_numpy(store.images.copy()))))
+        return functional.normalize(trunk(to_float(evaluated(pictures))))
 
 
 def test_the_embedded_backbone_tells_the_embedded_digits_apart(tmp_path: Path) -> None:
@@ -33,13 +34,7 @@ def test_the_embedded_backbone_tells_the_embedded_digits_apart(tmp_path: Path) -
     assert sum(len(split.key) for split in manifest.splits.values()) == 1797
     task = split_tasks(manifest.classes, config.benchmark.model_copy(update={"init_cls": 10}))[0]
     train, test = (
-        open_store(
-            tmp_path / "shards",
-            manifest,
-            select(manifest, task, part, 0.0),
-            trunk.input_format.size,
-            cache_dir=tmp_path,
-        )
+        opened(tmp_path / "shards", select(manifest, task, part, 0.0), trunk.input_format.size, tmp_path)
         for part in ("train", "test")
     )
     seen, labels = features(trunk, train), torch.from_numpy(train.labels)

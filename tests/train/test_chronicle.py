@@ -20,7 +20,7 @@ def told(folder: Path, matrix: metrics.Matrix) -> tuple[dict[str, float], str]:
     screen = io.StringIO()
     chronicle = Chronicle.open(config, folder, screen=screen, resumed_at=None, matrix=[], num_tasks=1, steps=1)
     with chronicle:
-        chronicle.task_end(matrix, numbers)
+        chronicle.task_end(matrix, numbers, {"data/wait_seconds": 0.5})
         chronicle.finish(Position(), numbers)
     scalars = {tag: value for event in read_events(folder / "metrics.jsonl") for tag, value in event.tags.items()}
     return scalars, screen.getvalue()

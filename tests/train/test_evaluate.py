@@ -9,9 +9,9 @@ import torch
 
 from hlgp_dist.config import method_options, schema
 from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.selection import select
-from hlgp_dist.data.store import open_store
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
 from hlgp_dist.errors import NonFiniteLoss
@@ -22,6 +22,7 @@ from hlgp_dist.train.evaluate import evaluate_task
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import World
+from tests.jobs import evaluated, opened
 from tests.ranks import Ranks
 
 
@@ -43,11 +44,20 @@ def evaluate_both_ways(rank: int, size: int, shards: str, cache: str, *, poison:
             if poison:
                 learner.head.weight[-1] = torch.inf
         selection = select(manifest, task, "test", 0.0)
-        store = open_store(shards, manifest, selection, trunk.input_format.size, cache_dir=cache)
-        counts = evaluate_task(learner, store, task, world=World(rank, size), device="cpu", batch_size=4, oracle=True)
+        pictures = opened(shards, selection, trunk.input_format.size, cache)
+        counts = evaluate_task(
+            learner,
+            pictures,
+            task,
+            world=World(rank, size),
+            device="cpu",
+            batch_size=4,
+            loading=Loading(),
+            oracle=True,
+        )
         with torch.no_grad():
-            logits = learner.method(trunk, learner.head, to_float(torch.from_numpy(store.images.copy())), task).logits
-        plain = int((logits.argmax(1) == torch.from_numpy(store.labels)).sum())
+            logits = learner.method(trunk, learner.head, to_float(evaluated(pictures)), task).logits
+        plain = int((logits.argmax(1) == torch.from_numpy(pictures.labels)).sum())
         return counts.total, counts.right, plain, counts.within_right or 0, counts.task_right
     except NonFiniteLoss as failure:
         return str(failure)

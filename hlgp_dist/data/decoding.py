@@ -1,0 +1,120 @@
+"""Samples of a split as stored pictures, one after the other, each for itself good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+import webdataset
+from numpy.typing import NDArray
+from PIL import Image
+
+from hlgp_dist.data.manifest import Manifest, Split
+from hlgp_dist.data.picture import Form, scaled, stored_shape, to_array, whole
+from hlgp_dist.data.place import Place
+from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
+from hlgp_dist.data.taps import REACH
+from hlgp_dist.types import PictureSize
+
+MAX_PIXELS = 2**30 // 12
+"""Of a picture, as its file says and as it is stored: PIL's bound against decompression bombs."""
+
+Decoded = NDArray[np.uint8] | BadSample
+
+
+class Pixels(NamedTuple):
+    """Which split pictures come from and what becomes of them."""
+
+    place: Place
+    manifest: Manifest
+    split_name: str
+    size: PictureSize
+    form: Form
+
+    @property
+    def split(self) -> Split:
+        return self.manifest.splits[self.split_name]
+
+    @property
+    def is_exact(self) -> bool:
+        """What is tested is timm's transform bit for bit; what is trained on anyhow looks different in each epoch."""
+        return self.split_name == "test" or self.size.interpolation not in REACH
+
+    def shapes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [N, 2]: height and width as stored; 0, 0 where either side of the way would exceed `MAX_PIXELS`."""
+        width, height = self.split.width[indices], self.split.height[indices]
+        shapes = np.stack(stored_shape(width, height, self.size, self.form), axis=1)
+        shapes[np.maximum(width.astype(np.int64) * height, shapes.prod(axis=1)) > MAX_PIXELS] = 0
+        return shapes
+
+    def bad(self, index: int, reason: str) -> BadSample:
+        """Names the sample `index` of the split."""
+        shard = self.split.shards[self.split.shard[index]].name
+        return BadSample(index, self.split.key[index].decode(), shard, reason)
+
+
+class Decoding:
+    """Iterates over `indices` of the split: uint8 [H, W, 3] each, or what is wrong with it.
+
+    A sample is bad if its record is not the manifest's, or is no single picture, cannot be decoded, is larger than
+    `MAX_PIXELS` or not of the size that the manifest says. `bytes_read` counts what has been read so far.
+
+    Raises:
+        DataError: a shard is missing or cannot be read.
+    """
+
+    def __init__(self, pixels: Pixels, indices: NDArray[np.int64]) -> None:
+        self.pixels = pixels
+        self.indices = indices
+        self.bytes_read = 0
+
+    def __iter__(self) -> Iterator[Decoded]:
+        shapes = self.pixels.shapes(self.indices)
+        done = 0
+        while done < len(self.indices):
+            if not shapes[done].any():
+                yield self.pixels.bad(int(self.indices[done]), f"has more than {MAX_PIXELS} pixels")
+                done += 1
+                continue
+            stop = done + int(np.append(shapes[done:].any(axis=1), False).argmin())
+            for decoded in self._until_bad(self.indices[done:stop]):
+                yield self._checked(decoded, shapes[done], int(self.indices[done]))
+                done += 1
+
+    def _until_bad(self, indices: NDArray[np.int64]) -> Iterator[Decoded]:
+        """One pipeline's pictures; its first bad sample ends it."""
+        source, done = RangeSource(self.pixels.place, self.pixels.split, indices), 0
+        decode = webdataset.decode(partial(_decode, pixels=self.pixels), only=list(PICTURE_SUFFIXES))
+        try:
+            for sample in webdataset.DataPipeline(source, decode):
+                yield self._only_picture(sample, int(indices[done]))
+                done += 1
+        except BadSample as bad:
+            yield bad
+        except webdataset.autodecode.DecodingError as error:
+            yield self.pixels.bad(int(indices[done]), f"cannot be decoded ({error.__cause__})")
+        finally:
+            self.bytes_read += source.bytes_read
+
+    def _only_picture(self, sample: dict[str, Any], index: int) -> Decoded:
+        pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
+        return pictures[0] if len(pictures) == 1 else self.pixels.bad(index, f"{len(pictures)} pictures, not one")
+
+    def _checked(self, decoded: Decoded, shape: NDArray[np.int64], index: int) -> Decoded:
+        if isinstance(decoded, BadSample) or decoded.shape[:2] == tuple(shape):
+            return decoded
+        found, expected = (f"{height} x {width}" for height, width in (decoded.shape[:2], shape))
+        return self.pixels.bad(index, f"is stored as {found}, by the manifest's size as {expected}")
+
+
+def _decode(suffix: str, data: bytes, *, pixels: Pixels) -> NDArray[np.uint8]:
+    """A webdataset handler: decoded once, and converted only if need be."""
+    if pixels.form == "scaled" and pixels.is_exact:
+        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            return to_array(picture, pixels.size, "scaled")
+    stored = whole(data) if pixels.form == "full" else scaled(whole(data), pixels.size)
+    stored.flags.writeable = False
+    return stored

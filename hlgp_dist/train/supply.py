@@ -1,0 +1,140 @@
+"""A run's pictures, task by task: opened alike on every rank, the bad ones left out, the next ones prepared."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.library import Library, default_cache_dir
+from hlgp_dist.data.manifest import Manifest, parse_manifest
+from hlgp_dist.data.picture import Form
+from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.place import open_place
+from hlgp_dist.data.selection import Part, Selection, select
+from hlgp_dist.data.source import BadSample
+from hlgp_dist.engine.collectives import barrier, gather_text, reduce_sum
+from hlgp_dist.errors import DataError
+from hlgp_dist.types import PictureSize, TaskSpec, World
+
+log = logging.getLogger("hlgp_dist")
+GB = 10**9
+
+Skipped = dict[str, str | int]
+"""`task`, and of the bad sample `key`, `shard` and `reason`."""
+
+
+class Training(NamedTuple):
+    """A task's training pictures without the skipped ones; bytes_read: see `Opened`; seconds: waited for them;
+    decoded: by this rank meanwhile."""
+
+    pictures: Pictures
+    skipped: list[Skipped]
+    bytes_read: int
+    seconds: float
+    decoded: int
+
+
+def manifest_of(config: RunConfig) -> Manifest:
+    """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
+    a thousand ranks would ask a thousand times.
+    """
+    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
+    cache = Cache(Path(data.cache_dir or default_cache_dir()), _limit_bytes(config)) if is_remote else None
+    return parse_manifest(data.path, cache=cache)
+
+
+def _limit_bytes(config: RunConfig) -> int | None:
+    limit = config.data.cache_limit_gb
+    return None if limit is None else int(limit * GB)
+
+
+class Supply:
+    """Of one rank. Every rank calls every method but `prepare` equally often."""
+
+    def __init__(self, config: RunConfig, manifest: Manifest, size: PictureSize, world: World) -> None:
+        data = config.data
+        self._config, self._manifest = config, manifest
+        self._told = 0
+        self._library = Library(
+            open_place(data.path),
+            manifest,
+            size,
+            cache_dir=data.cache_dir,
+            limit_bytes=_limit_bytes(config),
+            workers=data.decode_workers,
+            keeps_bad=data.on_error == "skip",
+            world=world,
+        )
+
+    def selection(self, task: TaskSpec, part: Part) -> Selection:
+        """The samples of a task."""
+        return select(self._manifest, task, part, self._config.benchmark.validation_fraction)
+
+    def training(self, task: TaskSpec) -> Training:
+        """The same on every rank, however their hosts differ.
+
+        Raises:
+            BadSample: there is one, and `data.on_error` is fail.
+            DataError: more than `data.max_bad_fraction` are bad.
+        """
+        began, before = time.monotonic(), self._library.counts.decoded
+        selection = self.selection(task, "train")
+        opened = self._library.inspect(selection, self._form("train"))
+        bad = _of_all_ranks(opened.bad)
+        seconds, decoded = time.monotonic() - began, self._library.counts.decoded - before
+        skipped: list[Skipped] = [{"task": task.index, **told} for told in bad.values()]
+        self._check(task, skipped, len(selection))
+        return Training(opened.pictures.without(bad), skipped, opened.bytes_read, seconds, decoded)
+
+    def evaluation(self, task: TaskSpec, part: Part) -> Pictures:
+        """Raises:
+        BadSample: there is one.
+        """
+        pictures = self._library.open(self.selection(task, part), self._form(part))
+        barrier()
+        return pictures
+
+    def prepare(self, wanted: Iterable[tuple[TaskSpec, Part]]) -> None:
+        """In the background, in this order."""
+        for task, part in wanted:
+            self._library.prepare(self.selection(task, part), self._form(part))
+
+    def decoded_by_all(self) -> int:
+        """Pictures that the run's ranks have decoded since the last call."""
+        decoded = self._library.counts.decoded
+        since, self._told = decoded - self._told, decoded
+        return int(reduce_sum(torch.tensor(since)))
+
+    def close(self) -> None:
+        """Leave off preparing."""
+        self._library.close()
+
+    def _form(self, part: Part) -> Form:
+        return self._config.data.stored if part == "train" else "scaled"
+
+    def _check(self, task: TaskSpec, skipped: list[Skipped], pictures: int) -> None:
+        most = self._config.data.max_bad_fraction
+        if len(skipped) > most * pictures:
+            first = "{shard}: sample {key}: {reason}".format(**skipped[0])
+            raise DataError(
+                f"data.max_bad_fraction={most}: {len(skipped)} of the {pictures} training pictures of task "
+                f"{task.index} are bad, first {first}"
+            )
+
+
+def _of_all_ranks(bad: Mapping[int, BadSample]) -> dict[int, dict[str, str]]:
+    """What any rank cannot use, by sample id; hosts may differ."""
+    mine = {sample: {"key": each.key, "shard": each.shard, "reason": each.reason} for sample, each in bad.items()}
+    found: dict[int, dict[str, str]] = {}
+    for text in reversed(gather_text(json.dumps(mine))):
+        found |= {int(sample): told for sample, told in json.loads(text).items()}
+    return dict(sorted(found.items()))
