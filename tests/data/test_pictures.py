@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
@@ -93,6 +93,7 @@ def test_a_full_picture_is_evaluated_as_by_timm_up_to_rounding(name: str, size: 
     assert difference.mean() <= FULL_MEAN
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=5),
     st.sampled_from(SIZES),
