@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe.")
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
+ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
 
 
@@ -123,15 +126,25 @@ def data_shard(
     source: Path,
     destination: Path,
     shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
-    workers: Annotated[int | None, typer.Option(min=1)] = None,
+    resize: Annotated[int | None, typer.Option(min=1, help="Scale pictures down to this shorter side.")] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEGs scaled down; default 90.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
-    """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest."""
+    """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest; docs/shards.md."""
+    from hlgp_dist.data.encode import encoding_of
+    from hlgp_dist.data.info import info
     from hlgp_dist.data.shard import shard
-    from hlgp_dist.data.verify import info
     from hlgp_dist.study.tables import counting, show_dataset
 
     with counting("sharding") as progress:
-        shard(source, destination, shard_bytes=shard_bytes, workers=workers, progress=progress)
+        shard(
+            source,
+            destination,
+            shard_bytes=shard_bytes,
+            encoding=encoding_of(resize, quality),
+            workers=workers,
+            progress=progress,
+        )
     show_dataset(destination, info(destination))
 
 
@@ -153,7 +166,7 @@ def data_prepare(
     """A public benchmark's original archives -> shards and a manifest; docs/data.md has the table."""
     from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
     from hlgp_dist.benchmarks.prepare import prepare
-    from hlgp_dist.data.verify import info
+    from hlgp_dist.data.info import info
     from hlgp_dist.study.tables import counting, show_dataset
 
     benchmark = benchmark_named(name)
@@ -172,26 +185,81 @@ def data_prepare(
 
 
 @data_app.command("verify")
-def data_verify(folder: Path) -> None:
-    """Re-hash and recount; exit 3 and the list of problems if there are any."""
+def data_verify(
+    folder: ShardFolder,
+    decode: Annotated[Literal["sample", "all"], typer.Option(help="Each sixteenth picture, or every one.")] = "sample",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
+) -> None:
+    """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
     from hlgp_dist.data.verify import verify
     from hlgp_dist.errors import DataError
+    from hlgp_dist.study.tables import counting
 
-    problems = verify(folder)
+    with counting("verifying") as progress:
+        problems = verify(folder, decode=decode, workers=workers, progress=progress)
     if problems:
         raise DataError("\n".join([f"{folder}: {len(problems)} problems", *problems]))
     typer.echo(f"{folder}: all shards are as the manifest says")
 
 
 @data_app.command("info")
-def data_info(folder: Path) -> None:
-    """Counts, sizes and classes of a shard folder."""
-    from hlgp_dist.data.verify import info
+def data_info(
+    folder: ShardFolder,
+    sheet: Annotated[Path | None, typer.Option(help="A PNG to be made, with a few pictures a class.")] = None,
+) -> None:
+    """Counts, sizes and classes of a shard folder; a contact sheet."""
+    from hlgp_dist.data.info import info
+    from hlgp_dist.data.sheet import write_sheet
     from hlgp_dist.study.tables import show_classes, show_dataset
 
     described = info(folder)
     show_classes(described)
     show_dataset(folder, described)
+    if sheet is not None:
+        drawn = write_sheet(folder, sheet)
+        typer.echo(f"{sheet}: {drawn} of {len(described.classes)} classes")
+
+
+@bench_app.command("data")
+def bench_data(
+    source: Annotated[Path | None, typer.Option("--from", help="A folder of class folders; else it is drawn.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=2, help="Drawn; default 1000.")] = None,
+    pixels: Annotated[int | None, typer.Option(min=16, help="Longer side of those; default 500.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on a GPU, else ViT-Ti/16.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Pixels that it sees; default its own.")] = None,
+    stored: Annotated[Literal["scaled", "full"], typer.Option(help="See data.stored.")] = "scaled",
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    workers: Annotated[int | None, typer.Option(min=1, help="Rivals' processes, our threads; default cores.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="The median counts.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Over which memory is watched.")] = 20,
+    steps: Annotated[int, typer.Option(min=0, help="Real training steps to time.")] = 10,
+    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+) -> None:
+    """Our loading beside ImageFolder's and webdataset's: rates, where time goes, memory, a training step's wait."""
+    from hlgp_dist.bench import loading
+    from hlgp_dist.bench.setting import options_of
+    from hlgp_dist.bench.tables import grids
+    from hlgp_dist.files import write_json
+    from hlgp_dist.study.tables import show_grid
+
+    options = options_of(
+        source=source,
+        pictures=pictures,
+        pixels=pixels,
+        backbone=backbone,
+        size=size,
+        stored=stored,
+        batch_size=batch_size,
+        workers=workers,
+        repeats=repeats,
+        epochs=epochs,
+        steps=steps,
+    )
+    report = loading.bench_data(options)
+    if json is not None:
+        write_json(json, report)
+    for grid in grids(report):
+        show_grid(*grid)
 
 
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:

@@ -20,8 +20,8 @@ from hlgp_dist.types import PictureSize, Regions
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [B, 3, S, S] as float32 in 0 .. 1."""
-    return images.to(torch.float32).div_(255.0)
+    """uint8 [B, 3, S, S] as float32 in 0 .. 1, plane by plane: what follows is several times as fast then on a CPU."""
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
 def augment(
@@ -45,10 +45,9 @@ def augment(
     whole = resized(images, size.size, size.interpolation)
     if augmentation.flip:
         whole = _flipped(whole, mirrored(ids, key))
-    if augmentation.jitter is None:
-        return to_float(whole)
-    planes = to_float(whole.contiguous())
-    jitter_(planes, plan(ids, augmentation.jitter, key))
+    planes = to_float(whole)
+    if augmentation.jitter is not None:
+        jitter_(planes, plan(ids, augmentation.jitter, key))
     return planes
 
 

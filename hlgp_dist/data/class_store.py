@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import PIL
+import torch
+import torchvision
 from numpy.typing import NDArray
 from PIL import features
 
@@ -60,7 +62,8 @@ def class_layout(pixels: Pixels, class_index: int) -> Layout:
     indices = np.arange(start, stop, dtype=np.int64)
     shapes = pixels.shapes(indices)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(3 * shapes.prod(axis=1))])
-    decoder = [PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")]
+    packages = [package.__version__ for package in (PIL, torch, torchvision)]
+    decoder = [*packages, features.version("jpg"), features.version("libjpeg_turbo")]
     size = asdict(pixels.size) if pixels.form == "scaled" else None
     identity = [_VERSION, decoder, pixels.manifest.digest, pixels.split_name, class_index, pixels.form, size]
     return Layout(hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32], pixels, indices, shapes, offsets)

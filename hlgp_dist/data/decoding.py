@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest, Split
-from hlgp_dist.data.picture import Form, stored_shape, to_array
+from hlgp_dist.data.picture import Form, scaled, stored_shape, to_array, whole
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
+from hlgp_dist.data.taps import REACH
 from hlgp_dist.types import PictureSize
 
 MAX_PIXELS = 2**30 // 12
@@ -36,6 +37,11 @@ class Pixels(NamedTuple):
     @property
     def split(self) -> Split:
         return self.manifest.splits[self.split_name]
+
+    @property
+    def is_exact(self) -> bool:
+        """What is tested is timm's transform bit for bit; what is trained on anyhow looks different in each epoch."""
+        return self.split_name == "test" or self.size.interpolation not in REACH
 
     def shapes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 [N, 2]: height and width as stored; 0, 0 where either side of the way would exceed `MAX_PIXELS`."""
@@ -81,9 +87,7 @@ class Decoding:
     def _until_bad(self, indices: NDArray[np.int64]) -> Iterator[Decoded]:
         """One pipeline's pictures; its first bad sample ends it."""
         source, done = RangeSource(self.pixels.place, self.pixels.split, indices), 0
-        decode = webdataset.decode(
-            partial(_decode, size=self.pixels.size, form=self.pixels.form), only=list(PICTURE_SUFFIXES)
-        )
+        decode = webdataset.decode(partial(_decode, pixels=self.pixels), only=list(PICTURE_SUFFIXES))
         try:
             for sample in webdataset.DataPipeline(source, decode):
                 yield self._only_picture(sample, int(indices[done]))
@@ -106,7 +110,11 @@ class Decoding:
         return self.pixels.bad(index, f"is stored as {found}, by the manifest's size as {expected}")
 
 
-def _decode(suffix: str, data: bytes, *, size: PictureSize, form: Form) -> NDArray[np.uint8]:
+def _decode(suffix: str, data: bytes, *, pixels: Pixels) -> NDArray[np.uint8]:
     """A webdataset handler: decoded once, and converted only if need be."""
-    with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
-        return to_array(picture, size, form)
+    if pixels.form == "scaled" and pixels.is_exact:
+        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            return to_array(picture, pixels.size, "scaled")
+    stored = whole(data) if pixels.form == "full" else scaled(whole(data), pixels.size)
+    stored.flags.writeable = False
+    return stored

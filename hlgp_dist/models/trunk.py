@@ -124,7 +124,7 @@ class Trunk(nn.Module):
     def _tokens(self, images: Tensor, injection: Injection | None) -> Tensor:
         """[B, S, D] behind the last norm."""
         self.num_passes += 1
-        pixels = ((images - self.mean) / self.std).to(self.vit.patch_embed.proj.weight.dtype)
+        pixels = (images - self.mean).div_(self.std).to(self.vit.patch_embed.proj.weight.dtype)
         with self._injecting(injection), torch.autocast(images.device.type, self.autocast, self.autocast is not None):
             return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
 

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
 
-from hlgp_dist.data.picture import Form, as_evaluated, stored_shape, to_array
+from hlgp_dist.data.picture import Form, as_evaluated, scaled, stored_shape, to_array, whole
 from hlgp_dist.types import PictureSize
 
 FULL_TOLERANCE, FULL_MEAN = 12, 0.5
 """Of 255, on noise. Torch's antialiased uint8 kernel and PIL round and cut off after each axis, and not alike: mostly
 by 1; bicubic where the sides nearly agree (33 px to 32) by up to 11 in 3 % of the values."""
+
+WHOLE_TOLERANCE = 16
+"""The same beyond the central crop."""
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -93,6 +96,26 @@ def test_a_full_picture_is_evaluated_as_by_timm_up_to_rounding(name: str, size: 
     assert difference.mean() <= FULL_MEAN
 
 
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_picture_is_scaled_as_by_timm_up_to_rounding(name: str, size: PictureSize) -> None:
+    exact = to_array(PICTURES[name], size, "scaled")
+    fast = scaled(np.array(PICTURES[name].convert("RGB")), size)
+    assert fast.shape == exact.shape
+    assert fast.flags.c_contiguous
+    difference = np.abs(fast.astype(int) - exact)
+    assert difference.max() <= WHOLE_TOLERANCE
+    assert difference.mean() <= FULL_MEAN
+
+
+@pytest.mark.parametrize("size", [PictureSize(224, 0.9, "bicubic"), PictureSize(224, 0.875, "bilinear")], ids=str)
+def test_of_a_smooth_picture_few_values_differ_by_one(size: PictureSize) -> None:
+    picture = noise(20, 15).resize((500, 375), Image.Resampling.BICUBIC)
+    difference = np.abs(scaled(np.array(picture), size).astype(int) - to_array(picture, size, "scaled"))
+    assert difference.max() <= 2
+    assert difference.mean() <= 0.01
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=5),
@@ -106,3 +129,41 @@ def test_the_stored_shape_is_known_without_the_picture(
     shapes = np.stack(stored_shape(width, height, size, form), axis=1)
     arrays = [to_array(Image.new("RGB", (wide, high)), size, form) for wide, high in sides]
     assert shapes.tolist() == [list(array.shape[:2]) for array in arrays]
+
+
+JPEGS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "progressive": {"progressive": True},
+    "no subsampling": {"subsampling": 0},
+    "half subsampling": {"subsampling": 1},
+    "low quality": {"quality": 20},
+    "optimised": {"optimize": True},
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+def test_a_jpeg_is_decoded_as_by_pil(mode: str, options: dict[str, object]) -> None:
+    for width, height in ((64, 48), (37, 91), (1, 3)):
+        stream = io.BytesIO()
+        noise(width, height).convert(mode).save(stream, "JPEG", **options)
+        decoded = whole(stream.getvalue())
+        assert np.array_equal(decoded, np.asarray(Image.open(stream).convert("RGB")))
+        assert decoded.flags.c_contiguous
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "LA", "1", "I;16"])
+def test_a_png_is_decoded_by_pil(mode: str) -> None:
+    stream = io.BytesIO()
+    picture = Image.new(mode, (9, 5)) if mode == "I;16" else noise(9, 5).convert(mode)
+    picture.save(stream, "PNG")
+    assert np.array_equal(whole(stream.getvalue()), np.asarray(Image.open(stream).convert("RGB")))
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_a_truncated_jpeg_is_refused_in_pils_words(keep: float) -> None:
+    stream = io.BytesIO()
+    noise(64, 48).save(stream, "JPEG")
+    content = stream.getvalue()[: int(keep * len(stream.getvalue()))]
+    with pytest.raises(OSError, match=r"(?i)truncated|cannot identify"):
+        whole(content)

@@ -1,0 +1,103 @@
+"""`hlgp bench data`: this project's loading beside that of others, in one run, on the same pictures."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hlgp_dist.bench import memory, timing
+from hlgp_dist.bench.machine import machine
+from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
+from hlgp_dist.bench.parts import where_time_goes
+from hlgp_dist.bench.rivals import image_folder, plain_webdataset
+from hlgp_dist.bench.setting import Options, description, prepared
+from hlgp_dist.bench.step import training_step
+from hlgp_dist.bench.workload import MODES, Contender, Mode, Workload
+from hlgp_dist.data.pictures import Pictures
+
+RIVALS = {"ImageFolder": image_folder, "webdataset": plain_webdataset}
+OURS, FIRST = "ours", "first epoch"
+
+
+def bench_data(options: Options) -> dict[str, Any]:
+    """Rates, ratios, where the time goes, memory and a training step; the machine and versions beside them."""
+    with _own_folder() as folder, timing.torch_threads(options.workers):
+        work = prepared(options, folder)
+        library = open_library(work, folder / "cache")
+        pictures, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
+        rates = {
+            mode: _rates(work, mode, tested if MODES[mode] is None else pictures, folder, options.repeats)
+            for mode in MODES
+        }
+        report = {
+            "machine": machine(options.device),
+            "workload": description(options, work),
+            "pictures_per_second": rates,
+            "compared": {FIRST: TRAINING} | {mode: mode for mode in MODES},
+            "ratios": {rival: _ratios(rates, rival) for rival in RIVALS},
+            "evaluation_difference": _evaluation_difference(work, tested),
+            "memory": _memory(work, pictures, options.epochs),
+            "step": training_step(options.spec, work, pictures, options.steps) if options.steps else None,
+            "decoded_per_picture": library.counts.decoded / (len({work.stored, "scaled"}) * len(work)),
+        }
+        library.close()
+        return report | {"where_time_goes": where_time_goes(work, folder / "parts")}
+
+
+def _rates(work: Workload, mode: Mode, pictures: Pictures, folder: Path, repeats: int) -> dict[str, float]:
+    """Pictures/s of every contender."""
+    contenders: dict[str, Contender] = {name: rival(work, mode) for name, rival in RIVALS.items()}
+    contenders[OURS] = Warm(work, pictures, mode)
+    if mode == TRAINING:
+        contenders[FIRST] = Cold(work, folder / "cold")
+    try:
+        return timing.rates(contenders, len(work), repeats=repeats, device=work.device)
+    finally:
+        for contender in contenders.values():
+            contender.close()
+
+
+def _ratios(rates: dict[Mode, dict[str, float]], rival: str) -> dict[str, float]:
+    first = {FIRST: rates[TRAINING][FIRST] / rates[TRAINING][rival]}
+    return first | {mode: of_mode[OURS] / of_mode[rival] for mode, of_mode in rates.items()}
+
+
+def _evaluation_difference(work: Workload, pictures: Pictures) -> float:
+    """Of the pictures as ours and ImageFolder give them to the model in 0 .. 1, the largest in a batch."""
+    rival = image_folder(work, "evaluation")
+    theirs, ours = (next(islice(way.epoch(0), 1)) for way in (rival, Warm(work, pictures, "evaluation")))
+    rival.close()
+    order = {sample: place for place, sample in enumerate(theirs.ids.tolist())}
+    both = [(place, order[sample]) for place, sample in enumerate(ours.ids.tolist()) if sample in order]
+    mine, other = (list(places) for places in zip(*both, strict=True))
+    std = torch.tensor(work.form.std, device=work.device).view(1, 3, 1, 1)
+    return float(((ours.images[mine] - theirs.images[other]) * std).abs().max())
+
+
+def _memory(work: Workload, pictures: Pictures, epochs: int) -> dict[str, Any]:
+    feed = Feed(work, pictures)
+
+    def run(epoch: int) -> None:
+        for batch in feed.training(epoch):
+            on_device(work, batch, epoch)
+
+    return memory.over_epochs(run, epochs)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder that goes away, also when we are asked to end."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        with tempfile.TemporaryDirectory(prefix="hlgp-bench-") as name:
+            yield Path(name)
+    finally:
+        signal.signal(signal.SIGTERM, before)
