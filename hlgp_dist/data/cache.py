@@ -63,15 +63,18 @@ class Cache:
         Raises:
             NoRoom: there is too little, even without all that is not in use.
         """
-        while True:
-            descriptor = self._ready(name)
-            if descriptor is not None:
-                return Held(descriptor, made=False)
-            descriptor = self._lock_partial(name, wait=wait)
-            if descriptor is not None and self._make(name, size, write, descriptor):
-                return Held(descriptor, made=True)
-            if not wait:
+        while (descriptor := self._ready(name)) is None:
+            try:
+                partial = self._lock_partial(name, wait=wait)
+                if partial is not None and self._make(name, size, write, partial):
+                    return Held(partial, made=True)
+            except BlockingIOError:
                 return None
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise NoRoom(f"{size} bytes in {self.folder}") from error
+                raise
+        return Held(descriptor, made=False)
 
     def discard(self, name: str, descriptor: int) -> None:
         """Take the file away, unless it is another by now; those who read it go on."""
@@ -103,16 +106,23 @@ class Cache:
         return None
 
     def _lock_partial(self, name: str, *, wait: bool) -> int | None:
-        """The file in the making, locked; None where another has it, with `wait` as soon as it has let go."""
+        """The file in the making, locked; None where that may have changed: look again.
+
+        Raises:
+            BlockingIOError: another has it, and `wait` is False; else that is waited for.
+        """
         path = self._partial(name)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(descriptor, path):
-                return descriptor
-        except BlockingIOError:
-            if wait:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)  # which all who wait are given at once
+        with self._locked():  # or one who makes room would take it for a dead maker's before it is locked
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(descriptor, path):
+                    return descriptor
+            except BlockingIOError:
+                if not wait:
+                    os.close(descriptor)
+                    raise
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # which all who wait are given at once
         os.close(descriptor)
         return None
 
@@ -125,10 +135,6 @@ class Cache:
                 os.ftruncate(descriptor, write(descriptor))
                 partial.rename(path)
                 made = True
-        except OSError as error:
-            if error.errno in _FULL:
-                raise NoRoom(f"{size} bytes in {self.folder}") from error
-            raise
         finally:
             if made:
                 _note_use(descriptor)

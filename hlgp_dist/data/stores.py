@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import NamedTuple
 
-from hlgp_dist.data.cache import Cache, NoRoom
+from hlgp_dist.data.cache import Cache, Held, NoRoom
 from hlgp_dist.data.class_store import (
     Damaged,
     Layout,
@@ -72,33 +72,34 @@ class Stores:
         write = partial(self._write, layout, run)
         while (held := self._cache.obtain(layout.name, layout.room, write, wait=wait)) is not None:
             try:
-                record = read_record(held.descriptor, layout)
-                if not record.bad or self._filling.keeps_bad_of(layout):
-                    self._check(held.descriptor, layout, record, made=held.made)
+                record = self._read(held, layout)
+                if record is not None:
                     return OfClass(Mapped(held.descriptor, layout), record)
-                self._cache.discard(layout.name, held.descriptor)  # it may be that it can be read by now
-            except (Damaged, OSError) as damage:
-                if held.made:
-                    raise EnvironmentFailure(
-                        f"{self._cache.folder}: is not read as it was written: {damage}"
-                    ) from damage
-                self._filling.counts.add(damaged=1)
-                log.warning("%s: class store %s is damaged and made again: %s", self._cache.folder, layout.name, damage)
                 self._cache.discard(layout.name, held.descriptor)
             finally:
                 os.close(held.descriptor)
         return None
 
+    def _read(self, held: Held, layout: Layout) -> Record | None:
+        """The record of a good file; None where it is to be made again. Checked once a process and file."""
+        try:
+            record = read_record(held.descriptor, layout)
+            identity = (layout.name, os.fstat(held.descriptor).st_ino, record.seconds)
+            if not held.made and identity not in self._checked:
+                check_pictures(held.descriptor, layout, record)
+        except (Damaged, OSError) as damage:
+            if held.made:
+                raise EnvironmentFailure(f"{self._cache.folder}: is not read as it was written: {damage}") from damage
+            self._filling.counts.add(damaged=1)
+            log.warning("%s: class store %s is damaged and made again: %s", self._cache.folder, layout.name, damage)
+            return None
+        self._checked.add(identity)
+        is_final = not record.bad or self._filling.keeps_bad_of(layout)
+        return record if is_final else None  # what could not be read may have been mended
+
     def _write(self, layout: Layout, run: Map, descriptor: int) -> int:
         record = self._filling.fill(layout, partial(write_picture, descriptor, layout), run)
         return write_record(descriptor, layout, record)
-
-    def _check(self, descriptor: int, layout: Layout, record: Record, *, made: bool) -> None:
-        """Once a process and file; of what it has made itself it knows."""
-        identity = (layout.name, os.fstat(descriptor).st_ino, record.seconds)
-        if not made and identity not in self._checked:
-            check_pictures(descriptor, layout, record)
-        self._checked.add(identity)
 
     def _warn(self, error: NoRoom) -> None:
         """Once a process."""

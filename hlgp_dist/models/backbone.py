@@ -25,6 +25,8 @@ NORMALIZATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 CROP_MODES = ("center", "squash")
+INTERPOLATIONS = ("bilinear", "bicubic")
+"""What an accelerator resizes by as a CPU does; no ViT of timm asks for another."""
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -149,11 +151,14 @@ def input_format(spec: Backbone, vit: VisionTransformer) -> InputFormat:
     """Crop, interpolation and channel statistics from timm's record of the weights, the size from the model.
 
     Raises:
-        ConfigError: the record asks for a crop that there is not.
+        ConfigError: the record asks for a crop or an interpolation that there is not.
     """
     record = resolve_data_config(pretrained_cfg=vit.pretrained_cfg)
     if record["crop_mode"] not in CROP_MODES:
         raise ConfigError(f"backbone.name: its crop_mode {record['crop_mode']!r} is none of {', '.join(CROP_MODES)}")
+    if record["interpolation"] not in INTERPOLATIONS:
+        found = record["interpolation"]
+        raise ConfigError(f"backbone.name: its interpolation {found!r} is none of {', '.join(INTERPOLATIONS)}")
     size = PictureSize(
         vit.patch_embed.img_size[0], record["crop_pct"], record["interpolation"], crop_mode=record["crop_mode"]
     )

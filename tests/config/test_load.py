@@ -152,6 +152,13 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ),
         ("train=3", "train = 3", "must be a section with keys of its own"),
         ("data.augmentation.flip=1", "data.augmentation.flip = 1", "must be true or false"),
+        ("data.augmentation.jitter.hue=0.6", "data.augmentation.jitter.hue = 0.6", "must be less than or equal to 0.5"),
+        (
+            "data.augmentation.jitter={brightness:0,contrast:0,saturation:0,hue:0}",
+            "data.augmentation.jitter = {",
+            "every factor is zero",
+        ),
+        ("data.loader_workers=-1", "data.loader_workers = -1", "must be"),
         ("benchmark.max_tasks=[1]", "benchmark.max_tasks = [1]", "must be a whole number"),
         ("benchmark.validation_fraction=.nan", "benchmark.validation_fraction = .nan", "must be a finite number"),
         ("method.accumulation=mean method.matching.cycles=3", "method.matching = {", "matching has no effect: only"),

@@ -8,7 +8,10 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import OrderedDict, namedtuple
@@ -254,3 +257,32 @@ def test_kills_leave_whole_files_alone(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_many_kills_leave_whole_files_alone(tmp_path: Path) -> None:
     kill_makers(tmp_path, 50)
+
+
+IN_A_SMALL_FILE_SYSTEM = """
+import os, pathlib, sys
+from hlgp_dist.data.cache import Cache, NoRoom
+folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2]) or None
+(folder / "other").write_bytes(bytes(600_000))
+cache, held = Cache(folder / "cache", limit), []
+try:
+    while True:
+        held.append(cache.obtain(str(len(held)), 100_000, lambda descriptor: os.pwrite(descriptor, bytes(100_000), 0)))
+except NoRoom:
+    free = os.statvfs(folder)
+    print(len(held), free.f_bavail * free.f_frsize)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+def test_a_real_disk_is_never_filled(limit: int, tmp_path: Path) -> None:
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    own += [f'mount -t tmpfs -o size=1m none {tmp_path} && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("no file systems of our own here")
+    command = [*own, sys.executable, "-c", IN_A_SMALL_FILE_SYSTEM, str(tmp_path), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    made, free = map(int, done.stdout.split())
+    assert made >= 2
+    assert free >= 2**20 // 20

@@ -21,9 +21,7 @@ from hlgp_dist.types import Batch, PictureSize, Regions, World
 from tests.pictures import InMemory, noise
 
 MOST = 40
-PICTURES = InMemory(
-    noise(np.random.default_rng(0).integers(4, 9, (MOST, 2)).tolist()), PictureSize(4, 1.0, "bilinear")
-)
+PICTURES = InMemory(noise(np.random.default_rng(0).integers(4, 9, (MOST, 2)).tolist()), PictureSize(4, 1.0, "bilinear"))
 """Each of its own size and pixels."""
 WORLDS = st.sampled_from([1, 2, 4])
 WORKERS = st.sampled_from([0, 1, 3])
@@ -74,7 +72,9 @@ def pixels_of(batch: Batch) -> list[Tensor]:
     return list(batch.images)
 
 
-def seen(plan: Plan, world: int, accumulation: int, workers: int, start: int = 0, stop: int | None = None) -> list[Seen]:
+def seen(
+    plan: Plan, world: int, accumulation: int, workers: int, start: int = 0, stop: int | None = None
+) -> list[Seen]:
     """Steps `start` .. `stop` - 1 of the epoch, gone through by all ranks; every rank has equally many."""
     ranks = []
     for rank in range(world):

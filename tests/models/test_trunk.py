@@ -49,11 +49,15 @@ def test_without_prefixes_features_are_timms_bit_for_bit(name: str) -> None:
         assert torch.equal(Trunk(plain, form)(images), expected)
 
 
-def test_an_unknown_crop_mode_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "known"),
+    [("crop_mode", "border", "center, squash"), ("interpolation", "lanczos", "bilinear, bicubic")],
+)
+def test_an_unknown_way_to_put_pictures_in_is_refused(key: str, value: str, known: str) -> None:
     spec = Backbone(name="vit_tiny_patch16_224", weights="none", kwargs=SMALL)
     vit = create_vit(spec)
-    vit.pretrained_cfg = {**vit.pretrained_cfg, "crop_mode": "border"}
-    with pytest.raises(ConfigError, match="crop_mode 'border' is none of center, squash"):
+    vit.pretrained_cfg = {**vit.pretrained_cfg, key: value}
+    with pytest.raises(ConfigError, match=f"{key} '{value}' is none of {known}"):
         input_format(spec, vit)
 
 

@@ -1,0 +1,101 @@
+"""Pictures of whole runs: each decoded once on a host, bad ones left out alike on all ranks and named once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.config import schema
+from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.selection import Part, select
+from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import TEST_PICTURES, TRAIN_PICTURES, job, step_values
+from tests.ranks import Ranks
+
+SHORT = ("benchmark.max_tasks=2", "train.epochs=1")
+PICTURES = sum(TRAIN_PICTURES) + len(TRAIN_PICTURES) * TEST_PICTURES
+
+
+def damage(shards: Path, folder: Path, task: int, part: Part, *positions: int, fraction: float = 0.0) -> list[str]:
+    """A copy of the shards with a flipped bit in these samples of a task's part; their keys."""
+    shutil.copytree(shards, folder)
+    manifest = read_manifest(folder)
+    selection = select(manifest, tasks_of(manifest)[task], part, fraction)
+    split = manifest.splits[selection.split]
+    indices = selection.indices[list(positions)]
+    for index in indices:
+        with (folder / split.shards[split.shard[index]].name).open("r+b") as stream:
+            stream.seek(int(split.offset[index]) + 600)
+            (byte,) = stream.read(1)
+            stream.seek(-1, 1)
+            stream.write(bytes([byte ^ 1]))
+    return [key.decode() for key in split.key[indices].tolist()]
+
+
+def tasks_of(manifest: Manifest) -> tuple:
+    return split_tasks(manifest.classes, schema.Benchmark(init_cls=2, increment=2))
+
+
+def result_of(folder: RunFolder) -> dict:
+    return json.loads(folder.result.read_text())
+
+
+def reasons(folder: RunFolder) -> list[str]:
+    return [json.loads(file.read_text())["reason"] for file in sorted(folder.logs.glob("*.failure.json"))]
+
+
+def test_runs_on_a_host_decode_each_picture_once(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    decoded = []
+    for seed, num_workers in ((0, 2), (1, 1)):
+        options = (cache, "train.epochs=1", f"seed={seed}", f"launch.num_workers={num_workers}")
+        folder, codes = ranks.run(job(drawn, tmp_path / f"seed{seed}", *options))
+        assert codes == [0] * num_workers
+        result = result_of(folder)
+        assert len(result["decoded_images"]) == 5
+        assert result["bytes_read"] == result["bytes_of_classes"]
+        assert step_values(folder, "data/decoded_images") == dict(enumerate(result["decoded_images"]))
+        assert all(seconds > 0 for seconds in step_values(folder, "data/wait_seconds").values())
+        decoded += result["decoded_images"]
+    assert sum(decoded) == sum(decoded[:5]) == PICTURES
+
+
+def test_bad_samples_are_left_out_alike_on_all_ranks_and_named_once(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    keys = damage(drawn, tmp_path / "shards", 1, "train", 3, 7)
+    skip = (f"data.cache_dir={tmp_path / 'cache'}", "data.on_error=skip", "data.max_bad_fraction=0.2", *SHORT)
+    losses = []
+    for size in (1, 2):
+        folder, codes = ranks.run(job(tmp_path / "shards", tmp_path / f"on{size}", *skip, f"launch.num_workers={size}"))
+        assert codes == [0] * size
+        skipped = result_of(folder)["skipped"]
+        assert [(each["task"], each["key"]) for each in skipped] == [(1, key) for key in keys]
+        assert all("checksum" in each["reason"] and each["shard"].endswith(".tar") for each in skipped)
+        assert step_values(folder, "data/skipped_samples") == {0: 0.0, 1: 2.0}
+        logs = "".join(file.read_text() for file in folder.logs.glob("*.log"))
+        assert [logs.count(f"sample {key}:") for key in keys] == [1, 1]
+        losses.append(step_values(folder))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_too_many_bad_samples_end_the_run(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    damage(drawn, tmp_path / "shards", 0, "train", 3, 7)
+    config = job(tmp_path / "shards", tmp_path / "run", "data.on_error=skip", "launch.num_workers=2", *SHORT)
+    folder, codes = ranks.run(config)
+    assert codes == [3, 3]
+    pictures = sum(TRAIN_PICTURES[ord(name) - ord("a")] for name in tasks_of(read_manifest(drawn))[0].classes)
+    assert reasons(folder)[0].startswith(f"data.max_bad_fraction=0.01: 2 of the {pictures} training pictures of task 0")
+
+
+@pytest.mark.parametrize(("part", "fraction"), [("test", 0.0), ("validation", 0.3)])
+def test_a_bad_picture_to_evaluate_on_always_ends_the_run(
+    part: Part, fraction: float, drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    (key,) = damage(drawn, tmp_path / "shards", 0, part, 1, fraction=fraction)
+    skip = ("data.on_error=skip", f"benchmark.validation_fraction={fraction}", *SHORT)
+    folder, codes = ranks.run(job(tmp_path / "shards", tmp_path / "run", *skip))
+    assert codes == [3]
+    assert f"sample {key}: " in reasons(folder)[0]
