@@ -22,6 +22,7 @@ from hlgp_dist.bench.setting import Options, description, prepared
 from hlgp_dist.bench.step import training_step
 from hlgp_dist.bench.workload import MODES, Contender, Mode, Workload
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.types import Regions
 
 RIVALS = {"ImageFolder": image_folder, "webdataset": plain_webdataset}
 OURS, FIRST = "ours", "first epoch"
@@ -40,6 +41,7 @@ def bench_data(options: Options) -> dict[str, Any]:
         report = {
             "machine": machine(options.device),
             "workload": description(options, work),
+            "bytes_per_picture": _bytes(work, pictures),
             "pictures_per_second": rates,
             "compared": {FIRST: TRAINING} | {mode: mode for mode in MODES},
             "ratios": {rival: _ratios(rates, rival) for rival in RIVALS},
@@ -80,6 +82,17 @@ def _evaluation_difference(work: Workload, pictures: Pictures) -> float:
     mine, other = (list(places) for places in zip(*both, strict=True))
     std = torch.tensor(work.form.std, device=work.device).view(1, 3, 1, 1)
     return float(((ours.images[mine] - theirs.images[other]) * std).abs().max())
+
+
+def _bytes(work: Workload, pictures: Pictures) -> dict[str, float]:
+    """Means: of a record in the shards, as stored, and of the region that a training step gets."""
+    regions = (batch.images for batch in Feed(work, pictures).training(0))
+    moved = sum(region.pixels.numel() for region in regions if isinstance(region, Regions))
+    return {
+        "read": work.selection.bytes / len(work),
+        "stored": float(3 * pictures.shapes.prod(axis=1).mean()),
+        "moved": moved / len(work),
+    }
 
 
 def _memory(work: Workload, pictures: Pictures, epochs: int) -> dict[str, Any]:

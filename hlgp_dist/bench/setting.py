@@ -109,14 +109,13 @@ def _entry(file: Path, pictures: Path) -> Picture:
 
 
 def description(options: Options, work: Workload) -> dict[str, Any]:
-    """What a rate is a rate of. file_bytes: of a record, on average."""
+    """What a rate is a rate of."""
     split = work.manifest.splits[work.selection.split]
     return {
         "pictures": len(work),
         "source": "drawn" if options.source is None else "given",
         "widest": int(split.width.max()),
         "highest": int(split.height.max()),
-        "file_bytes": float(split.size.mean()),
         **asdict(work.form.size),
         "augmentations": {mode: None if of is None else of.model_dump() for mode, of in MODES.items()},
         "stored": work.stored,

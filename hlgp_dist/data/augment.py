@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlgp_dist.config.schema import Augmentation
+from hlgp_dist.data.buffers import Buffers
 from hlgp_dist.data.crops import mirrored
 from hlgp_dist.data.jitter import jitter_, plan
 from hlgp_dist.data.resize import resized
@@ -18,10 +19,16 @@ from hlgp_dist.data.transfer import sent
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import PictureSize, Regions
 
+_floats = Buffers()
+"""Of a batch on a CPU, where fresh pages take three times as long as the conversion."""
+
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 [B, 3, S, S] as float32 in 0 .. 1, plane by plane: what follows is several times as fast then on a CPU."""
-    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
+    if images.device.type != "cpu":
+        return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
+    floats = _floats.empty(4 * images.numel()).view(torch.float32).view(images.shape)
+    return floats.copy_(images).div_(255.0)
 
 
 def augment(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 import webdataset
 from numpy.typing import NDArray
-from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest, Split
-from hlgp_dist.data.picture import Form, scaled, stored_shape, to_array, whole
+from hlgp_dist.data.picture import Form, stored_of, stored_shape
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
 from hlgp_dist.data.taps import REACH
@@ -111,10 +109,5 @@ class Decoding:
 
 
 def _decode(suffix: str, data: bytes, *, pixels: Pixels) -> NDArray[np.uint8]:
-    """A webdataset handler: decoded once, and converted only if need be."""
-    if pixels.form == "scaled" and pixels.is_exact:
-        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            return to_array(picture, pixels.size, "scaled")
-    stored = whole(data) if pixels.form == "full" else scaled(whole(data), pixels.size)
-    stored.flags.writeable = False
-    return stored
+    """A webdataset handler."""
+    return stored_of(data, pixels.size, pixels.form, is_exact=pixels.is_exact)

@@ -24,7 +24,7 @@ class Partial(NamedTuple):
         return sum(file.stat().st_size for file in self.tars.glob("*.tar"))
 
     def publish(self, destination: Path, names: Container[str]) -> None:
-        """Give `tars` its name, after all but `names` is removed from it: leftovers of another plan or of a kill."""
+        """Give `tars` its name, after all but `names` is removed from it: shards of another plan."""
         for file in self.tars.iterdir():
             if file.name not in names:
                 file.unlink()
@@ -46,6 +46,8 @@ def claimed(destination: Path) -> Iterator[Partial]:
     partial.records.mkdir(exist_ok=True)
     try:
         with locked(root / "lock", blocking=False):
+            for aside in partial.tars.glob(".*"):  # which a killed writer was at
+                aside.unlink()
             try:
                 yield partial
             except DataError:

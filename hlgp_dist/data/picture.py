@@ -24,6 +24,8 @@ from hlgp_dist.types import PictureSize
 Form = Literal["scaled", "full"]
 """scaled: the whole picture at the size from which timm's evaluation transform crops; full: at its own size."""
 
+FORMATS = ("JPEG", "PNG")
+
 
 def stored_shape(
     width: NDArray[np.integer], height: NDArray[np.integer], size: PictureSize, form: Form
@@ -39,13 +41,23 @@ def stored_shape(
     return np.where(wide <= high, longer, edge), np.where(wide <= high, edge, longer)
 
 
+def stored_of(content: bytes, size: PictureSize, form: Form, *, is_exact: bool) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], read-only, of a JPEG or PNG file; is_exact: a scaled one bit for bit as by timm."""
+    if form == "scaled" and is_exact:
+        with Image.open(BytesIO(content), formats=FORMATS) as picture:
+            return to_array(picture, size, form)
+    stored = whole(content) if form == "full" else scaled(whole(content), size)
+    stored.flags.writeable = False
+    return stored
+
+
 def whole(content: bytes) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] of a JPEG or PNG file; see `to_array`.
 
     Grey and coloured JPEGs are left to torchvision, which copies less than PIL around the same decoder: equal values,
     in two thirds of the time. What it refuses is PIL's to judge.
     """
-    with Image.open(BytesIO(content), formats=("JPEG", "PNG")) as picture:
+    with Image.open(BytesIO(content), formats=FORMATS) as picture:
         if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
             with suppress(RuntimeError):
                 planes = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -158,17 +158,18 @@ def _serve(end: Connection, function: Callable[[Task], Result]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     advance.tell = end.send
-    while True:
-        try:
-            task = end.recv()
-        except EOFError:
-            return
-        try:
-            answer = _Answer(function(task), None)
-        except Exception as error:
-            answer = _Answer(None, error)
-        advance.flush()
-        end.send(answer)
+    with suppress(EOFError, ConnectionError):  # the caller is gone
+        while True:
+            answer = _answer(function, end.recv())
+            advance.flush()
+            end.send(answer)
+
+
+def _answer(function: Callable[[Task], Result], task: Task) -> _Answer:
+    try:
+        return _Answer(function(task), None)
+    except Exception as error:
+        return _Answer(None, error)
 
 
 def _end_with_parent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Encoding
 from hlgp_dist.data.processes import advance
 from hlgp_dist.data.record import TRAILER, pack
 from hlgp_dist.errors import DataError
+from hlgp_dist.files import replacing
 
 _VERSION = 1
 """Raise it when the bytes of a shard change, so that none of an older version is kept."""
@@ -57,12 +57,10 @@ def make_shard(task: ShardTask) -> list[str]:
     bad: list[str] = []
     samples = np.zeros(len(task.planned.samples), SAMPLE)
     whole = hashlib.sha256()
-    with task.tar.open("wb") as stream:
+    with replacing(task.tar) as stream:
         for chunk in _records(task, samples, bad):
             whole.update(chunk)
             stream.write(chunk)
-        stream.flush()
-        os.fsync(stream.fileno())
         length = stream.tell()
     if not bad:
         save_finished(task.record, Finished(plan, length, whole.hexdigest(), samples))

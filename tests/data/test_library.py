@@ -24,7 +24,7 @@ from hlgp_dist.data import decoding
 from hlgp_dist.data.cache import PARTIAL, SUFFIX
 from hlgp_dist.data.library import Library, default_cache_dir
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.picture import Form, to_array
+from hlgp_dist.data.picture import Form, scaled, stored_of, to_array
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import Folder, open_place
 from hlgp_dist.data.selection import Part, Selection, select
@@ -60,7 +60,10 @@ def plain(shards: Sharded, selection: Selection, form: Form) -> list[np.ndarray]
                     files[tar.name, key] = members.extractfile(member).read()  # type: ignore[union-attr]
     split = shards[1].splits[selection.split]
     names = [(split.shards[split.shard[index]].name, split.key[index].decode()) for index in selection.indices]
-    return [to_array(Image.open(io.BytesIO(files[name])), SIZE, form) for name in names]
+    read = [Image.open(io.BytesIO(files[name])) for name in names]
+    if selection.split == "train" and form == "scaled":
+        return [scaled(np.array(picture.convert("RGB")), SIZE) for picture in read]
+    return [to_array(picture, SIZE, form) for picture in read]
 
 
 def same(pictures: Pictures, expected: list[np.ndarray]) -> bool:
@@ -69,16 +72,16 @@ def same(pictures: Pictures, expected: list[np.ndarray]) -> bool:
     )
 
 
-def slow_to_array(picture: Image.Image, size: PictureSize, form: Form) -> np.ndarray:
+def slowly_stored(content: bytes, size: PictureSize, form: Form, *, is_exact: bool) -> np.ndarray:
     time.sleep(0.01)
-    return to_array(picture, size, form)
+    return stored_of(content, size, form, is_exact=is_exact)
 
 
 def in_processes(count: int, work: Callable[[int], object], folder: Path) -> list[Any]:
     """What each of them comes to, as JSON."""
 
     def main(number: int) -> None:
-        decoding.to_array = slow_to_array  # type: ignore[assignment]
+        decoding.stored_of = slowly_stored  # type: ignore[assignment]
         (folder / f"{number}.json").write_text(json.dumps(work(number)))
 
     processes = [FORK.Process(target=main, args=(number,)) for number in range(count)]
@@ -172,7 +175,7 @@ def kill_while_decoding(shards: Sharded, folder: Path, times: int) -> None:
     expected = plain(shards, chosen(shards, ALL), "scaled")
 
     def main() -> None:
-        decoding.to_array = slow_to_array  # type: ignore[assignment]
+        decoding.stored_of = slowly_stored  # type: ignore[assignment]
         library(shards, folder, workers=2).open(chosen(shards, ALL), "scaled")
 
     for _ in range(times):
@@ -265,11 +268,11 @@ def test_what_was_prepared_is_decoded_already(shards: Sharded, tmp_path: Path) -
 
 
 def test_closing_ends_preparation_at_once(shards: Sharded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def very_slow(*args: Any) -> np.ndarray:
+    def very_slowly(*args: Any, **options: Any) -> np.ndarray:
         time.sleep(0.2)
-        return to_array(*args)
+        return stored_of(*args, **options)
 
-    monkeypatch.setattr(decoding, "to_array", very_slow)
+    monkeypatch.setattr(decoding, "stored_of", very_slowly)
     ours = library(shards, tmp_path)
     ours.prepare(chosen(shards, ALL), "scaled")
     while not list(tmp_path.glob(f"*{PARTIAL}")):

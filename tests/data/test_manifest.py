@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from hlgp_dist.data.info import info
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
@@ -28,15 +27,6 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_a_folder_reads_back(shards: tuple[Path, Manifest], copy: Path) -> None:
     assert read_manifest(copy).digest == shards[1].digest
     assert verify(copy) == []
-
-
-def test_info_counts(shards: tuple[Path, Manifest]) -> None:
-    found = info(shards[0])
-    assert found.classes == ("ant", "bee", "cat", "dog", "eel")
-    assert found.counts["ant"] == {"train": 12, "test": 3}
-    train = found.splits["train"]
-    assert (train.pictures, train.fewest, train.most) == (35, 2, 12)
-    assert train.bytes == sum(file.stat().st_size for file in shards[0].glob("train-*.tar"))
 
 
 def test_what_is_missing_is_named(copy: Path) -> None:

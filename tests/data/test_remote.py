@@ -12,8 +12,8 @@ from threading import Timer
 
 import numpy as np
 import pytest
-import torch
 
+from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.patience import Closed, Patience
 from hlgp_dist.data.place import open_place
@@ -24,7 +24,6 @@ from hlgp_dist.errors import DataError
 from hlgp_dist.launch.local import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
-from tests.jobs import evaluated, opened
 
 QUICK = Patience(deadline_seconds=10.0, first_pause_seconds=0.01)
 IMPATIENT = Patience(attempts=3, deadline_seconds=0.4, first_pause_seconds=0.01)
@@ -68,12 +67,15 @@ def test_pictures_are_those_of_the_local_folder(
     faulty: FaultyServer, web: FaultyServer, shards: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
     selection = select(shards[1], TASK, "train", 0.0)
-    local, *others = (
-        evaluated(opened(place, selection, SIZE, tmp_path / str(number)))
-        for number, place in enumerate((shards[0], "s3://shards/one", f"{web.url}/shards"))
-    )
-    for other in others:
-        assert torch.equal(other, local)
+    opened = []
+    for name, url in (("local", str(shards[0])), ("s3", "s3://shards/one"), ("web", f"{web.url}/shards")):
+        library = Library(open_place(url), shards[1], SIZE, cache_dir=tmp_path / name)
+        opened.append(library.inspect(selection, "scaled"))
+        library.close()
+    for one in opened:
+        assert one.bytes_read == selection.bytes
+        for sample in range(len(selection)):
+            assert np.array_equal(one.pictures[sample], opened[0].pictures[sample])
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
