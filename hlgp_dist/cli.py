@@ -21,6 +21,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
+ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
 
 
@@ -125,15 +126,25 @@ def data_shard(
     source: Path,
     destination: Path,
     shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
-    workers: Annotated[int | None, typer.Option(min=1)] = None,
+    resize: Annotated[int | None, typer.Option(min=1, help="Scale pictures down to this shorter side.")] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEGs scaled down; default 90.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
-    """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest."""
+    """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest; docs/shards.md."""
+    from hlgp_dist.data.encode import encoding_of
+    from hlgp_dist.data.info import info
     from hlgp_dist.data.shard import shard
-    from hlgp_dist.data.verify import info
     from hlgp_dist.study.tables import counting, show_dataset
 
     with counting("sharding") as progress:
-        shard(source, destination, shard_bytes=shard_bytes, workers=workers, progress=progress)
+        shard(
+            source,
+            destination,
+            shard_bytes=shard_bytes,
+            encoding=encoding_of(resize, quality),
+            workers=workers,
+            progress=progress,
+        )
     show_dataset(destination, info(destination))
 
 
@@ -155,7 +166,7 @@ def data_prepare(
     """A public benchmark's original archives -> shards and a manifest; docs/data.md has the table."""
     from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
     from hlgp_dist.benchmarks.prepare import prepare
-    from hlgp_dist.data.verify import info
+    from hlgp_dist.data.info import info
     from hlgp_dist.study.tables import counting, show_dataset
 
     benchmark = benchmark_named(name)
@@ -174,26 +185,39 @@ def data_prepare(
 
 
 @data_app.command("verify")
-def data_verify(folder: Path) -> None:
-    """Re-hash and recount; exit 3 and the list of problems if there are any."""
+def data_verify(
+    folder: ShardFolder,
+    decode: Annotated[Literal["sample", "all"], typer.Option(help="Each sixteenth picture, or every one.")] = "sample",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
+) -> None:
+    """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
     from hlgp_dist.data.verify import verify
     from hlgp_dist.errors import DataError
+    from hlgp_dist.study.tables import counting
 
-    problems = verify(folder)
+    with counting("verifying") as progress:
+        problems = verify(folder, decode=decode, workers=workers, progress=progress)
     if problems:
         raise DataError("\n".join([f"{folder}: {len(problems)} problems", *problems]))
     typer.echo(f"{folder}: all shards are as the manifest says")
 
 
 @data_app.command("info")
-def data_info(folder: Path) -> None:
-    """Counts, sizes and classes of a shard folder."""
-    from hlgp_dist.data.verify import info
+def data_info(
+    folder: ShardFolder,
+    sheet: Annotated[Path | None, typer.Option(help="A PNG to be made, with a few pictures a class.")] = None,
+) -> None:
+    """Counts, sizes and classes of a shard folder; a contact sheet."""
+    from hlgp_dist.data.info import info
+    from hlgp_dist.data.sheet import write_sheet
     from hlgp_dist.study.tables import show_classes, show_dataset
 
     described = info(folder)
     show_classes(described)
     show_dataset(folder, described)
+    if sheet is not None:
+        drawn = write_sheet(folder, sheet)
+        typer.echo(f"{sheet}: {drawn} of {len(described.classes)} classes")
 
 
 @bench_app.command("data")

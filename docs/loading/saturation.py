@@ -74,7 +74,8 @@ def asked(forms: Sequence[Form]) -> Iterator[list[str]]:
 
 def cold(form: Form) -> Iterator[list[str]]:
     """A task's first epoch: every host reads and decodes all of it, however many there are."""
-    yield ["GPU", "ViT", "GPUs", "read by all hosts, GB", "ready after, s", "bound by", "20 epochs, s", "hidden"]
+    ready = ["waited for, s", "bound by", "beside training, s"]
+    yield ["GPU", "ViT", "GPUs", "read by all hosts, GB", *ready, "20 epochs, s", "hidden"]
     for gpu in ACCELERATORS:
         for model, forward in FORWARD.items():
             for gpus in GPUS:
@@ -83,17 +84,18 @@ def cold(form: Form) -> Iterator[list[str]]:
 
 
 def _task(form: Form, rate: float, gpus: int) -> list[str]:
-    pictures = DATA_BYTES / TASKS / form.read
-    hosts, cores = -(-gpus // GPUS_PER_HOST), CORES_PER_GPU * min(gpus, GPUS_PER_HOST)
+    """Waited for, a rank decodes with its share of the cores; beside the task before with one thread."""
+    pictures, ranks = DATA_BYTES / TASKS / form.read, min(gpus, GPUS_PER_HOST)
     limits = {
-        "cores": pictures * form.decode / cores,
+        "cores": pictures * form.decode / (CORES_PER_GPU * ranks),
         "network": pictures * form.read / NETWORK,
         "disk": pictures * form.stored / DISK,
     }
     first = max(limits, key=lambda name: limits[name])
-    train = EPOCHS * pictures / rate
-    hidden = "all" if limits[first] < train else f"{100 * train / limits[first]:.0f} %"
-    return [f"{hosts * pictures * form.read / 1e9:,.0f}", f"{limits[first]:.1f}", first, f"{train:,.1f}", hidden]
+    beside, train = max(pictures * form.decode / ranks, limits[first]), EPOCHS * pictures / rate
+    read = -(-gpus // GPUS_PER_HOST) * pictures * form.read / 1e9
+    times = [f"{limits[first]:.1f}", first, f"{beside:,.1f}", f"{train:,.1f}"]
+    return [f"{read:,.0f}", *times, "all" if beside < train else f"{100 * train / beside:.0f} %"]
 
 
 def kept(forms: Sequence[Form]) -> Iterator[list[str]]:

@@ -12,12 +12,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from hlgp_dist.benchmarks.spool import Extent, Spool
-from hlgp_dist.data.listing import check_end, is_plain, safe_path
+from hlgp_dist.data.tar_members import check_end, plain_members, safe_path
 from hlgp_dist.errors import DataError
 
 GROWTH = 100
@@ -118,19 +118,11 @@ def _refuse(error: OSError) -> None:
 def _of_tar(source: Path, spool: Spool, progress: Progress) -> Iterator[tuple[str, Extent]]:
     end = source.stat().st_size
     with source.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-        for member, path in _plain_members(source, archive):
+        for member, path in plain_members(archive, source):
             if member.offset_data + member.size > end:
                 raise DataError(f"{source}: member {member.name} is cut off: the tar is truncated")
-            yield path, Extent(str(source), member.offset_data, member.size)
+            yield str(path), Extent(str(source), member.offset_data, member.size)
         check_end(stream, archive.offset, source)
-
-
-def _plain_members(source: Path, archive: Iterable[tarfile.TarInfo]) -> Iterator[tuple[tarfile.TarInfo, str]]:
-    for member in archive:
-        where = f"{source}: member {member.name}"
-        path = safe_path(member.name, where)
-        if is_plain(member, where):
-            yield member, str(path)
 
 
 class _BoundedGzip(gzip.GzipFile):
@@ -157,10 +149,10 @@ def _of_gzip(source: Path, spool: Spool, progress: Progress) -> Iterator[tuple[s
     with source.open("rb") as raw, _BoundedGzip(fileobj=raw, mode="rb") as plain:
         plain.limit = GROWTH * size + _SLACK
         with tarfile.open(fileobj=plain, mode="r:") as archive:
-            for member, path in _plain_members(source, archive):
+            for member, path in plain_members(archive, source):
                 content = archive.extractfile(member)
                 assert content is not None
-                yield path, spool.add(content, member.size, f"{source}: member {member.name}")
+                yield str(path), spool.add(content, member.size, f"{source}: member {member.name}")
                 progress(raw.tell() >> 20, size >> 20)
             check_end(cast(BinaryIO, plain), archive.offset, source)
         while plain.read(_CHUNK):  # the checksum stands at the end

@@ -16,7 +16,7 @@ from hlgp_dist.benchmarks.archive import Members, Progress, kind_of, md5, unpack
 from hlgp_dist.benchmarks.catalogue import Benchmark, Choice, Expected
 from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.spool import Spool
-from hlgp_dist.data.listing import Picture, in_order
+from hlgp_dist.data.listing import Listing, Picture, in_order
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.shard import SHARD_BYTES, check_destination, shard_pictures
@@ -84,7 +84,7 @@ def prepare(
             raise DataError(f"{benchmark.name}: {error}") from error
         _tell_left_out(members, pictures, benchmark.name)
         differences += _accepted(_count_differences(pictures, expected, benchmark.name), benchmark, unverified)
-        pictures = [_storable(picture, spool) for picture in pictures]
+        pictures = in_order((_storable(picture, spool) for picture in pictures), benchmark.title)
         origin = _origin(benchmark, choice, differences, digests)
         with bar("sharding") as progress:
             return shard_pictures(
@@ -142,13 +142,13 @@ def _checksum_differences(
             yield Difference(f"{name}: MD5 is {digest}, published is {known}", is_unchecked=False)
 
 
-def _count_differences(pictures: Sequence[Picture], expected: Expected, name: str) -> Iterator[Difference]:
+def _count_differences(pictures: Listing, expected: Expected, name: str) -> Iterator[Difference]:
     """What the authors published is never waived, so it is an error here already."""
     found = {
         "training pictures": (sum(picture.split == "train" for picture in pictures), expected.train),
         "test pictures": (sum(picture.split == "test" for picture in pictures), expected.test),
         "pictures": (len(pictures), expected.pictures),
-        "classes": (len({picture.class_name for picture in pictures}), expected.classes),
+        "classes": (len(pictures.classes), expected.classes),
     }
     wrong = [f"{is_:,} {what}, not {must:,}" for what, (is_, must) in found.items() if must not in (None, is_)]
     if wrong and expected.is_published:
@@ -179,7 +179,7 @@ def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Member
     return members
 
 
-def _tell_left_out(members: Members, pictures: Sequence[Picture], name: str) -> None:
+def _tell_left_out(members: Members, pictures: Listing, name: str) -> None:
     """A release may hold more pictures than its lists name, but none is left out silently."""
     if others := left_out(members, pictures):
         log.warning("%s: %d pictures of the archive are not taken, first %s", name, len(others), others[0])

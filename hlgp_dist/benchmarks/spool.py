@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from io import BytesIO
@@ -36,7 +37,7 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._stream = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._file = f"/proc/self/fd/{self._stream.fileno()}"
+        self._file = f"/proc/{os.getpid()}/fd/{self._stream.fileno()}"  # for the processes that shard it, too
         self._end = 0
 
     def __enter__(self) -> Self:

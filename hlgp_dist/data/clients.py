@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 import fsspec
+
+from hlgp_dist.data.place import Facts
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -17,17 +19,15 @@ if TYPE_CHECKING:
 NO_RANGES = "the server sends the whole file in place of a range; shards need one that knows `Range`"
 CONNECTIONS = 64
 """Of a process to one server."""
+_TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
+"""How the names of variables begin that say whom to ask, and as whom."""
+_lock = threading.Lock()
+_clients: dict[object, Client] = {}
+"""By process too: those that a fork inherited are neither used nor closed."""
 _OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS}},
     "gs": {},
 }
-
-
-class Facts(NamedTuple):
-    """What a server says of a file. tag: another one, another content; None where it says nothing of the kind."""
-
-    size: int
-    tag: str | None
 
 
 class Final(Exception):
@@ -46,14 +46,18 @@ class Client(Protocol):
         """None: there is no such file."""
 
 
-def connect(scheme: str) -> Callable[[], Client]:
-    """What makes a process's client of a scheme.
+def connect(scheme: str) -> Client:
+    """This process's client of a scheme: one for all places, as long as the environment says the same.
 
     Raises:
         ImportError: its package is missing.
     """
-    fsspec.get_filesystem_class(scheme)
-    return _web if scheme in ("https", "http") else partial(_objects, scheme)
+    told = tuple(sorted(item for item in os.environ.items() if item[0].startswith(_TOLD)))
+    key = (os.getpid(), scheme, told)
+    with _lock:
+        if key not in _clients:
+            _clients[key] = _web() if scheme in ("https", "http") else _objects(scheme)
+        return _clients[key]
 
 
 def _objects(scheme: str) -> Client:
@@ -64,9 +68,17 @@ def _objects(scheme: str) -> Client:
 
 
 def _web() -> Client:
-    timeout = aiohttp.ClientTimeout(total=None)
-    session = {"trust_env": True, "auto_decompress": False, "timeout": timeout}
+    session = {"trust_env": True, "auto_decompress": False, "timeout": aiohttp.ClientTimeout(total=None)}
     return Web(fsspec.filesystem("https", skip_instance_cache=True, client_kwargs=session))
+
+
+def _renew_lock() -> None:
+    """In a forked child, where whoever held it is not."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Objects:

@@ -1,4 +1,4 @@
-"""Which sample goes to which byte of which shard: decided from names and sizes alone, before any picture is read."""
+"""Which sample goes into which shard: decided from names and sizes alone, before any picture is read."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from hlgp_dist.data.listing import Picture
 from hlgp_dist.data.record import TRAILER, record_size
 
+SHARD_SAMPLES = 16_384
+"""No shard has more, so that millions of thumbnails are many tasks and none of them a large one."""
+COMPANION_BLOCKS = 5
+"""What a sample's tar record has beside the picture's data: three headers, the label, the origin of usual length."""
+
 
 class PlannedSample(NamedTuple):
-    """A picture with its place: the record takes bytes `offset .. offset + size - 1` of its shard."""
+    """A picture and the index of its class."""
 
     picture: Picture
-    key: str
     class_index: int
-    offset: int
-    size: int
 
 
 class PlannedShard(NamedTuple):
-    """One tar to be written; `bytes` includes the end-of-archive blocks."""
+    """One tar to be written."""
 
     name: str
-    split: str
     samples: tuple[PlannedSample, ...]
-    bytes: int
+
+    def digest(self, encoding: object) -> str:
+        """What the tar's bytes follow from, but for the pictures' own; `encoding` as it is printed."""
+        whole = hashlib.sha256(repr((self.name, encoding)).encode())
+        for picture, class_index in self.samples:
+            line = (*(os.fsencode(part) for part in picture[:3]), b"%d %d" % (class_index, picture.size))
+            whole.update(b"\0".join(line) + b"\n")
+        return whole.hexdigest()
 
 
 def sample_key(picture: Picture) -> str:
@@ -46,26 +54,31 @@ def companions(picture: Picture, class_index: int) -> tuple[tuple[str, bytes], .
     return ("cls", str(class_index).encode()), ("json", json.dumps(origin).encode())
 
 
-def plan_shards(
-    pictures: Iterable[Picture], classes: tuple[str, ...], *, split: str, shard_bytes: int
-) -> list[PlannedShard]:
-    """Fill shards up to `shard_bytes` in the given order; a larger sample gets a shard of its own."""
+def plan_shards(pictures: Iterable[Picture], classes: Sequence[str], *, shard_bytes: int) -> Iterator[PlannedShard]:
+    """Fill shards up to `shard_bytes` with pictures as they are in the source, in the given order, split by split.
+
+    A larger sample gets a shard of its own. Drawn one by one: a plan of millions is never there as a whole.
+    """
     index = {name: position for position, name in enumerate(classes)}
-    groups: list[list[PlannedSample]] = []
-    end = shard_bytes
+    group: list[PlannedSample] = []
+    number = end = 0
     for picture in pictures:
         class_index = index[picture.class_name]
         beside = companions(picture, class_index)
         size = record_size([picture.size, *(len(data) for _, data in beside)])
-        if not groups or end + size + len(TRAILER) > shard_bytes:
-            groups.append([])
-            end = 0
-        groups[-1].append(PlannedSample(picture, sample_key(picture), class_index, end, size))
+        if group and (
+            (is_other := group[0].picture.split != picture.split)
+            or end + size + len(TRAILER) > shard_bytes
+            or len(group) == SHARD_SAMPLES
+        ):
+            yield _named(group, number)
+            number = 0 if is_other else number + 1
+            group, end = [], 0
+        group.append(PlannedSample(picture, class_index))
         end += size
-    return list(_named(groups, split))
+    if group:
+        yield _named(group, number)
 
 
-def _named(groups: list[list[PlannedSample]], split: str) -> Iterator[PlannedShard]:
-    for number, samples in enumerate(groups):
-        length = samples[-1].offset + samples[-1].size + len(TRAILER)
-        yield PlannedShard(f"{split}-{number:06d}.tar", split, tuple(samples), length)
+def _named(group: list[PlannedSample], number: int) -> PlannedShard:
+    return PlannedShard(f"{group[0].picture.split}-{number:06d}.tar", tuple(group))

@@ -9,22 +9,29 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.fetch import fetch
 from hlgp_dist.data.listing import SPLITS
 from hlgp_dist.data.origin import Origin, parse_origin
+from hlgp_dist.data.place import open_place
 from hlgp_dist.errors import DataError
-from hlgp_dist.files import write_atomically
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
+DIGEST = "manifest.sha256"
 CHECKSUM_DIGITS = 16
+_ASKED_AT_ONCE = 32
+"""Shards, for their lengths."""
 
 
 @dataclass(frozen=True)
@@ -92,26 +99,29 @@ class Manifest:
     origin: Origin | None = None
 
 
-def read_manifest(path: str | Path) -> Manifest:
-    """The manifest of the shard folder `path`, whose shards all exist with their recorded lengths.
+def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest of the shard folder at a path or URL, whose shards all exist with their recorded lengths.
+
+    cache: keeps copies of remote manifests; see `fetch`.
 
     Raises:
+        ConfigError: see `open_place`.
         DataError: the folder, the manifest or a shard is missing, or they do not agree.
     """
-    manifest = parse_manifest(path)
+    manifest = parse_manifest(path, cache=cache)
     for problem in length_problems(path, manifest):
         raise DataError(problem)
     return manifest
 
 
-def parse_manifest(path: str | Path) -> Manifest:
+def parse_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
     """The manifest alone, checked in itself but not against the shards."""
-    file = Path(path) / MANIFEST
-    if not Path(path).is_dir():
-        raise DataError(f"{path}: no such shard folder (`hlgp data shard` makes one)")
-    if not file.is_file():
-        raise DataError(f"{path}: no {MANIFEST}, so not a shard folder (`hlgp data shard` makes one)")
-    content = file.read_bytes()
+    with closing(open_place(path)) as place:
+        file = f"{place.url}/{MANIFEST}"
+        facts = place.facts(MANIFEST)
+        if facts is None:
+            raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
+        content = fetch(place, MANIFEST, facts, digest_name=DIGEST, cache=cache)
     try:
         document = json.loads(content)
         version = document["schema_version"]
@@ -126,57 +136,15 @@ def parse_manifest(path: str | Path) -> Manifest:
 
 def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
     """One message for every shard that is missing or has another length than recorded."""
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            file = Path(path) / shard.name
-            if not file.is_file():
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool, closing(open_place(path)) as place:
+        for shard, length in zip(shards, pool.map(lambda shard: place.size(shard.name), shards), strict=True):
+            file = f"{place.url}/{shard.name}"
+            if length is None:
                 yield f"{file}: the shard is missing"
-            elif (length := file.stat().st_size) != shard.bytes:
+            elif length != shard.bytes:
                 what = "truncated" if length < shard.bytes else "too long"
                 yield f"{file}: the shard is {what}: {length} bytes, the manifest says {shard.bytes}"
-
-
-def write_manifest(
-    folder: Path,
-    classes: tuple[str, ...],
-    splits: Mapping[str, Split],
-    *,
-    source_hash: str,
-    shard_bytes: int,
-    encoding: Encoding = UNTOUCHED,
-    origin: Origin | None = None,
-) -> Manifest:
-    """Write `manifest.json` and `sizes.json` (tar name -> samples, as open_clip-style tools read it)."""
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "source_hash": source_hash,
-        "shard_bytes": shard_bytes,
-        "encoding": asdict(encoding),
-        **({} if origin is None else {"origin": asdict(origin)}),
-        "classes": classes,
-        "splits": {name: _document(split) for name, split in splits.items()},
-    }
-    sizes = {shard.name: shard.samples for split in splits.values() for shard in split.shards}
-    write_atomically(folder / SIZES, json.dumps(sizes, indent=1).encode())
-    write_atomically(folder / MANIFEST, json.dumps(document, separators=(",", ":")).encode())
-    return read_manifest(folder)
-
-
-def _document(split: Split) -> dict[str, Any]:
-    return {
-        "shards": [asdict(shard) for shard in split.shards],
-        "counts": split.counts.tolist(),
-        "samples": {
-            "key": [key.decode() for key in split.key.tolist()],
-            "class": split.class_index.tolist(),
-            "shard": split.shard.tolist(),
-            "offset": split.offset.tolist(),
-            "size": split.size.tolist(),
-            "width": split.width.tolist(),
-            "height": split.height.tolist(),
-            "checksum": split.checksum.tobytes().decode(),
-        },
-    }
 
 
 def _manifest(document: dict[str, Any], digest: str) -> Manifest:
@@ -210,7 +178,7 @@ def _split(document: dict[str, Any], num_classes: int) -> Split:
         checksum=_checksums(columns["checksum"]),
         counts=np.array(document["counts"], dtype=np.int64),
     )
-    _check(split, num_classes)
+    check_split(split, num_classes)
     return split
 
 
@@ -220,8 +188,8 @@ def _checksums(text: str) -> NDArray[np.bytes_]:
     return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
 
 
-def _check(split: Split, num_classes: int) -> None:
-    """Everything a reader relies on; a ValueError says what does not hold."""
+def check_split(split: Split, num_classes: int) -> None:
+    """Raise a ValueError that says what does not hold of all that a reader relies on."""
     columns = (split.key, split.class_index, split.shard, split.offset, split.size)
     about = (split.width, split.height, split.checksum)
     _require(len({len(column) for column in columns + about}) == 1, "columns of different lengths")
@@ -236,6 +204,10 @@ def _check(split: Split, num_classes: int) -> None:
     ends = np.array([shard.bytes for shard in split.shards], dtype=np.int64)[split.shard]
     inside = (split.offset >= 0) & (split.size > 0) & (split.offset + split.size <= ends)
     _require(bool(inside.all()), "a sample lies outside its shard")
+    is_next = (split.offset[1:] >= (split.offset + split.size)[:-1]) & (np.diff(split.shard) == 0)
+    _require(
+        bool((is_next | (np.diff(split.shard) > 0)).all()), "samples overlap, or are not in the order of the shards"
+    )
 
 
 def _require(holds: bool, otherwise: str) -> None:

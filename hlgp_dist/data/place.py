@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from hlgp_dist.config.places import place_problem, scheme_of, shown
@@ -14,6 +15,14 @@ from hlgp_dist.errors import ConfigError, DataError
 
 _PASSING = (errno.EIO, errno.ESTALE)
 """What NFS answers while its server is away, or after a file was replaced; a new `open` may succeed."""
+_PIECE_BYTES = 2**22
+
+
+class Facts(NamedTuple):
+    """What is known of a file without reading it: bytes, and what a server gives another content another one of."""
+
+    size: int
+    version: str | None
 
 
 class Place(Protocol):
@@ -39,6 +48,9 @@ class Place(Protocol):
             DataError: it could not be found out.
         """
 
+    def facts(self, name: str) -> Facts | None:
+        """As `size`, and the version."""
+
     def close(self) -> None:
         """End all reads, those under way too, with an error. Nothing can be read afterwards."""
 
@@ -61,8 +73,12 @@ class Folder:
         return content
 
     def size(self, name: str) -> int | None:
+        facts = self.facts(name)
+        return None if facts is None else facts.size
+
+    def facts(self, name: str) -> Facts | None:
         file = self.folder / name
-        return self._attempts(str(file), partial(_size, file))
+        return self._attempts(str(file), partial(_facts, file))
 
     def close(self) -> None:
         self._attempts.closed.set()
@@ -87,6 +103,33 @@ def open_place(path: str | Path) -> Place:
     return open_remote(path)
 
 
+def streamed(place: Place, name: str) -> BinaryIO:
+    """The file from its beginning, in pieces.
+
+    Raises:
+        DataError: see `Place.read`; here, and while it is read.
+    """
+    return io.BufferedReader(_Stream(place, name), _PIECE_BYTES)
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, place: Place, name: str) -> None:
+        self._place, self._name = place, name
+        self._at, self._size = 0, place.size(name) or 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._place.read(self._name, self._at, min(len(buffer), self._size - self._at))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
 def _read(file: Path, start: int, length: int | None) -> bytes:
     """As many of the bytes as there are."""
     try:
@@ -97,9 +140,9 @@ def _read(file: Path, start: int, length: int | None) -> bytes:
         raise _judged(file, error) from error
 
 
-def _size(file: Path) -> int | None:
+def _facts(file: Path) -> Facts | None:
     try:
-        return file.stat().st_size if file.is_file() else None
+        return Facts(file.stat().st_size, None) if file.is_file() else None
     except FileNotFoundError:  # in between
         return None
     except OSError as error:

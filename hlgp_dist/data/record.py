@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 
 BLOCK = tarfile.BLOCKSIZE
 TRAILER = bytes(2 * BLOCK)
+_EMPTY = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+_NAME, _LENGTH, _SUM = slice(0, 100), slice(124, 135), slice(148, 154)
+_EMPTY_SUM = int(_EMPTY[_SUM], 8)
 
 
 def padded(length: int) -> int:
@@ -26,11 +29,19 @@ def pack(members: Iterable[tuple[str, bytes]]) -> bytes:
     """Members (name of at most 100 ASCII characters, data) as a USTAR record without owner or time."""
     parts = []
     for name, data in members:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-        parts += [header, data, bytes(padded(len(data)) - len(data))]
+        parts += [_header(name.encode("ascii"), len(data)), data, bytes(padded(len(data)) - len(data))]
     return b"".join(parts)
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """As `TarInfo(name).tobuf(USTAR_FORMAT)` has it, in a tenth of the time."""
+    length = b"%011o" % size
+    assert len(name) <= _NAME.stop and len(length) == _LENGTH.stop - _LENGTH.start
+    header = bytearray(_EMPTY)
+    header[: len(name)] = name
+    header[_LENGTH] = length
+    header[_SUM] = b"%06o" % (_EMPTY_SUM + sum(name) + sum(length) - sum(_EMPTY[_LENGTH]))
+    return bytes(header)
 
 
 def unpack(record: bytes) -> Iterator[tuple[str, bytes]]:

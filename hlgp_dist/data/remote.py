@@ -9,9 +9,12 @@ from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import aiohttp
+
 from hlgp_dist.config.places import CREDENTIALS, scheme_of
-from hlgp_dist.data.clients import NO_RANGES, Client, Facts, Final, connect
+from hlgp_dist.data.clients import NO_RANGES, Client, Final, connect
 from hlgp_dist.data.patience import Attempts, Closed, Patience, Transient
+from hlgp_dist.data.place import Facts
 from hlgp_dist.errors import ConfigError, DataError
 
 PIECE_BYTES = 8 * 2**20
@@ -34,16 +37,18 @@ class Remote:
 
     rereads = 2
 
-    def __init__(self, url: str, connect: Callable[[], Client], patience: Patience | None = None) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         self.url = url.rstrip("/")
-        self._connect = connect
+        self._scheme = str(scheme_of(url))
         self._attempts = Attempts(patience or Patience())
         self._connections: dict[int, _Connection] = {}
-        """By process: one inherited by a fork is neither used nor closed there."""
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         if length is None:
-            length = max(self._present(name).size - start, 0)
+            size = self.size(name)
+            if size is None:
+                raise DataError(f"{self.url}/{name}: is not there")
+            length = max(size - start, 0)
         pieces = range(start, start + length, PIECE_BYTES)
         return b"".join(self._piece(name, at, min(PIECE_BYTES, start + length - at)) for at in pieces)
 
@@ -52,20 +57,14 @@ class Remote:
         return None if facts is None else facts.size
 
     def facts(self, name: str) -> Facts | None:
-        """None: there is no such file."""
         url = f"{self.url}/{name}"
         return self._attempts(url, partial(self._wait, url, lambda client: client.facts(url)))
 
     def close(self) -> None:
         self._attempts.closed.set()
-        for future in list(self._here().pending):
+        connection = self._connections.get(os.getpid())
+        for future in list(connection.pending) if connection is not None else ():
             future.cancel()
-
-    def _present(self, name: str) -> Facts:
-        facts = self.facts(name)
-        if facts is None:
-            raise DataError(f"{self.url}/{name}: is not there")
-        return facts
 
     def _piece(self, name: str, start: int, length: int) -> bytes:
         url = f"{self.url}/{name}"
@@ -106,7 +105,7 @@ class Remote:
     def _here(self) -> _Connection:
         pid = os.getpid()
         if pid not in self._connections:
-            self._connections.setdefault(pid, _Connection(self._connect(), set()))
+            self._connections.setdefault(pid, _Connection(connect(self._scheme), set()))
         return self._connections[pid]
 
 
@@ -117,6 +116,8 @@ def judged(url: str, error: Exception) -> Exception:
         return DataError(f"{url}: is not there")
     if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in _NO_CREDENTIALS:
         return DataError(f"{url}: access denied ({_told(error)}); {CREDENTIALS}")
+    if status == 416:
+        return DataError(f"{url}: truncated: it has none of the bytes asked for")
     if isinstance(error, Final):
         return DataError(f"{url}: {error}")
     if status is not None and status < 500 and status not in _WORTH_ANOTHER:
@@ -125,13 +126,14 @@ def judged(url: str, error: Exception) -> Exception:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """HTTP's, as aiohttp, gcsfs and botocore keep it, there below the exception that s3fs makes of it."""
+    """HTTP's: aiohttp's own, gcsfs's, or botocore's, there below the exception that s3fs makes of it."""
     while error is not None:
-        response = getattr(error, "response", None)
-        held = response["ResponseMetadata"].get("HTTPStatusCode") if isinstance(response, dict) else None
-        for status in (held, getattr(error, "status", None), getattr(error, "code", None)):
-            if isinstance(status, int):
-                return status
+        if isinstance(error, aiohttp.ClientResponseError):
+            return error.status
+        if isinstance(response := getattr(error, "response", None), dict):
+            return int(response["ResponseMetadata"]["HTTPStatusCode"])
+        if type(error).__name__ == "HttpError":
+            return int(error.code)  # type: ignore[attr-defined]
         error = error.__cause__
     return None
 
@@ -148,8 +150,9 @@ def open_remote(url: str) -> Remote:
     """
     scheme = str(scheme_of(url))
     try:
-        return Remote(url, connect(scheme))
+        connect(scheme)
     except ImportError as error:
         raise ConfigError(
             f"data.path: {scheme}:// needs a package that is not installed: pip install 'hlgp_dist[{scheme}]' ({error})"
         ) from error
+    return Remote(url)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
+import heapq
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from hlgp_dist.data.layout import PlannedShard, plan_shards
-from hlgp_dist.data.listing import SPLITS, Picture, list_pictures
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split, read_manifest, write_manifest
+from hlgp_dist.data.assemble import assembled, recorded_hash, source_hash
+from hlgp_dist.data.layout import COMPANION_BLOCKS, PlannedShard, plan_shards
+from hlgp_dist.data.listing import Listing
+from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest, read_manifest
+from hlgp_dist.data.manifest_files import FILES, write_manifest
 from hlgp_dist.data.origin import Origin
-from hlgp_dist.data.writer import Written, read_picture, write_shard
+from hlgp_dist.data.partial import Partial, claimed, remove_leftover
+from hlgp_dist.data.processes import Jobs, Progress, crew
+from hlgp_dist.data.record import BLOCK
+from hlgp_dist.data.walk import list_pictures
+from hlgp_dist.data.writer import ShardTask, make_shard, named_digests
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
-from hlgp_dist.files import locked, sync
 
 SHARD_BYTES = 256 * 2**20
-_LOCK = ".lock"
 _LISTED = 20
 
-Progress = Callable[[int, int], None]
 logger = logging.getLogger(__name__)
 
 
 class _Job(NamedTuple):
-    pictures: Sequence[Picture]
+    pictures: Listing
     shard_bytes: int
+    encoding: Encoding
     origin: Origin | None
+    workers: int | None
+    progress: Progress | None
 
 
 def shard(
@@ -40,20 +43,24 @@ def shard(
     destination: str | Path,
     *,
     shard_bytes: int = SHARD_BYTES,
+    encoding: Encoding = UNTOUCHED,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Shard the pictures of `source` into the folder `destination`.
 
-    The folder appears whole under its name, by one rename. Where it exists already and was made from the same
-    pictures with the same `shard_bytes`, nothing is written.
+    The folder appears whole under its name, by one rename; an interrupted call leaves the shards it finished, and the
+    same call goes on from there. Where the folder exists already and was made from the same pictures in the same way,
+    nothing is written.
 
     Args:
-        source: a folder, a .tar, a .csv or a .jsonl (see `listing`).
+        source: a folder, a .tar, a .csv or a .jsonl (see `walk`).
         destination: the shard folder.
-        shard_bytes: upper bound of a shard's length, but for a sample that is larger alone.
-        workers: threads, `None` for one a core; the result does not depend on it.
-        progress: called with (pictures written, pictures in all) in the calling thread.
+        shard_bytes: upper bound of a shard's length, but for a sample that is larger alone; the pictures' bytes count
+            as they are in the source.
+        encoding: untouched, or of `encode.encoding_of`.
+        workers: processes, `None` for what the cores and the pictures are good for; the result does not depend on it.
+        progress: called with (pictures through, pictures in all) in the calling thread.
 
     Raises:
         ConfigError: `destination` holds anything else, or another process is writing it.
@@ -61,8 +68,10 @@ def shard(
         EnvironmentFailure: the disk is too small.
     """
     check_destination(destination, shard_bytes)
-    pictures = list_pictures(source)
-    return shard_pictures(pictures, destination, shard_bytes=shard_bytes, workers=workers, progress=progress)
+    with closing(list_pictures(source)) as pictures:
+        return shard_pictures(
+            pictures, destination, shard_bytes=shard_bytes, encoding=encoding, workers=workers, progress=progress
+        )
 
 
 def check_destination(destination: str | Path, shard_bytes: int) -> None:
@@ -77,48 +86,30 @@ def check_destination(destination: str | Path, shard_bytes: int) -> None:
 
 
 def shard_pictures(
-    pictures: Sequence[Picture],
+    pictures: Listing,
     destination: str | Path,
     *,
     shard_bytes: int = SHARD_BYTES,
+    encoding: Encoding = UNTOUCHED,
     workers: int | None = None,
     progress: Progress | None = None,
     origin: Origin | None = None,
 ) -> Manifest:
-    """As `shard`, of pictures in the order of `listing.in_order`; `origin` goes into the manifest."""
+    """As `shard`, of listed pictures; `origin` goes into the manifest."""
     destination = Path(destination).resolve()
-    job = _Job(pictures, shard_bytes, origin)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        if _is_taken(destination):
-            return _made_before(job, destination, pool)
-        partial = destination.with_name(f".{destination.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
-            with locked(partial / _LOCK, blocking=False):
-                if _is_taken(destination):  # finished by another process since we looked
-                    shutil.rmtree(partial)
-                    return _made_before(job, destination, pool)
-                return _build(job, partial, destination, pool, progress)
-        except BlockingIOError:
-            raise ConfigError(f"{destination}: another process is writing it") from None
+    job = _Job(pictures, shard_bytes, encoding, origin, workers, progress)
+    if not _is_taken(destination):
+        with claimed(destination) as partial:
+            if not _is_taken(destination):  # by another process since we looked
+                return _build(job, partial, destination)
+    remove_leftover(destination)
+    return _made_before(job, destination)
 
 
 def _is_taken(destination: Path) -> bool:
     if destination.exists() and not destination.is_dir():
         raise ConfigError(f"{destination}: is a file, so no shard folder can be made there")
     return destination.is_dir() and any(destination.iterdir())
-
-
-def _made_before(job: _Job, destination: Path, pool: ThreadPoolExecutor) -> Manifest:
-    """The earlier result, after reading the source again: names and dates do not prove that bytes are equal."""
-    manifest = _earlier(destination)
-    if manifest.origin != job.origin:
-        raise ConfigError(f"{destination}: was prepared from {manifest.origin}, not from {job.origin}; remove it first")
-    digests = pool.map(lambda picture: hashlib.sha256(read_picture(picture)).digest(), job.pictures)
-    if manifest.shard_bytes != job.shard_bytes or manifest.source_hash != _source_hash(job.pictures, digests):
-        raise ConfigError(f"{destination}: holds shards of other pictures or of another shard_bytes; remove it first")
-    logger.info("%s: made from the same pictures before, nothing to do", destination)
-    return manifest
 
 
 def _earlier(destination: Path) -> Manifest:
@@ -128,91 +119,67 @@ def _earlier(destination: Path) -> Manifest:
         raise ConfigError(f"{destination}: not empty, and no whole shard folder ({error})") from error
 
 
-def _build(
-    job: _Job, partial: Path, destination: Path, pool: ThreadPoolExecutor, progress: Progress | None
-) -> Manifest:
-    """Fill `partial`, whose lock we hold, and give it its name; what a killed predecessor left there goes first."""
-    for stale in partial.iterdir():
-        if stale.name != _LOCK:
-            stale.unlink()
-    try:
-        manifest = _fill(job, partial, pool, progress)
-        partial.rename(destination)
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    (destination / _LOCK).unlink()
-    sync(destination.parent)
+def _made_before(job: _Job, destination: Path) -> Manifest:
+    """The earlier result, after reading the source again: names and dates do not prove that bytes are equal."""
+    manifest = _earlier(destination)
+    if manifest.origin != job.origin:
+        raise ConfigError(f"{destination}: was prepared from {manifest.origin}, not from {job.origin}; remove it first")
+    if (manifest.shard_bytes, manifest.encoding) != (job.shard_bytes, job.encoding):
+        raise ConfigError(f"{destination}: holds shards of another shard_bytes, resize or quality; remove it first")
+    names: list[str] = []
+    jobs = Jobs(named_digests, workers=_workers(job), total=len(job.pictures), progress=job.progress)
+    digests = dict(jobs.results(_planned(job, names)))
+    if manifest.source_hash != source_hash(job.pictures, (digests[name] for name in names)):
+        raise ConfigError(f"{destination}: holds shards of other pictures; remove it first")
+    logger.info("%s: made from the same pictures before, nothing to do", destination)
     return manifest
 
 
-def _fill(job: _Job, folder: Path, pool: ThreadPoolExecutor, progress: Progress | None) -> Manifest:
-    classes = tuple(sorted({picture.class_name for picture in job.pictures}))
-    planned: dict[str, list[PlannedShard]] = {}
-    for split in SPLITS:
-        own = [picture for picture in job.pictures if picture.split == split]
-        planned[split] = plan_shards(own, classes, split=split, shard_bytes=job.shard_bytes)
-    everything = [shard for shards in planned.values() for shard in shards]
-    _check_space(folder, sum(shard.bytes for shard in everything))
-    written = _write_all(everything, folder, pool, progress)
-    splits = {split: _split(shards, written, len(classes)) for split, shards in planned.items()}
-    ordered = (sample.picture for shard in everything for sample in shard.samples)
-    digests = (digest for shard in everything for digest in written[shard.name].pictures)
-    source_hash = _source_hash(ordered, digests)
-    return write_manifest(
-        folder, classes, splits, source_hash=source_hash, shard_bytes=job.shard_bytes, origin=job.origin
+def _workers(job: _Job) -> int:
+    return crew(job.workers, pictures=len(job.pictures))
+
+
+def _planned(job: _Job, names: list[str]) -> Iterator[PlannedShard]:
+    """The shards in their order; the names of those drawn are put into `names`."""
+    for planned in plan_shards(job.pictures, job.pictures.classes, shard_bytes=job.shard_bytes):
+        names.append(planned.name)
+        yield planned
+
+
+def _build(job: _Job, partial: Partial, destination: Path) -> Manifest:
+    """Fill `partial`, whose lock we hold, and give it its name."""
+    if job.encoding == UNTOUCHED:
+        _check_space(job.pictures, partial)
+    names: list[str] = []
+    tasks = (ShardTask(planned, job.encoding, partial.tars, partial.records) for planned in _planned(job, names))
+    jobs = Jobs(make_shard, workers=_workers(job), total=len(job.pictures), progress=job.progress)
+    _refuse_bad(jobs.results(tasks), len(job.pictures))
+    manifest = write_manifest(
+        partial.tars,
+        job.pictures.classes,
+        assembled(partial, names, len(job.pictures.classes)),
+        source_hash=recorded_hash(partial, names, job.pictures),
+        shard_bytes=job.shard_bytes,
+        encoding=job.encoding,
+        origin=job.origin,
     )
+    partial.publish(destination, {*names, *FILES})
+    return manifest
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise EnvironmentFailure(f"{folder}: {needed} bytes of shards do not fit into {free} free bytes")
+def _check_space(pictures: Listing, partial: Partial) -> None:
+    needed = pictures.total(BLOCK) + len(pictures) * COMPANION_BLOCKS * BLOCK
+    free = shutil.disk_usage(partial.root).free + partial.held()
+    if free < needed:
+        raise EnvironmentFailure(f"{partial.root}: {needed} bytes of shards do not fit into {free} free bytes")
 
 
-def _write_all(
-    planned: Sequence[PlannedShard], folder: Path, pool: ThreadPoolExecutor, progress: Progress | None
-) -> dict[str, Written]:
-    """Every shard's result by name; a DataError lists the bad pictures of all shards together."""
-    total, done, written = sum(len(shard.samples) for shard in planned), 0, {}
-    futures = {pool.submit(write_shard, folder / shard.name, shard.samples): shard for shard in planned}
-    for future in as_completed(futures):
-        shard = futures[future]
-        written[shard.name] = future.result()
-        done += len(shard.samples)
-        if progress is not None:
-            progress(done, total)
-    bad = sorted(problem for result in written.values() for problem in result.bad)
-    if bad:
-        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        raise DataError(f"{len(bad)} of {total} pictures are unusable:\n  " + "\n  ".join(bad[:_LISTED]) + more)
-    return written
-
-
-def _source_hash(pictures: Iterable[Picture], digests: Iterable[bytes]) -> str:
-    """Identifies names, classes, splits and bytes, whatever kind of source they came from."""
-    whole = hashlib.sha256()
-    for picture, digest in sorted(zip(pictures, digests, strict=True)):
-        whole.update(b"\0".join(os.fsencode(part) for part in picture[:3]) + b"\0" + digest)
-    return whole.hexdigest()
-
-
-def _split(planned: Sequence[PlannedShard], written: dict[str, Written], num_classes: int) -> Split:
-    samples = [sample for shard in planned for sample in shard.samples]
-    lengths = np.array([len(shard.samples) for shard in planned], dtype=np.int64)
-    class_index = np.array([sample.class_index for sample in samples], dtype=np.int32)
-    results = [written[shard.name] for shard in planned]
-    headers = [header for result in results for header in result.headers]
-    checksums = [digits for result in results for digits in result.checksums]
-    return Split(
-        shards=tuple(Shard(s.name, s.bytes, written[s.name].sha256, len(s.samples)) for s in planned),
-        key=np.array([sample.key for sample in samples], dtype=np.bytes_),
-        class_index=class_index,
-        shard=np.repeat(np.arange(len(planned), dtype=np.int32), lengths),
-        offset=np.array([sample.offset for sample in samples], dtype=np.int64),
-        size=np.array([sample.size for sample in samples], dtype=np.int64),
-        width=np.array([header.width for header in headers], dtype=np.int32),
-        height=np.array([header.height for header in headers], dtype=np.int32),
-        checksum=np.array(checksums, dtype=f"S{CHECKSUM_DIGITS}"),
-        counts=np.bincount(class_index, minlength=num_classes),
-    )
+def _refuse_bad(found: Iterable[list[str]], total: int) -> None:
+    """Wait for all shards; a DataError lists the bad pictures of all of them together."""
+    count, first = 0, list[str]()
+    for bad in found:
+        count += len(bad)
+        first = heapq.nsmallest(_LISTED, [*first, *bad])
+    if count:
+        more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
+        raise DataError(f"{count} of {total} pictures are unusable:\n  " + "\n  ".join(first) + more)

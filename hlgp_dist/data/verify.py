@@ -1,122 +1,151 @@
-"""Is a shard folder whole, and what is in it."""
+"""Is a shard folder whole: every byte of it is read once and compared with what the manifest says."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import closing
 from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import SIZES, Manifest, Split, length_problems, parse_manifest, read_manifest
-from hlgp_dist.data.origin import Origin
-from hlgp_dist.data.place import Folder
-from hlgp_dist.data.source import PICTURE_SUFFIXES, RangeSource
-from hlgp_dist.data.writer import read_header
+from hlgp_dist.data.encode import encode
+from hlgp_dist.data.manifest import (
+    CHECKSUM_DIGITS,
+    DIGEST,
+    SIZES,
+    UNTOUCHED,
+    Manifest,
+    Shard,
+    Split,
+    length_problems,
+    parse_manifest,
+)
+from hlgp_dist.data.manifest_files import digest_line, sizes
+from hlgp_dist.data.place import Folder, Place, open_place, streamed
+from hlgp_dist.data.processes import Jobs, Progress, advance, crew
+from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
 
-DECODED_EVERY = 16
+Decode = Literal["sample", "all"]
+DECODED_EVERY = {"sample": 16, "all": 1}
 _LISTED = 5
 
 
-@dataclass(frozen=True)
-class SplitInfo:
-    """Pictures, shards and bytes of a split; the fewest and the most pictures of a class."""
+class _Row(NamedTuple):
+    """What the manifest says of a sample."""
 
-    pictures: int
-    shards: int
-    bytes: int
-    fewest: int
-    most: int
-
-
-@dataclass(frozen=True)
-class Info:
-    """A shard folder in numbers; `counts` are pictures a class and split."""
-
-    classes: tuple[str, ...]
-    splits: dict[str, SplitInfo]
-    counts: dict[str, dict[str, int]]
-    digest: str
-    origin: Origin | None = None
+    key: bytes
+    class_index: int
+    offset: int
+    size: int
+    width: int
+    height: int
+    checksum: bytes
 
 
-def info(path: str | Path) -> Info:
-    """Counts and sizes out of the manifest.
+class _Task(NamedTuple):
+    """columns: those of `_Row`, of the shard's samples."""
 
-    Raises:
-        DataError: see `read_manifest`.
-    """
-    manifest = read_manifest(path)
-    splits = {name: _split_info(split) for name, split in manifest.splits.items()}
-    counts = {
-        class_name: {name: int(split.counts[index]) for name, split in manifest.splits.items()}
-        for index, class_name in enumerate(manifest.classes)
-    }
-    return Info(manifest.classes, splits, counts, manifest.digest, manifest.origin)
+    path: str
+    shard: Shard
+    columns: tuple[NDArray[Any], ...]
+    decoded_every: int
 
 
-def _split_info(split: Split) -> SplitInfo:
-    length = sum(shard.bytes for shard in split.shards)
-    return SplitInfo(len(split), len(split.shards), length, int(split.counts.min()), int(split.counts.max()))
-
-
-def verify(path: str | Path, *, workers: int | None = None) -> list[str]:
+def verify(
+    path: str | Path, *, decode: Decode = "sample", workers: int | None = None, progress: Progress | None = None
+) -> list[str]:
     """What is wrong with the shard folder: nothing, or one message each.
 
-    Reads every byte: checksums, then each sample's key and label at its offset; every sixteenth picture is decoded.
+    Checksums of the manifest, of every shard and of every record, out of one reading; each sample's key and label;
+    every sixteenth picture of a shard is decoded, or all. `progress` is called with (pictures read, pictures in all).
     """
-    folder = Path(path)
     try:
-        manifest = parse_manifest(folder)
+        manifest = parse_manifest(path)
     except DataError as error:
         return [str(error)]
-    problems = [*length_problems(folder, manifest), *_list_problems(folder, manifest)]
-    shards = [(split, number) for split in manifest.splits.values() for number in range(len(split.shards))]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for found in pool.map(lambda shard: list(_shard_problems(folder, *shard)), shards):
-            problems += found
-    return problems
+    problems = [*length_problems(path, manifest), *_file_problems(open_place(path), manifest)]
+    total = sum(len(split) for split in manifest.splits.values())
+    jobs = Jobs(_shard_problems, workers=crew(workers, pictures=total), total=total, progress=progress)
+    found = list(jobs.results(_tasks(path, manifest, DECODED_EVERY[decode])))
+    return problems + [problem for some in sorted(found) for problem in some]
 
 
-def _list_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Tars that the manifest does not know, and a `sizes.json` that disagrees with it."""
-    expected = {shard.name: shard.samples for split in manifest.splits.values() for shard in split.shards}
-    for file in sorted(folder.glob("*.tar")):
-        if file.name not in expected:
+def _file_problems(place: Place, manifest: Manifest) -> Iterator[str]:
+    """What stands beside the shards and differs, by any byte, from what the manifest comes with.
+
+    Tars that the manifest does not know are found in a local folder alone: not every server lists its files.
+    """
+    names = {shard.name for split in manifest.splits.values() for shard in split.shards}
+    for file in sorted(place.folder.glob("*.tar")) if isinstance(place, Folder) else ():
+        if file.name not in names:
             yield f"{file}: not in the manifest"
-    sizes = folder / SIZES
-    try:
-        if json.loads(sizes.read_bytes()) != expected:
-            yield f"{sizes}: does not match the manifest"
-    except (OSError, ValueError) as error:
-        yield f"{sizes}: cannot be read ({error})"
-
-
-def _shard_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
-    """Of one shard; where its length is wrong already, its samples tell nothing more."""
-    shard = split.shards[number]
-    file = folder / shard.name
-    if not file.is_file() or file.stat().st_size != shard.bytes:
-        return
-    with file.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != shard.sha256:
-            yield f"{file}: the checksum differs from the manifest's"
-    yield from islice(_sample_problems(folder, split, number), _LISTED)
-
-
-def _sample_problems(folder: Path, split: Split, number: int) -> Iterator[str]:
-    for position, index in enumerate(np.flatnonzero(split.shard == number)):
+    for name, content in ((DIGEST, digest_line(manifest.digest)), (SIZES, sizes(manifest.splits))):
         try:
-            (sample,) = RangeSource(Folder(folder), split, np.array([index]))()
-            if position % DECODED_EVERY == 0:
-                read_header(next(sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample))
+            if place.read(name) != content:
+                yield f"{place.url}/{name}: does not match the manifest"
         except DataError as error:
             yield str(error)
-        except (OSError, SyntaxError, ValueError, StopIteration) as error:
-            yield f"{folder / split.shards[number].name}: sample {split.key[index].decode()}: no picture ({error!r})"
+
+
+def _tasks(path: str | Path, manifest: Manifest, decoded_every: int) -> Iterator[_Task]:
+    """One of each shard whose length is right; of others the length says enough."""
+    with closing(open_place(path)) as place:
+        for split in manifest.splits.values():
+            for number, shard in enumerate(split.shards):
+                if place.size(shard.name) == shard.bytes:
+                    yield _Task(str(path), shard, _columns(split, number), decoded_every)
+
+
+def _columns(split: Split, number: int) -> tuple[NDArray[Any], ...]:
+    start, end = np.searchsorted(split.shard, [number, number + 1])
+    columns = (split.key, split.class_index, split.offset, split.size, split.width, split.height, split.checksum)
+    return tuple(column[start:end] for column in columns)
+
+
+def _shard_problems(task: _Task) -> list[str]:
+    """Of one shard, in one reading; at most a few messages."""
+    problems: list[str] = []
+    whole = hashlib.sha256()
+    with closing(open_place(task.path)) as place, streamed(place, task.shard.name) as stream:
+        file = f"{place.url}/{task.shard.name}"
+        for position, row in enumerate(_rows(task)):
+            whole.update(stream.read(row.offset - stream.tell()))
+            record = stream.read(row.size)
+            whole.update(record)
+            if problem := _record_problem(row, record, with_picture=position % task.decoded_every == 0):
+                problems.append(f"{file}: sample {row.key.decode()}: {problem}")
+            advance()
+        if _rest(stream, whole) != task.shard.sha256:
+            problems.insert(0, f"{file}: the checksum differs from the manifest's")
+    more = [f"{file}: and {len(problems) - _LISTED} samples more"] if len(problems) > _LISTED else []
+    return problems[:_LISTED] + more
+
+
+def _rows(task: _Task) -> Iterator[_Row]:
+    yield from map(_Row._make, zip(*(column.tolist() for column in task.columns), strict=True))
+
+
+def _rest(stream: BinaryIO, whole: Any) -> str:
+    """The checksum of all that was read, with what follows the last sample."""
+    whole.update(stream.read())
+    return str(whole.hexdigest())
+
+
+def _record_problem(row: _Row, record: bytes, *, with_picture: bool) -> str | None:
+    if hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS].encode() != row.checksum:
+        return "its bytes differ from the manifest's checksum"
+    try:
+        members = dict(unpack(record))
+        (suffix,) = {name.split(".", 1)[1] for name in members} - {"cls", "json"}
+        label, picture = (members[f"{row.key.decode()}.{kind}"] for kind in ("cls", suffix))
+        if int(label) != row.class_index:
+            return f"its label is {int(label)}, not {row.class_index}"
+        if with_picture and encode(picture, UNTOUCHED)[:3] != (suffix, row.width, row.height):
+            return f"its picture is no {suffix} of {row.width} x {row.height} pixels"
+    except (ValueError, KeyError, IndexError, DataError) as error:
+        return f"not what the manifest says ({error})"
+    return None

@@ -1,80 +1,124 @@
-"""Writes one shard: reads its pictures, proves that they decode, and packs them untouched."""
+"""Writes one shard in a process of its own: reads its pictures, proves that they decode, packs them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+import PIL
+from numpy.typing import NDArray
 
-from hlgp_dist.data.layout import PlannedSample, companions
+from hlgp_dist.data.encode import encode
+from hlgp_dist.data.finished import SAMPLE, Finished, load_finished, save_finished
+from hlgp_dist.data.layout import PlannedSample, PlannedShard, companions, sample_key
 from hlgp_dist.data.listing import Picture
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS
+from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Encoding
+from hlgp_dist.data.processes import advance
 from hlgp_dist.data.record import TRAILER, pack
 from hlgp_dist.errors import DataError
+from hlgp_dist.files import replacing
 
-_SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
-
-
-class Header(NamedTuple):
-    """What a picture's file says: the member's suffix, `jpg` or `png`, and its size in pixels."""
-
-    suffix: str
-    width: int
-    height: int
+_VERSION = 1
+"""Raise it when the bytes of a shard change, so that none of an older version is kept."""
 
 
-@dataclass
-class Written:
-    """One finished shard. Lists hold an entry a picture, in order; a shard with bad pictures is not usable.
+class ShardTask(NamedTuple):
+    """A shard to be written to `tars`, and what is known of it then to `records`."""
 
-    pictures: SHA-256 of the pictures' bytes; checksums: of the records, as the manifest has them; bad: what was wrong
-    with others.
-    """
+    planned: PlannedShard
+    encoding: Encoding
+    tars: Path
+    records: Path
 
-    sha256: str = ""
-    pictures: list[bytes] = field(default_factory=list)
-    headers: list[Header] = field(default_factory=list)
-    checksums: list[str] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
+    @property
+    def tar(self) -> Path:
+        return self.tars / self.planned.name
+
+    @property
+    def record(self) -> Path:
+        return record_file(self.records, self.planned.name)
 
 
-def write_shard(file: Path, samples: Iterable[PlannedSample]) -> Written:
-    """Write the samples at their planned offsets."""
-    whole, written = hashlib.sha256(), Written()
-    with file.open("wb") as stream:
-        for chunk in _records(samples, written):
+def record_file(records: Path, name: str) -> Path:
+    """Where a shard's `Finished` is."""
+    return records / f"{name}.npz"
+
+
+def make_shard(task: ShardTask) -> list[str]:
+    """What is wrong with the shard's pictures; with none of them, the shard is there, written now or earlier."""
+    plan = task.planned.digest((_VERSION, task.encoding, PIL.__version__ if task.encoding.resize else ""))
+    if _is_kept(task, plan):
+        advance(len(task.planned.samples))
+        return []
+    task.record.unlink(missing_ok=True)
+    bad: list[str] = []
+    samples = np.zeros(len(task.planned.samples), SAMPLE)
+    whole = hashlib.sha256()
+    with replacing(task.tar) as stream:
+        for chunk in _records(task, samples, bad):
             whole.update(chunk)
             stream.write(chunk)
-        stream.flush()
-        os.fsync(stream.fileno())
-    written.sha256 = whole.hexdigest()
-    return written
+        length = stream.tell()
+    if not bad:
+        save_finished(task.record, Finished(plan, length, whole.hexdigest(), samples))
+    return bad
 
 
-def _records(samples: Iterable[PlannedSample], written: Written) -> Iterator[bytes]:
+def _is_kept(task: ShardTask, plan: str) -> bool:
+    """Whether an interrupted run wrote it: by the same plan, and from pictures that have not changed since."""
+    finished = load_finished(task.record)
+    if finished is None or finished.plan != plan or not task.tar.is_file():
+        return False
+    if task.tar.stat().st_size != finished.bytes:
+        return False
+    try:
+        return source_digests(task.planned) == finished.samples["source"].tobytes()
+    except (OSError, DataError):
+        return False  # and writing it anew names the picture
+
+
+def source_digests(planned: PlannedShard) -> bytes:
+    """The SHA-256 of the pictures' bytes in the source, 32 bytes each."""
+    return b"".join(hashlib.sha256(read_picture(sample.picture)).digest() for sample in planned.samples)
+
+
+def named_digests(planned: PlannedShard) -> tuple[str, bytes]:
+    """The shard's name and its `source_digests`."""
+    digests = source_digests(planned)
+    advance(len(planned.samples))
+    return planned.name, digests
+
+
+def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str]) -> Iterator[bytes]:
     """A shard's bytes, record by record; goes on after a bad picture so that all of them are found."""
-    for sample in samples:
+    offset = 0
+    for row, sample in enumerate(task.planned.samples):
         picture = sample.picture
         try:
-            data = read_picture(picture)
-            header = read_header(data)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DataError) as error:
-            written.bad.append(f"{picture.split}/{picture.class_name}/{picture.name}: {error}")
-            continue
-        members = ((header.suffix, data), *companions(picture, sample.class_index))
-        record = pack((f"{sample.key}.{kind}", content) for kind, content in members)
-        assert len(record) == sample.size
-        written.pictures.append(hashlib.sha256(data).digest())
-        written.headers.append(header)
-        written.checksums.append(hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS])
-        yield record
+            record, samples[row] = _record(sample, offset, task.encoding)
+        except (OSError, DataError) as error:
+            bad.append(f"{picture.split}/{picture.class_name}/{picture.name}: {error}")
+        else:
+            yield record
+            offset += len(record)
+        advance()
     yield TRAILER
+
+
+def _record(sample: PlannedSample, offset: int, encoding: Encoding) -> tuple[bytes, tuple[object, ...]]:
+    """A sample's tar record, and its row of SAMPLE."""
+    data = read_picture(sample.picture)
+    stored = encode(data, encoding)
+    key = sample_key(sample.picture)
+    members = ((stored.suffix, stored.data), *companions(sample.picture, sample.class_index))
+    record = pack((f"{key}.{kind}", content) for kind, content in members)
+    checksum = hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS]
+    source = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+    about = (sample.class_index, offset, len(record), stored.width, stored.height)
+    return record, (key.encode(), *about, checksum.encode(), source)
 
 
 def read_picture(picture: Picture) -> bytes:
@@ -89,23 +133,3 @@ def read_picture(picture: Picture) -> bytes:
     if len(data) != picture.size:
         raise DataError(f"{picture.file} became shorter while it was read")
     return data
-
-
-def read_header(data: bytes) -> Header:
-    """By content: public benchmarks hold PNGs under JPEG names.
-
-    Decodes the whole stream, so that a cut-off picture is found now and not in the middle of a run; a JPEG at an
-    eighth of its size, which costs a sixth of a full decode.
-
-    Raises:
-        OSError: neither JPEG nor PNG, or not decodable (PIL raises SyntaxError for some broken PNGs).
-    """
-    try:
-        picture = Image.open(BytesIO(data), formats=("JPEG", "PNG"))
-    except UnidentifiedImageError:
-        raise OSError("neither JPEG nor PNG") from None
-    with picture:
-        header = Header(_SUFFIX[str(picture.format)], *picture.size)
-        picture.draft("RGB", (1, 1))
-        picture.load()
-        return header

@@ -11,12 +11,12 @@ from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_n
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_text
 from hlgp_dist.models.weights import file_sha256
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
+from hlgp_dist.train.supply import manifest_of
 
 
 def check_run(config: RunConfig, stem: str) -> RunFolder:
@@ -53,7 +53,7 @@ def check_content(config: RunConfig, folder: RunFolder, result: Mapping[str, Any
     """DataError where the result of a finished run is of other pictures or weights than now lie at the same paths."""
     weights, told = config.backbone.weights, result["backbone"]["sha256"]
     content = {
-        "data.path": (result["dataset"], read_manifest(config.data.path).digest),
+        "data.path": (result["dataset"], manifest_of(config).digest),
         "backbone.weights": (told, told if weights in ("hub", "none") else file_sha256(Path(weights))),
     }
     for key, (before, now) in content.items():

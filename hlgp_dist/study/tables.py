@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
-from hlgp_dist.data.verify import Info
+from hlgp_dist.data.info import Info
 from hlgp_dist.telemetry.progress import rate
 from hlgp_dist.train.folder import RunFolder
 
@@ -115,7 +115,7 @@ def show_grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     console.print(table, crop=False)
 
 
-def show_dataset(folder: Path, info: Info) -> None:
+def show_dataset(folder: str | Path, info: Info) -> None:
     """Counts and sizes of a shard folder."""
     table = Table(
         "split", "pictures", "a class", "shards", "MiB", title=f"{folder}: {len(info.classes)} classes", min_width=60
@@ -124,6 +124,12 @@ def show_dataset(folder: Path, info: Info) -> None:
         a_class = f"{split.fewest}" if split.fewest == split.most else f"{split.fewest} to {split.most}"
         table.add_row(name, f"{split.pictures:,}", a_class, str(split.shards), f"{split.bytes / 2**20:.1f}")
     console.print(table)
+    for name, split in info.splits.items():
+        console.print(
+            f"{name} pixels, least / median / most: width {split.width}, height {split.height}", soft_wrap=True
+        )
+    if info.encoding.resize is not None:
+        console.print(f"stored: shorter side at most {info.encoding.resize}, JPEG quality {info.encoding.quality}")
     if info.origin is not None:
         console.print("\n".join([f"prepared: {info.origin}", *info.origin.differences]), soft_wrap=True, markup=False)
 

@@ -8,15 +8,16 @@ import torch
 
 from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest import Manifest, length_problems
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hash, check_hub, create_vit, meta_trunk
 from hlgp_dist.models.weights import file_sha256, load_weights
 from hlgp_dist.train.session import setting_of
+from hlgp_dist.train.supply import manifest_of
 from hlgp_dist.types import TaskSpec
 
 
@@ -27,7 +28,9 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
         ConfigError: backbone, groups, tasks or ranks do not fit.
         DataError: data or weights are missing or do not fit.
     """
-    stages = check_fit(config)
+    manifest, stages = _fit(config)
+    for problem in length_problems(config.data.path, manifest):
+        raise DataError(problem)
     if config.backbone.weights not in ("hub", "none"):
         with torch.device("meta"):
             vit = create_vit(config.backbone)
@@ -38,10 +41,14 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
 
 
 def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
-    """Preflight without a look into the weights."""
+    """Preflight without a look into the weights, or at the shards beyond their manifest."""
+    return _fit(config)[1]
+
+
+def _fit(config: RunConfig) -> tuple[Manifest, tuple[TaskSpec, ...]]:
     trunk = meta_trunk(config.backbone)
     check_hub(config.backbone)
-    manifest = read_manifest(config.data.path)
+    manifest = manifest_of(config)
     check_origin(manifest, config.benchmark, config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     setting = setting_of(config, trunk.dimensions, manifest)
@@ -52,7 +59,7 @@ def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:
         pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
         _check_ranks(config, stage, pictures)
         _check_warmup(config, stage, pictures)
-    return setting.tasks
+    return manifest, setting.tasks
 
 
 def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:

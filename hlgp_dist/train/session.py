@@ -12,7 +12,7 @@ from torch import nn
 
 from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
 from hlgp_dist.data.loading import Loading
-from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import joined, split_tasks
@@ -34,7 +34,7 @@ from hlgp_dist.train.checkpoint import (
 from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
-from hlgp_dist.train.supply import Skipped, Supply
+from hlgp_dist.train.supply import Skipped, Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 
 log = logging.getLogger("hlgp_dist")
@@ -208,7 +208,7 @@ class Session:
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:
     """Build trunk, method and head as the configuration says, on this rank's device."""
-    manifest = read_manifest(config.data.path)
+    manifest = manifest_of(config)
     tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
         config.backbone,

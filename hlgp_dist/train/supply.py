@@ -6,13 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.library import Library
-from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
+from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.library import Library, default_cache_dir
+from hlgp_dist.data.manifest import Manifest, parse_manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place
@@ -52,7 +55,7 @@ class Supply:
             manifest,
             size,
             cache_dir=data.cache_dir,
-            limit_bytes=None if data.cache_limit_gb is None else int(data.cache_limit_gb * GB),
+            limit_bytes=_limit_bytes(data),
             workers=data.decode_workers,
             keeps_bad=data.on_error == "skip",
             world=world,
@@ -121,3 +124,16 @@ def _of_all_ranks(bad: Mapping[int, BadSample]) -> dict[int, dict[str, str]]:
     for text in reversed(gather_text(json.dumps(mine))):
         found |= {int(sample): told for sample, told in json.loads(text).items()}
     return dict(sorted(found.items()))
+
+
+def manifest_of(config: RunConfig) -> Manifest:
+    """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
+    a thousand ranks would ask a thousand times.
+    """
+    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
+    cache = Cache(Path(data.cache_dir or default_cache_dir()), _limit_bytes(data)) if is_remote else None
+    return parse_manifest(data.path, cache=cache)
+
+
+def _limit_bytes(data: Data) -> int | None:
+    return None if data.cache_limit_gb is None else int(data.cache_limit_gb * GB)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.shard import shard
+from tests.faults import FaultyServer, forwarded, from_folder, serving
+from tests.objects import ENVIRONMENT, s3_server, upload
 
 COUNTS = {"ant": 12, "bee": 5, "cat": 9, "dog": 2, "eel": 7}
 TEST_PICTURES = 3
@@ -49,3 +52,35 @@ def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """The sharded folder of `pictures`, several shards a split. Read only."""
     folder = tmp_path_factory.mktemp("sharded") / "shards"
     return folder, shard(pictures, folder, shard_bytes=SHARD_BYTES)
+
+
+@pytest.fixture(scope="session")
+def s3_port(shards: tuple[Path, Manifest]) -> Iterator[int]:
+    """Of a real S3-protocol server that holds `shards` under `one/`."""
+    with s3_server() as port:
+        upload(port, shards[0], "one")
+        yield port
+
+
+@pytest.fixture(scope="session")
+def before_s3(s3_port: int) -> Iterator[FaultyServer]:
+    """In front of that server. One for all tests: every other address is another client, and they are slow to make."""
+    with serving(FaultyServer(partial(forwarded, s3_port))) as server:
+        yield server
+
+
+@pytest.fixture
+def faulty(before_s3: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
+    """As before, without faults; the environment leads there."""
+    before_s3.inject()
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": before_s3.url}).items():
+        monkeypatch.setenv(name, value)
+    return before_s3
+
+
+@pytest.fixture
+def web(shards: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """A static file server of the folder that `shards` lies in."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(FaultyServer(partial(from_folder, shards[0].parent))) as server:
+        yield server

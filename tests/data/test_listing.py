@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hlgp_dist.data.listing import list_pictures
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.data.listing import Picture, in_order
+from hlgp_dist.data.tar_members import plain_members
+from hlgp_dist.data.walk import list_pictures
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 
 
 def names(source: Path) -> list[str]:
@@ -83,7 +88,7 @@ def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\ufeff" + table)
     lines = [json.dumps(dict(zip(("path", "class", "split"), row, strict=True))) for row in rows]
     (tmp_path / "list.jsonl").write_text("\n\n".join(lines))
-    assert list_pictures(tmp_path / "list.csv") == list_pictures(tmp_path / "list.jsonl")
+    assert [*list_pictures(tmp_path / "list.csv")] == [*list_pictures(tmp_path / "list.jsonl")]
     assert names(tmp_path / "list.csv") == ["test/bee/raw/2.png", "train/ant/raw/1.jpg"]
 
 
@@ -93,7 +98,7 @@ def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
         ("raw/9.jpg,ant,train", r"list\.csv:3: no such file"),
         ("raw/1.jpg,ant,val", r"list\.csv:3: split is 'val'"),
         ("raw/1.jpg,,train", r"list\.csv:3: no class"),
-        ("raw/../raw/0.jpg,ant,test", r"list\.csv:3: .* listed on line 2"),
+        ("raw/../raw/0.jpg,ant,test", r"list\.csv: one file is listed twice, as raw/.* and raw/"),
         ("raw/1.txt,ant,train", r"list\.csv:3: .* not a \.jpg"),
         ("raw/1.jpg, ant,train", r"class ' ant' begins or ends with a blank"),
     ],
@@ -159,3 +164,34 @@ def test_a_class_that_is_a_number_has_to_be_text(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text('{"path": "1.png", "class": 0, "split": "train"}\n')
     with pytest.raises(DataError, match=r"list\.jsonl:1: class is 0; it must be text, in quotes"):
         list_pictures(tmp_path / "list.jsonl")
+
+
+def test_members_of_a_tar_are_not_kept(tmp_path: Path) -> None:
+    path = tar_with(tmp_path / "many.tar", *(member(f"train/a/{index}.jpg", size=index) for index in range(40)))
+    with tarfile.open(path) as archive:
+        for count, (info, _) in enumerate(plain_members(archive, path), start=1):
+            assert info.size == count - 1 and len(archive.members) <= 1
+    assert count == 40
+
+
+def test_a_listing_is_sorted_counted_and_holds_names_that_are_no_text(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff.jpg")
+    entries = [Picture("train", name, file, file, 0, 10) for name in "ba" for file in ("2.jpg", odd, "1.jpg")]
+    with closing(in_order([*entries, Picture("test", "c", "1.jpg", "x", 7, 600)], "source")) as listing:
+        assert len(listing) == 7 and listing.classes == ("a", "b", "c") and listing.splits == ("test", "train")
+        assert [picture[1:3] for picture in listing] == [
+            ("c", "1.jpg"),
+            *((name, file) for name in "ab" for file in ("1.jpg", "2.jpg", odd)),
+        ]
+        assert next(iter(listing)) == Picture("test", "c", "1.jpg", "x", 7, 600)
+        assert listing.total(512) == 6 * 512 + 1024
+
+
+def test_a_listing_that_does_not_fit_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def execute(self, *_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: Full())
+    with pytest.raises(EnvironmentFailure, match="set TMPDIR to a larger one"):
+        in_order([], "source")

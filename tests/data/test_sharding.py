@@ -3,12 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +13,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from hlgp_dist.data import writer
-from hlgp_dist.data.manifest import Encoding, Manifest
+from hlgp_dist.data import layout
+from hlgp_dist.data.manifest import Encoding, Manifest, read_manifest
 from hlgp_dist.data.record import unpack
 from hlgp_dist.data.shard import shard
 from hlgp_dist.data.verify import verify
@@ -27,7 +23,6 @@ from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 SHARD_BYTES = 24 * 1024  # as the fixture `shards` has it
 COUNTS = {"ant": 12, "bee": 5, "cat": 9, "dog": 2, "eel": 7}
 TEST_PICTURES = 3
-FORK = multiprocessing.get_context("fork")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -38,11 +33,11 @@ def test_bytes_do_not_depend_on_workers_repetition_or_kind_of_source(
     pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
     shard(pictures, tmp_path / "one", shard_bytes=SHARD_BYTES, workers=1)
-    shard(pictures, tmp_path / "five", shard_bytes=SHARD_BYTES, workers=5)
+    shard(pictures, tmp_path / "two", shard_bytes=SHARD_BYTES, workers=2)
     with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
         archive.add(pictures, arcname="top")
     shard(tmp_path / "pictures.tar", tmp_path / "tar", shard_bytes=SHARD_BYTES)
-    assert content(tmp_path / "one") == content(tmp_path / "five") == content(tmp_path / "tar") == content(shards[0])
+    assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "tar") == content(shards[0])
 
 
 def test_any_webdataset_reader_gets_the_untouched_pictures(pictures: Path, shards: tuple[Path, Manifest]) -> None:
@@ -109,8 +104,10 @@ def test_the_same_again_is_done_and_anything_else_is_refused(
         assert shard(source, folder).digest == first.digest
     assert "nothing to do" in caplog.text
     assert before == {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    with pytest.raises(ConfigError, match="shard_bytes"):
+    with pytest.raises(ConfigError, match="another shard_bytes, resize or quality"):
         shard(source, folder, shard_bytes=SHARD_BYTES)
+    with pytest.raises(ConfigError, match="another shard_bytes, resize or quality"):
+        shard(source, folder, encoding=Encoding(8, 90))
     changed = next((source / "train" / "ant").glob("*.png"))
     data = bytearray(changed.read_bytes())
     data[-1] ^= 1
@@ -150,34 +147,6 @@ def test_a_png_under_a_jpeg_name_keeps_its_bytes_and_gets_its_suffix(
     assert sample["png"] == png.with_suffix(".JPEG").read_bytes()
 
 
-def test_a_kill_leaves_no_folder_and_no_obstacle(
-    pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, partial = tmp_path / "shards", tmp_path / ".shards.partial"
-    read_header = writer.read_header
-
-    def slow_header(data: bytes) -> writer.Header:
-        time.sleep(0.1)
-        return read_header(data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(writer, "read_header", slow_header)
-        victim = FORK.Process(target=shard, args=(pictures, folder), kwargs={"shard_bytes": SHARD_BYTES, "workers": 1})
-        victim.start()
-        while not list(partial.glob("*.tar")):
-            time.sleep(0.01)
-        with pytest.raises(ConfigError, match="another process"):
-            shard(pictures, folder, shard_bytes=SHARD_BYTES)
-        os.kill(victim.pid or 0, signal.SIGKILL)
-        victim.join()
-    assert not folder.exists()
-    (partial / "stale-000000.tar").write_text("left by an older version")
-    shard(pictures, folder, shard_bytes=SHARD_BYTES)
-    assert verify(folder) == []
-    assert content(folder) == content(shards[0])
-    assert not partial.exists()
-
-
 def test_a_full_disk_is_noticed_before_anything_is_written(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,3 +165,24 @@ def test_progress_counts_pictures(pictures: Path, tmp_path: Path) -> None:
     total = sum(COUNTS.values()) + TEST_PICTURES * len(COUNTS)
     assert calls[-1] == (total, total)
     assert calls == sorted(calls)
+
+
+def test_scaled_shards_do_not_depend_on_workers_and_hold_what_they_say(pictures: Path, tmp_path: Path) -> None:
+    encoding = Encoding(resize=8, quality=80)
+    manifest = shard(pictures, tmp_path / "one", shard_bytes=SHARD_BYTES, encoding=encoding, workers=1)
+    shard(pictures, tmp_path / "two", shard_bytes=SHARD_BYTES, encoding=encoding, workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert read_manifest(tmp_path / "one").encoding == encoding
+    assert all((np.minimum(split.width, split.height) == 8).all() for split in manifest.splits.values())
+    assert verify(tmp_path / "one", decode="all") == []
+    again = shard(pictures, tmp_path / "one", shard_bytes=SHARD_BYTES, encoding=encoding)
+    assert again.source_hash == manifest.source_hash
+
+
+def test_a_shard_of_many_small_pictures_ends_at_their_number(pictures: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "SHARD_SAMPLES", 4)
+        manifest = shard(pictures, tmp_path / "shards")
+    assert [item.samples for item in manifest.splits["train"].shards] == [4] * 8 + [3]
+    assert [item.name for item in manifest.splits["test"].shards][-1] == "test-000003.tar"
+    assert verify(tmp_path / "shards") == []

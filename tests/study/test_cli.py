@@ -29,13 +29,28 @@ def test_shards_are_made_described_and_checked(
     described = capsys.readouterr().out
     assert [line.split()[1] for line in described.splitlines() if line.startswith("│ ")][:10] == list(CLASSES)
     assert "9 to 14" in described
-    assert hlgp(monkeypatch, "data", "verify", shards) == 0
+    assert "train pixels, least / median / most: width 32, height 32" in described
+    assert hlgp(monkeypatch, "data", "verify", shards, "--decode", "all") == 0
     tar = shards / "train-000000.tar"
     content = bytearray(tar.read_bytes())
     content[600] ^= 1
     tar.write_bytes(content)
     assert hlgp(monkeypatch, "data", "verify", shards) == 3
     assert "train-000000.tar" in capsys.readouterr().err
+
+
+def test_scaled_shards_and_a_contact_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, shards = draw_pictures(tmp_path / "pictures"), tmp_path / "shards"
+    assert hlgp(monkeypatch, "data", "shard", source, shards, "--quality", "75") == 2
+    assert "--quality 75: has no effect without --resize" in capsys.readouterr().err
+    assert hlgp(monkeypatch, "data", "shard", source, shards, "--resize", "16") == 0
+    assert "shorter side at most 16, JPEG quality 90" in capsys.readouterr().out
+    assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "sheet.png") == 0
+    assert capsys.readouterr().out.endswith("sheet.png: 10 of 10 classes\n")
+    assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "sheet.png") == 2
+    assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "no" / "sheet.png") == 4
 
 
 def test_the_resolved_configuration_names_origins(
@@ -55,6 +70,7 @@ def test_the_resolved_configuration_names_origins(
         (("train", "nowhere.yaml"), 2),
         (("data", "info", "nowhere"), 3),
         (("data", "shard", "a", "b", "--workers", "0"), 2),
+        (("data", "verify", "a", "--decode", "some"), 2),
         (("tensorboard", "nowhere"), 2),
         (("tensorboard", ".", "--port", "-1"), 2),
         (("fly",), 2),

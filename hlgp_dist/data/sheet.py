@@ -1,0 +1,67 @@
+"""A contact sheet: the first pictures of each class beside its name, to see at a glance what a shard folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from hlgp_dist.data.encode import encode
+from hlgp_dist.data.manifest import UNTOUCHED, Split, read_manifest
+from hlgp_dist.data.place import Place, open_place
+from hlgp_dist.data.record import unpack
+from hlgp_dist.errors import ConfigError, DataError
+
+CLASSES = 40
+PICTURES = 8
+_EDGE, _GAP, _NAMES = 72, 4, 220
+_ROW = _EDGE + _GAP
+
+
+def write_sheet(path: str | Path, file: Path) -> int:
+    """Draw training pictures of the first CLASSES classes, evenly spread over each, as a PNG; returns how many classes.
+
+    Raises:
+        ConfigError: `file` is no .png, or exists.
+        DataError: see `read_manifest`; or a picture cannot be decoded.
+    """
+    if file.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {file}: the sheet is a PNG; give a name that ends in .png")
+    if file.exists():
+        raise ConfigError(f"--sheet {file}: exists already")
+    manifest, place = read_manifest(path), open_place(path)
+    names, split = manifest.classes[:CLASSES], manifest.splits["train"]
+    sheet = Image.new("RGB", (_NAMES + PICTURES * _ROW, len(names) * _ROW + _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for row, name in enumerate(names):
+        top = row * _ROW + _GAP
+        draw.text((_GAP, top + _EDGE / 2), _cut(name, draw, font), fill="black", font=font, anchor="lm")
+        for column, picture in enumerate(_thumbnails(place, split, row)):
+            sheet.paste(picture, (_NAMES + column * _ROW, top))
+    sheet.save(file, "PNG")
+    return len(names)
+
+
+def _cut(name: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The name as far as it fits."""
+    while len(name) > 1 and draw.textlength(name, font) > _NAMES - 2 * _GAP:
+        name = f"{name[:-2]}…"
+    return name
+
+
+def _thumbnails(place: Place, split: Split, class_index: int) -> Iterator[Image.Image]:
+    own = np.flatnonzero(split.class_index == class_index)
+    count = min(PICTURES, len(own))
+    for index in own[np.arange(count) * len(own) // max(count, 1)].tolist():
+        name = split.shards[split.shard[index]].name
+        record = place.read(name, int(split.offset[index]), int(split.size[index]))
+        try:
+            data = next(data for member, data in unpack(record) if member.endswith((".jpg", ".png")))
+            encode(data, UNTOUCHED)
+            with Image.open(BytesIO(data)) as picture:
+                yield ImageOps.pad(picture.convert("RGB"), (_EDGE, _EDGE), color="white")
+        except (DataError, ValueError, StopIteration) as error:
+            raise DataError(f"{place.url}/{name}: sample {split.key[index].decode()}: {error}") from error
