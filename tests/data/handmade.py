@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split, write_manifest
+from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split
+from hlgp_dist.data.manifest_files import write_manifest
 from hlgp_dist.data.record import TRAILER, pack
 
 
