@@ -14,7 +14,9 @@ from hlgp_dist.train.environment import environment
 
 def machine(device: str) -> dict[str, object]:
     """Processor, the cores this process may use, device, versions."""
-    return environment() | {
+    known = environment()
+    del known["platform"]  # names a kernel's build
+    return known | {
         "processor": _processor(),
         "usable_cores": len(os.sched_getaffinity(0)),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",

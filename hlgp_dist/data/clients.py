@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
-import fsspec
+from fsspec.implementations.http import HTTPFileSystem
 
 from hlgp_dist.data.place import Facts
 
@@ -24,10 +24,6 @@ _TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
 _lock = threading.Lock()
 _clients: dict[object, Client] = {}
 """By process too: those that a fork inherited are neither used nor closed."""
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS}},
-    "gs": {},
-}
 
 
 class Final(Exception):
@@ -56,20 +52,31 @@ def connect(scheme: str) -> Client:
     key = (os.getpid(), scheme, told)
     with _lock:
         if key not in _clients:
-            _clients[key] = _web() if scheme in ("https", "http") else _objects(scheme)
+            _clients[key] = _CONNECT[scheme]()
         return _clients[key]
 
 
-def _objects(scheme: str) -> Client:
-    filesystem = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False, **_OPTIONS[scheme])
-    if scheme == "s3":
-        filesystem.retries = 1
+def _s3() -> Client:
+    import s3fs
+
+    config = {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS}
+    filesystem = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=config)
+    filesystem.retries = 1
     return Objects(filesystem)
+
+
+def _gs() -> Client:
+    from gcsfs.core import GCSFileSystem  # `gcsfs.GCSFileSystem` looks up each bucket's kind, over another protocol
+
+    return Objects(GCSFileSystem(skip_instance_cache=True, use_listings_cache=False))
 
 
 def _web() -> Client:
     session = {"trust_env": True, "auto_decompress": False, "timeout": aiohttp.ClientTimeout(total=None)}
-    return Web(fsspec.filesystem("https", skip_instance_cache=True, client_kwargs=session))
+    return Web(HTTPFileSystem(skip_instance_cache=True, client_kwargs=session))
+
+
+_CONNECT = {"s3": _s3, "gs": _gs, "https": _web, "http": _web}
 
 
 def _renew_lock() -> None:

@@ -134,12 +134,15 @@ def _status(error: BaseException | None) -> int | None:
             return int(response["ResponseMetadata"]["HTTPStatusCode"])
         if type(error).__name__ == "HttpError":
             return int(error.code)  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and str(error).startswith("Forbidden: "):  # gcsfs, which keeps no number of it
+            return 403
         error = error.__cause__
     return None
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """In one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 
 def open_remote(url: str) -> Remote:

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import webdataset
 
-from hlgp_dist.data.manifest import Split
+from hlgp_dist.data.decoding import Decoding, Pixels
+from hlgp_dist.data.manifest import Manifest, Shard, Split
 from hlgp_dist.data.patience import Closed, Patience
 from hlgp_dist.data.place import Folder, open_place
 from hlgp_dist.data.record import pack
-from hlgp_dist.data.source import RangeSource, picture_pipeline
+from hlgp_dist.data.source import RangeSource
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.types import PictureSize
 
@@ -92,7 +93,6 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setitem(sys.modules, "gcsfs.core", None)
     with pytest.raises(ConfigError, match=r"data\.path: gs:// needs .* pip install 'hlgp_dist\[gs\]'"):
         open_place("gs://bucket/x")
@@ -111,10 +111,13 @@ def test_a_pickled_member_is_never_unpickled(
     picture, bomb = write_picture(tmp_path / "picture.jpg").read_bytes(), pickle.dumps(Bomb())
     record = pack([("k.jpg", picture), ("k.cls", b"0"), (f"k.{suffix}", bomb)])
     (tmp_path / "train-000000.tar").write_bytes(record)
-    source = RangeSource(Folder(tmp_path), _split(record), np.array([0]))
+    manifest = _manifest(record)
+    source = RangeSource(Folder(tmp_path), manifest.splits["train"], np.array([0]))
     (sample,) = source()
     assert sample[suffix] == bomb
-    assert len(list(picture_pipeline(source, PictureSize(8, 0.875, "bilinear")))) == 1
+    pixels = Pixels(Folder(tmp_path), manifest, "train", PictureSize(8, 0.875, "bilinear"), "full")
+    (decoded,) = Decoding(pixels, np.array([0]))
+    assert isinstance(decoded, np.ndarray)
     for handlers in ((), ("pil",)):  # all that webdataset would do by itself
         pipeline = webdataset.DataPipeline(source, webdataset.decode(*handlers))
         with pytest.raises(webdataset.autodecode.DecodingError) as caught:
@@ -123,11 +126,10 @@ def test_a_pickled_member_is_never_unpickled(
     assert not (tmp_path / "exploded").exists()
 
 
-def _split(record: bytes) -> Split:
-    from hlgp_dist.data.manifest import Shard
-
+def _manifest(record: bytes) -> Manifest:
+    """Of one record in one shard."""
     one = np.array([0], dtype=np.int64)
-    return Split(
+    split = Split(
         shards=(Shard("train-000000.tar", len(record), "", 1),),
         key=np.array([b"k"]),
         class_index=one.astype(np.int32),
@@ -139,3 +141,4 @@ def _split(record: bytes) -> Split:
         checksum=np.array([hashlib.sha256(record).hexdigest()[:16].encode()]),
         counts=one + 1,
     )
+    return Manifest(("a",), {"train": split}, "", 0, "")
