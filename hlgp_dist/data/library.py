@@ -28,7 +28,7 @@ from hlgp_dist.data.place import Place
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.data.stores import OfClass, Stores
-from hlgp_dist.types import PictureSize, World
+from hlgp_dist.types import PictureSize
 
 log = logging.getLogger("hlgp_dist")
 _FILES = 2**16
@@ -58,7 +58,6 @@ class Library:
         limit_bytes: of that folder, `None` for all but a twentieth of its disk.
         workers: decoding threads, `None` for one a core; the result does not depend on it.
         keeps_bad: what cannot be decoded is told by `inspect`; else it raises.
-        world: ranks begin with different classes.
     """
 
     def __init__(
@@ -71,12 +70,10 @@ class Library:
         limit_bytes: int | None = None,
         workers: int | None = None,
         keeps_bad: bool = False,
-        world: World | None = None,
     ) -> None:
         self.counts = Counts()
         self._place, self._manifest, self._size = place, manifest, size
         self._workers = workers or len(os.sched_getaffinity(0))
-        self._world = world or World()
         self._closing = threading.Event()
         cache = Cache(Path(cache_dir or default_cache_dir()), limit_bytes)
         self._stores = Stores(cache, Filling(self.counts, keeps_bad, self._closing))
@@ -101,7 +98,7 @@ class Library:
         layouts = self._layouts(selection, form)
         found: dict[str, OfClass] = {}
         with _threads(min(self._workers, len(layouts))) as makers, _threads(self._workers) as decoders:
-            for wait in (False, True):  # first what nobody is at
+            for wait in (False, True):  # first what nobody is at, so that ranks share the classes
                 missing = [layout for layout in layouts if layout.name not in found]
                 obtain = partial(self._stores.obtain, run=decoders.map, wait=wait)
                 for layout, pictures in zip(missing, makers.map(obtain, missing), strict=True):
@@ -129,11 +126,10 @@ class Library:
             self._preparing = None
 
     def _layouts(self, selection: Selection, form: Form) -> list[Layout]:
-        """Of the selection's classes, each rank beginning elsewhere."""
+        """Of the selection's classes."""
         pixels = Pixels(self._place, self._manifest, selection.split, self._size, form)
         classes = np.unique(pixels.split.class_index[selection.indices])
-        first = self._world.rank * len(classes) // self._world.size
-        return [class_layout(pixels, int(index)) for index in np.roll(classes, -first)]
+        return [class_layout(pixels, int(index)) for index in classes]
 
     def _prepare(self) -> None:
         if sys.platform == "linux":  # where a thread has a priority of its own

@@ -63,7 +63,7 @@ def whole(content: bytes) -> NDArray[np.uint8]:
                 planes = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
                 pixels: NDArray[np.uint8] = planes.permute(1, 2, 0).numpy()
                 return pixels
-        return np.array(picture.convert("RGB"))
+        return np.array(_coloured(picture))
 
 
 def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.uint8]:
@@ -71,12 +71,20 @@ def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.
 
     Grey, palette, CMYK and transparent pictures are converted by PIL's `convert("RGB")`, transparency is dropped,
     and the EXIF orientation is NOT applied: all as timm and torchvision's ImageFolder do.
+
+    Raises:
+        ValueError: it is of 16-bit grey, most of which that conversion makes white.
     """
-    if picture.mode != "RGB":  # or it would be copied
-        picture = picture.convert("RGB")
+    picture = _coloured(picture)
     if form == "scaled":
         picture = transforms.resize(picture, _edges(size), InterpolationMode(size.interpolation))
     return np.asarray(picture)
+
+
+def _coloured(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        raise ValueError("16-bit grey, of which decoders make white; store it with 8 bits")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
 
 
 def scaled(picture: NDArray[np.uint8], size: PictureSize) -> NDArray[np.uint8]:

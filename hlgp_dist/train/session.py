@@ -223,7 +223,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    supply = Supply(config, manifest, trunk.input_format.size, context.world)
+    supply = Supply(config, manifest, trunk.input_format.size)
     return Session(
         config,
         context,

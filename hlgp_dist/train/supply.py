@@ -23,7 +23,7 @@ from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import barrier, gather_text, reduce_sum
 from hlgp_dist.errors import DataError
-from hlgp_dist.types import PictureSize, TaskSpec, World
+from hlgp_dist.types import PictureSize, TaskSpec
 
 log = logging.getLogger("hlgp_dist")
 GB = 10**9
@@ -46,7 +46,7 @@ class Training(NamedTuple):
 class Supply:
     """Of one rank. Every rank calls every method but `prepare` equally often."""
 
-    def __init__(self, config: RunConfig, manifest: Manifest, size: PictureSize, world: World) -> None:
+    def __init__(self, config: RunConfig, manifest: Manifest, size: PictureSize) -> None:
         data = config.data
         self._config, self._manifest = config, manifest
         self._told = 0
@@ -58,7 +58,6 @@ class Supply:
             limit_bytes=_limit_bytes(data),
             workers=data.decode_workers,
             keeps_bad=data.on_error == "skip",
-            world=world,
         )
 
     def selection(self, task: TaskSpec, part: Part) -> Selection:

@@ -40,6 +40,7 @@ BAD = {
     "another kind": (sample_of(Image.new("RGB", (20, 14)), "BMP")._replace(suffix="png"), "cannot be decoded"),
     "bomb": (drawn(2)._replace(width=20_000, height=20_000), "has more than 89478485 pixels"),
     "needle": (drawn(2)._replace(width=60_000_000, height=1), "has more than 89478485 pixels"),
+    "16-bit grey": (sample_of(Image.frombytes("I;16", (20, 14), bytes(560))), "16-bit grey"),
     "another size": (drawn(2)._replace(width=40), "by the manifest's size as"),
     "no picture": (drawn(2)._replace(suffix="txt"), "0 pictures, not one"),
 }
@@ -123,7 +124,6 @@ def noise(mode: str, channels: int) -> Image.Image:
 
 ODD = {
     "CMYK": sample_of(noise("CMYK", 4), "JPEG"),
-    "16 bit": sample_of(noise("I;16", 2)),
     "palette": sample_of(noise("RGB", 3).convert("P")),
     "palette with transparency": sample_of(noise("RGB", 3).convert("P"), transparency=3),
     "alpha": sample_of(noise("RGBA", 4)),

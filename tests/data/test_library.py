@@ -30,7 +30,7 @@ from hlgp_dist.data.place import Folder, open_place
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import PICTURE_SUFFIXES, merged_runs
 from hlgp_dist.errors import DataError
-from hlgp_dist.types import PictureSize, TaskSpec, World
+from hlgp_dist.types import PictureSize, TaskSpec
 
 FORK = multiprocessing.get_context("fork")
 SIZE = PictureSize(8, 0.875, "bilinear")
@@ -161,7 +161,7 @@ def test_processes_with_tasks_of_their_own_decode_each_picture_once(shards: Shar
 
 def test_ranks_share_the_classes_of_a_task(shards: Sharded, tmp_path: Path) -> None:
     def work(rank: int) -> int:
-        ours = library(shards, tmp_path / "cache", workers=1, world=World(rank, 2))
+        ours = library(shards, tmp_path / "cache", workers=1)
         ours.open(chosen(shards, ALL), "scaled")
         return ours.counts.decoded
 
