@@ -96,7 +96,8 @@ def _work(
     else:
         images, copy = regions(pictures, samples, boxes, loading)
     weights = torch.full((len(samples),), weight, dtype=torch.float32)
-    rest = (torch.from_numpy(pictures.labels[samples]), torch.from_numpy(samples.copy()), weights)
-    labels, ids, weights = (tensor.pin_memory() if loading.pin else tensor for tensor in rest)
+    labels, ids = torch.from_numpy(pictures.labels[samples]), torch.from_numpy(samples.copy())
+    if loading.pin:
+        labels, weights = labels.pin_memory(), weights.pin_memory()
     parts = np.array_split(np.arange(len(samples)), max(1, loading.workers))
     return Work(Batch(images, labels, ids, weights), [partial(copy, part) for part in parts if len(part)])

@@ -10,7 +10,9 @@ import json
 import mmap
 import os
 import struct
+import threading
 import zlib
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -109,13 +111,16 @@ def read_record(descriptor: int, layout: Layout) -> Record:
     return Record(bad=bad, **document)
 
 
-def check_pictures(descriptor: int, layout: Layout, record: Record) -> None:
+def check_pictures(descriptor: int, layout: Layout, record: Record, cancelled: threading.Event) -> None:
     """Compare every picture's checksum, reading the file once; by reads, which fail where a map would kill.
 
     Raises:
         Damaged: naming the first that differs.
+        CancelledError: as it says.
     """
     for position, checksum in enumerate(record.checksums):
+        if cancelled.is_set():
+            raise CancelledError
         start, stop = layout.offsets[position : position + 2].tolist()
         if position not in record.bad and zlib.crc32(_read(descriptor, stop - start, start)) != checksum:
             raise Damaged(f"picture {position} is not what was written")

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_of, stored_shape
 from hlgp_dist.data.place import Place
-from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource
-from hlgp_dist.data.taps import REACH
+from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource, bad_sample
 from hlgp_dist.types import PictureSize
 
 MAX_PIXELS = 2**30 // 12
@@ -39,19 +38,19 @@ class Pixels(NamedTuple):
     @property
     def is_exact(self) -> bool:
         """What is tested is timm's transform bit for bit; what is trained on anyhow looks different in each epoch."""
-        return self.split_name == "test" or self.size.interpolation not in REACH
+        return self.split_name == "test"
 
     def shapes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64 [N, 2]: height and width as stored; 0, 0 where either side of the way would exceed `MAX_PIXELS`."""
+        """int64 [N, 2]: height and width as stored; 0, 0 where the picture, whole or scaled, exceeds `MAX_PIXELS`."""
         width, height = self.split.width[indices], self.split.height[indices]
-        shapes = np.stack(stored_shape(width, height, self.size, self.form), axis=1)
-        shapes[np.maximum(width.astype(np.int64) * height, shapes.prod(axis=1)) > MAX_PIXELS] = 0
-        return shapes
+        full, scaled = (np.stack(stored_shape(width, height, self.size, form), axis=1) for form in ("full", "scaled"))
+        shapes = full if self.form == "full" else scaled
+        is_too_large = np.maximum(full.prod(axis=1), scaled.prod(axis=1)) > MAX_PIXELS
+        return np.where(is_too_large[:, None], 0, shapes)
 
     def bad(self, index: int, reason: str) -> BadSample:
         """Names the sample `index` of the split."""
-        shard = self.split.shards[self.split.shard[index]].name
-        return BadSample(index, self.split.key[index].decode(), shard, reason)
+        return bad_sample(self.split, index, reason)
 
 
 class Decoding:

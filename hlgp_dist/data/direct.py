@@ -22,7 +22,8 @@ class Direct:
         """Raises BadSample."""
         decoding = Decoding(self._layout.pixels, self._layout.indices[position : position + 1])
         (decoded,) = decoding
-        self._counts.add(decoded=1, bytes_read=decoding.bytes_read)
+        is_bad = isinstance(decoded, BadSample)
+        self._counts.add(decoded=int(not is_bad), bytes_read=decoding.bytes_read)
         if isinstance(decoded, BadSample):
             raise decoded
         decoded.flags.writeable = False

@@ -123,6 +123,8 @@ class Library:
         if self._preparing is not None:
             self._to_prepare.put(None)
             self._preparing.join(_CLOSE_SECONDS)
+            if self._preparing.is_alive():
+                log.warning("%s: still being read for the next task; not waited for", self._place.url)
             self._preparing = None
 
     def _layouts(self, selection: Selection, form: Form) -> list[Layout]:
@@ -135,15 +137,16 @@ class Library:
         if sys.platform == "linux":  # where a thread has a priority of its own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while (layouts := self._to_prepare.get()) is not None:
-            try:
-                for layout in layouts:
+            for layout in layouts:
+                try:
                     self._stores.prepare(layout)
-            except CancelledError:
-                return
-            except NoRoom:
-                log.info("no room to prepare the next pictures")
-            except Exception as error:
-                log.info("the next pictures cannot be prepared: %s", error)
+                except CancelledError:
+                    return
+                except NoRoom:
+                    log.info("no room to prepare the next pictures")
+                    break
+                except Exception as error:
+                    log.info("the next pictures cannot be prepared: %s", error)
 
 
 def default_cache_dir() -> Path:

@@ -33,11 +33,13 @@ class Loading:
 
     def __init__(self, device: str = "cpu", workers: int = 1) -> None:
         self.workers, self.pin = workers, device.startswith("cuda")
-        self._buffers = Buffers()
+        self._buffers = Buffers() if device == "cpu" else None
 
     def empty(self, length: int) -> Tensor:
-        """uint8 [length] to be filled. Pinned memory torch itself uses again."""
-        return torch.empty(length, dtype=torch.uint8, pin_memory=True) if self.pin else self._buffers.empty(length)
+        """uint8 [length] to be filled. Pinned memory torch itself uses again, once what left it has arrived."""
+        if self._buffers is not None:
+            return self._buffers.empty(length)
+        return torch.empty(length, dtype=torch.uint8, pin_memory=self.pin)
 
 
 def whole_pictures(pictures: Pictures, samples: Integers, loading: Loading) -> tuple[Tensor, Copy]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -169,6 +170,10 @@ def _answer(function: Callable[[Task], Result], task: Task) -> _Answer:
     try:
         return _Answer(function(task), None)
     except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # it cannot travel as it is
+            return _Answer(None, RuntimeError(repr(error)))
         return _Answer(None, error)
 
 

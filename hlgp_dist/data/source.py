@@ -74,7 +74,9 @@ class RangeSource:
                 return record
             record = self._read(np.array([index]))
         if _checksum(record) != expected:
-            raise self._bad(index, f"its bytes have the checksum {_checksum(record)}, the manifest says {expected}")
+            raise bad_sample(
+                self.split, int(index), f"its bytes have the checksum {_checksum(record)}, the manifest says {expected}"
+            )
         return record
 
     def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
@@ -89,12 +91,13 @@ class RangeSource:
             if int(sample["cls"]) != self.split.class_index[index]:
                 raise ValueError(f"its label is {int(sample['cls'])}")
         except (ValueError, KeyError) as error:
-            raise self._bad(index, f"not the sample of the manifest: {error}") from error
+            raise bad_sample(self.split, int(index), f"not the sample of the manifest: {error}") from error
         return sample
 
-    def _bad(self, index: np.int64, reason: str) -> BadSample:
-        shard = self.split.shards[self.split.shard[index]].name
-        return BadSample(int(index), self.split.key[index].decode(), shard, reason)
+
+def bad_sample(split: Split, index: int, reason: str) -> BadSample:
+    """Names the sample `index` of the split."""
+    return BadSample(index, split.key[index].decode(), split.shards[split.shard[index]].name, reason)
 
 
 def _checksum(record: bytes) -> str:

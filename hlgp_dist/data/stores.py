@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import NamedTuple
 
@@ -65,7 +66,10 @@ class Stores:
 
         Raises:
             NoRoom: as it says.
+            CancelledError: likewise.
         """
+        if self._filling.cancelled.is_set():
+            raise CancelledError
         self._stored(layout, run=map, wait=False)
 
     def _stored(self, layout: Layout, *, run: Map, wait: bool) -> OfClass | None:
@@ -86,7 +90,7 @@ class Stores:
             record = read_record(held.descriptor, layout)
             identity = (layout.name, os.fstat(held.descriptor).st_ino, record.seconds)
             if not held.made and identity not in self._checked:
-                check_pictures(held.descriptor, layout, record)
+                check_pictures(held.descriptor, layout, record, self._filling.cancelled)
         except (Damaged, OSError) as damage:
             if held.made:
                 raise EnvironmentFailure(f"{self._cache.folder}: is not read as it was written: {damage}") from damage

@@ -11,6 +11,7 @@ from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.transfer import to_device
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import NonFiniteLoss
 from hlgp_dist.train.learner import Learner
@@ -56,10 +57,10 @@ def evaluate_task(
     learner.eval()
     sums = torch.zeros(6, dtype=torch.int64, device=device)
     for batch in evaluation_batches(pictures, world=world, batch_size=batch_size, loading=loading):
-        assert isinstance(batch.images, Tensor)
-        images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
-        counted = batch.weights.to(device) > 0
-        right = _judge(learner, images, labels, true_task, oracle=oracle, is_joint=is_joint)
+        there = to_device(batch, device)
+        assert isinstance(there.images, Tensor)
+        counted = there.weights > 0
+        right = _judge(learner, to_float(there.images), there.labels, true_task, oracle=oracle, is_joint=is_joint)
         sums += (torch.cat([torch.ones_like(right[:1]), right]) & counted).sum(1)
     total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
     if not_finite:

@@ -12,6 +12,7 @@ from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.batches import evaluation_batches
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.transfer import to_device
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.types import TaskSpec, World
@@ -36,7 +37,8 @@ class TaskStream:
     def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         batches = evaluation_batches(self.pictures, world=self.world, batch_size=self.batch_size, loading=self.loading)
         for batch in batches:
-            assert isinstance(batch.images, Tensor)
-            seen = features(to_float(batch.images.to(self.device))).cpu()
-            counted = batch.weights.cpu() > 0
-            yield seen[counted], batch.labels.cpu()[counted] - self.task.start
+            images = to_device(batch, self.device).images
+            assert isinstance(images, Tensor)
+            seen = features(to_float(images)).cpu()
+            counted = batch.weights > 0
+            yield seen[counted], batch.labels[counted] - self.task.start

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
@@ -69,7 +70,7 @@ class Supply:
 
         Raises:
             BadSample: there is one, and `data.on_error` is fail.
-            DataError: more than `data.max_bad_fraction` are bad.
+            DataError: more than `data.max_bad_fraction` are bad, or all of a class.
         """
         began, before = time.monotonic(), self._library.counts.decoded
         selection = self.selection(task, "train")
@@ -77,8 +78,9 @@ class Supply:
         bad = _of_all_ranks(opened.bad)
         seconds, decoded = time.monotonic() - began, self._library.counts.decoded - before
         skipped: list[Skipped] = [{"task": task.index, **told} for told in bad.values()]
-        self._check(task, skipped, len(selection))
-        return Training(opened.pictures.without(bad), skipped, opened.bytes_read, seconds, decoded)
+        pictures = opened.pictures.without(bad)
+        self._check(task, skipped, len(selection), pictures)
+        return Training(pictures, skipped, opened.bytes_read, seconds, decoded)
 
     def evaluation(self, task: TaskSpec, part: Part) -> Pictures:
         """Raises:
@@ -106,14 +108,19 @@ class Supply:
     def _form(self, part: Part) -> Form:
         return self._config.data.stored if part == "train" else "scaled"
 
-    def _check(self, task: TaskSpec, skipped: list[Skipped], pictures: int) -> None:
+    def _check(self, task: TaskSpec, skipped: list[Skipped], pictures: int, good: Pictures) -> None:
         most = self._config.data.max_bad_fraction
+        if not skipped:
+            return
+        first = "first {shard}: sample {key}: {reason}".format(**skipped[0])
         if len(skipped) > most * pictures:
-            first = "{shard}: sample {key}: {reason}".format(**skipped[0])
             raise DataError(
                 f"data.max_bad_fraction={most}: {len(skipped)} of the {pictures} training pictures of task "
-                f"{task.index} are bad, first {first}"
+                f"{task.index} are bad, {first}"
             )
+        left = np.bincount(good.labels - task.start, minlength=len(task.classes))
+        for name in np.array(task.classes)[left == 0]:
+            raise DataError(f"data.on_error: skip leaves class {str(name)!r} without a training picture, {first}")
 
 
 def _of_all_ranks(bad: Mapping[int, BadSample]) -> dict[int, dict[str, str]]:

@@ -40,6 +40,7 @@ BAD = {
     "another kind": (sample_of(Image.new("RGB", (20, 14)), "BMP")._replace(suffix="png"), "cannot be decoded"),
     "bomb": (drawn(2)._replace(width=20_000, height=20_000), "has more than 89478485 pixels"),
     "needle": (drawn(2)._replace(width=60_000_000, height=1), "has more than 89478485 pixels"),
+    "thread": (sample_of(Image.new("1", (2**21, 1))), "has more than 89478485 pixels"),
     "16-bit grey": (sample_of(Image.frombytes("I;16", (20, 14), bytes(560))), "16-bit grey"),
     "another size": (drawn(2)._replace(width=40), "by the manifest's size as"),
     "no picture": (drawn(2)._replace(suffix="txt"), "0 pictures, not one"),
@@ -102,6 +103,13 @@ def test_a_flipped_bit_is_a_bad_sample_until_it_is_mended(tmp_path: Path) -> Non
     assert "checksum" in opened.bad[1].reason
     (folder / "train.tar").write_bytes(whole)
     assert len(library(folder, manifest, cache).open(selection, "scaled")) == 3, "what failed once is tried again"
+
+
+def test_what_would_be_too_large_when_scaled_is_bad_in_full_too(tmp_path: Path) -> None:
+    manifest = shard_by_hand(tmp_path / "shards", {"a": [GOOD, BAD["thread"][0]]})
+    ours = library(tmp_path / "shards", manifest, tmp_path / "cache", keeps_bad=True)
+    opened = ours.inspect(select(manifest, TaskSpec(0, 0, ("a",)), "train", 0.0), "full")
+    assert list(opened.bad) == [1]
 
 
 def test_a_class_of_bad_samples_alone(tmp_path: Path) -> None:

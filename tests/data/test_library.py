@@ -11,16 +11,19 @@ import random
 import shutil
 import signal
 import tarfile
+import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.data import decoding
+from hlgp_dist.data import class_store, decoding
 from hlgp_dist.data.cache import PARTIAL, SUFFIX
 from hlgp_dist.data.library import Library, default_cache_dir
 from hlgp_dist.data.manifest import Manifest
@@ -281,6 +284,27 @@ def test_closing_ends_preparation_at_once(shards: Sharded, tmp_path: Path, monke
     ours.close()
     assert time.monotonic() - began < 2
     assert {file.name for file in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_closing_ends_the_checking_of_what_is_there(
+    shards: Sharded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library(shards, tmp_path).open(chosen(shards, ALL), "scaled")
+    checked, may_go_on = threading.Event(), threading.Event()
+
+    def slow_crc32(content: bytes) -> int:
+        checked.set()
+        may_go_on.wait(20)
+        return zlib.crc32(content)
+
+    monkeypatch.setattr(class_store, "zlib", SimpleNamespace(crc32=slow_crc32))
+    ours = library(shards, tmp_path)
+    ours.prepare(chosen(shards, ALL), "scaled")
+    assert checked.wait(20)
+    threading.Timer(0.2, may_go_on.set).start()
+    ours.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "prepare"]
+    assert ours.counts.decoded == 0
 
 
 def test_tasks_come_and_go_without_a_trace(shards: Sharded, tmp_path: Path) -> None:

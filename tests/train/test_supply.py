@@ -90,6 +90,17 @@ def test_too_many_bad_samples_end_the_run(drawn: Path, tmp_path: Path, ranks: Ra
     assert reasons(folder)[0].startswith(f"data.max_bad_fraction=0.01: 2 of the {pictures} training pictures of task 0")
 
 
+def test_a_class_may_not_be_left_out_whole(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    manifest = read_manifest(drawn)
+    labels = select(manifest, tasks_of(manifest)[0], "train", 0.0).labels
+    damage(drawn, tmp_path / "shards", 0, "train", *(labels == labels[0]).nonzero()[0].tolist())
+    skip = ("data.on_error=skip", "data.max_bad_fraction=0.9", *SHORT)
+    folder, codes = ranks.run(job(tmp_path / "shards", tmp_path / "run", *skip))
+    assert codes == [3]
+    name = tasks_of(manifest)[0].classes[labels[0]]
+    assert f"leaves class '{name}' without a training picture" in reasons(folder)[0]
+
+
 @pytest.mark.parametrize(("part", "fraction"), [("test", 0.0), ("validation", 0.3)])
 def test_a_bad_picture_to_evaluate_on_always_ends_the_run(
     part: Part, fraction: float, drawn: Path, tmp_path: Path, ranks: Ranks
