@@ -131,9 +131,9 @@ def data_shard(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
     """A folder of classes, a tar of one, or a CSV/JSONL list -> WebDataset shards and a manifest; docs/shards.md."""
-    from hlgp_dist.data.encode import encoding_of
-    from hlgp_dist.data.info import info
-    from hlgp_dist.data.shard import shard
+    from hlgp_dist.shards.encode import encoding_of
+    from hlgp_dist.shards.info import info
+    from hlgp_dist.shards.shard import shard
     from hlgp_dist.study.tables import counting, show_dataset
 
     with counting("sharding") as progress:
@@ -166,7 +166,7 @@ def data_prepare(
     """A public benchmark's original archives -> shards and a manifest; docs/data.md has the table."""
     from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
     from hlgp_dist.benchmarks.prepare import prepare
-    from hlgp_dist.data.info import info
+    from hlgp_dist.shards.info import info
     from hlgp_dist.study.tables import counting, show_dataset
 
     benchmark = benchmark_named(name)
@@ -191,8 +191,8 @@ def data_verify(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
     """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
-    from hlgp_dist.data.verify import verify
     from hlgp_dist.errors import DataError
+    from hlgp_dist.shards.verify import verify
     from hlgp_dist.study.tables import counting
 
     with counting("verifying") as progress:
@@ -208,8 +208,8 @@ def data_info(
     sheet: Annotated[Path | None, typer.Option(help="A PNG to be made, with a few pictures a class.")] = None,
 ) -> None:
     """Counts, sizes and classes of a shard folder; a contact sheet."""
-    from hlgp_dist.data.info import info
-    from hlgp_dist.data.sheet import write_sheet
+    from hlgp_dist.shards.info import info
+    from hlgp_dist.shards.sheet import write_sheet
     from hlgp_dist.study.tables import show_classes, show_dataset
 
     described = info(folder)

@@ -12,12 +12,12 @@ import torch
 from hlgp_dist.bench.drawing import draw_folder
 from hlgp_dist.bench.workload import MODES, Workload
 from hlgp_dist.config.schema import Backbone
-from hlgp_dist.data.listing import SUFFIXES, Picture, in_order
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.selection import select
-from hlgp_dist.data.shard import shard_pictures
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.shards.listing import SUFFIXES, Picture, in_order
+from hlgp_dist.shards.shard import shard_pictures
 from hlgp_dist.types import TaskSpec
 
 SHARDS_A_WORKER = 8

@@ -8,11 +8,11 @@ from functools import cache
 from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.config.protocols import CLASSES, benchmark_of
 from hlgp_dist.config.schema import Benchmark
-from hlgp_dist.data.layout import sample_key
-from hlgp_dist.data.listing import SUFFIXES, Picture
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.layout import sample_key
+from hlgp_dist.shards.listing import SUFFIXES, Picture
 
 _BOTH = ("protocol", "split")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hlgp_dist.benchmarks.spool import Extent, Spool
-from hlgp_dist.data.tar_members import check_end, plain_members, safe_path
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.tar_members import check_end, plain_members, safe_path
 
 GROWTH = 100
 """Pictures do not shrink; deflate makes up to 1,032 bytes of one. An archive that grows more than this is a bomb."""

@@ -14,8 +14,9 @@ from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.split import PACKAGED_LISTS, at_random, by_folders, by_list, packaged_list, read_list
 from hlgp_dist.benchmarks.spool import Spool
-from hlgp_dist.data.listing import SPLITS, Picture
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.listing import Picture
 
 RANDOM = "random-80-20"
 FILE = "file"

@@ -14,8 +14,9 @@ from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import find, has, text
 from hlgp_dist.benchmarks.pickled import byte_rows, unpickle
 from hlgp_dist.benchmarks.spool import Extent, Spool
-from hlgp_dist.data.listing import SPLITS, Picture
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import Picture
 
 EDGE = 32
 _PIXELS = 3 * EDGE * EDGE

@@ -9,8 +9,8 @@ from typing import TypeVar
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import pictures, rows
 from hlgp_dist.benchmarks.spool import Spool
-from hlgp_dist.data.listing import Picture
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import Picture
 
 Value = TypeVar("Value")
 _SPLIT = {"0": "test", "1": "train"}

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import has, pictures, rows
 from hlgp_dist.benchmarks.spool import Extent, Spool
-from hlgp_dist.data.listing import SPLITS, Picture
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import Picture
 
 
 def read(members: Members, spool: Spool, domains: Sequence[str]) -> list[Picture]:

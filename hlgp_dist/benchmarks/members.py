@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.spool import Extent
-from hlgp_dist.data.listing import OTHER_PICTURES, SUFFIXES, Picture
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import OTHER_PICTURES, SUFFIXES, Picture
 
 
 def find(members: Members, name: str) -> Extent:

@@ -16,11 +16,11 @@ from hlgp_dist.benchmarks.archive import Members, Progress, kind_of, md5, unpack
 from hlgp_dist.benchmarks.catalogue import Benchmark, Choice, Expected
 from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.spool import Spool
-from hlgp_dist.data.listing import Listing, Picture, in_order
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.origin import Origin
-from hlgp_dist.data.shard import SHARD_BYTES, check_destination, shard_pictures
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.listing import Listing, Picture, in_order
+from hlgp_dist.shards.shard import SHARD_BYTES, check_destination, shard_pictures
 
 _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _OTHER_FORMATS = ("GIF", "BMP", "WEBP", "TIFF", "PPM")

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import pictures
 from hlgp_dist.benchmarks.spool import Extent
-from hlgp_dist.data.listing import SPLITS, SUFFIXES, Picture
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import SUFFIXES, Picture
 
 Listed = frozenset[str]
 """The test pictures as CLASS/STEM."""

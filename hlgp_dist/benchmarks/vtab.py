@@ -16,8 +16,8 @@ from hlgp_dist.benchmarks.matrix import labels
 from hlgp_dist.benchmarks.members import find, pictures
 from hlgp_dist.benchmarks.split import shuffled
 from hlgp_dist.benchmarks.spool import Extent, Spool
-from hlgp_dist.data.listing import Picture
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import Picture
 
 CLASSES = 10
 TRAIN = 36

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.fetch import fetch
-from hlgp_dist.data.listing import SPLITS
 from hlgp_dist.data.origin import Origin, parse_origin
 from hlgp_dist.data.place import open_place
 from hlgp_dist.errors import DataError
 
 SCHEMA_VERSION = 2
+SPLITS = ("train", "test")
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
 DIGEST = "manifest.sha256"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.info import info
-from hlgp_dist.data.shard import shard
 from hlgp_dist.launch.search import check_trials, run_search
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.shards.info import info
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.study.tables import console, metrics_table, show_dataset, show_matrix, show_search, tensorboard_command
 
 

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
-from hlgp_dist.data.info import Info
+from hlgp_dist.shards.info import Info
 from hlgp_dist.telemetry.progress import rate
 from hlgp_dist.train.folder import RunFolder
 

@@ -13,11 +13,11 @@ from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import Benchmark
-from hlgp_dist.data.layout import sample_key
-from hlgp_dist.data.listing import SPLITS, Picture
-from hlgp_dist.data.manifest import Manifest, Split
+from hlgp_dist.data.manifest import SPLITS, Manifest, Split
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.layout import sample_key
+from hlgp_dist.shards.listing import Picture
 from hlgp_dist.train.preflight import check_fit
 from tests.jobs import job
 

@@ -19,8 +19,8 @@ from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.place import open_place
 from hlgp_dist.data.source import RangeSource
-from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.verify import verify
 from tests.benchmarks import originals
 from tests.benchmarks.originals import picture, tar, tree, zipped
 

@@ -20,8 +20,8 @@ from hlgp_dist.benchmarks.archive import md5
 from hlgp_dist.benchmarks.catalogue import CATALOGUE, Expected, choose
 from hlgp_dist.cli import main
 from hlgp_dist.data.manifest import read_manifest
-from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.verify import verify
 from tests.benchmarks.originals import cifar_python, cub, folder, tar, tree
 
 DIVIDED = tree(*(f"train/cat/{n}.jpg" for n in range(4)), "train/dog/0.jpg", "test/cat/9.jpg", "test/dog/9.jpg")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hlgp_dist.data.shard import shard
+from hlgp_dist.shards.shard import shard
 from tests.cluster.host import REPOSITORY, Host, missing
 
 ADDRESS = "10.77.0.1"

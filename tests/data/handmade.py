@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split
-from hlgp_dist.data.manifest_files import write_manifest
 from hlgp_dist.data.record import TRAILER, pack
+from hlgp_dist.shards.manifest_files import write_manifest
 
 
 class Sample(NamedTuple):

@@ -13,9 +13,9 @@ import pytest
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.manifest import Manifest, length_problems, parse_manifest, read_manifest
-from hlgp_dist.data.sheet import write_sheet
-from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.sheet import write_sheet
+from hlgp_dist.shards.verify import verify
 from hlgp_dist.train.preflight import check_fit, preflight
 from hlgp_dist.train.supply import manifest_of
 from tests.faults import FaultyServer, cut, error, flipped, from_folder, serving

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hlgp_dist.data.manifest import Manifest, read_manifest
-from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.verify import verify
 
 
 @pytest.fixture

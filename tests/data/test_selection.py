@@ -8,8 +8,8 @@ import pytest
 
 from hlgp_dist.data.manifest import Manifest, read_manifest
 from hlgp_dist.data.selection import check_pictures, select
-from hlgp_dist.data.shard import shard
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.types import TaskSpec
 
 TASK = TaskSpec(index=1, start=4, classes=("dog", "ant", "cat"))

@@ -11,10 +11,10 @@ from torch.nn import functional
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import select
-from hlgp_dist.data.shard import shard
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.study.demo import demo_config, fresh_folder
 from hlgp_dist.train.preflight import preflight
 from tests.jobs import evaluated, opened

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.verify import verify
+from hlgp_dist.shards.verify import verify
 
 FILES = ("manifest.json", "manifest.sha256", "sizes.json", "train-000000.tar", "train-000002.tar", "test-000001.tar")
 

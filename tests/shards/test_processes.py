@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hlgp_dist.data.processes import Jobs, advance, crew
 from hlgp_dist.errors import DataError, EnvironmentFailure
+from hlgp_dist.shards.processes import Jobs, advance, crew
 
 
 def halved(number: int) -> tuple[int, int]:

@@ -9,10 +9,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hlgp_dist.data.listing import SPLITS, Listing, Picture, in_order, is_picture
-from hlgp_dist.data.rows import csv_rows, jsonl_rows, of_rows
-from hlgp_dist.data.tar_members import check_end, plain_members
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.listing import Listing, Picture, in_order, is_picture
+from hlgp_dist.shards.rows import csv_rows, jsonl_rows, of_rows
+from hlgp_dist.shards.tar_members import check_end, plain_members
 
 _TOPS = tuple((split,) for split in SPLITS)
 log = logging.getLogger(__name__)

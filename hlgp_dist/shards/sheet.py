@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from hlgp_dist.data.encode import encode
 from hlgp_dist.data.manifest import UNTOUCHED, Split, read_manifest
 from hlgp_dist.data.place import Place, open_place
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.encode import encode
 
 CLASSES = 40
 PICTURES = 8

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.data.encode import encode, encoding_of
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.encode import encode, encoding_of
 
 SMALL = Encoding(resize=32, quality=90)
 

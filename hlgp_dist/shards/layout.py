@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from hlgp_dist.data.listing import Picture
 from hlgp_dist.data.record import TRAILER, record_size
+from hlgp_dist.shards.listing import Picture
 
 SHARD_SAMPLES = 16_384
 """No shard has more, so that millions of thumbnails are many tasks and none of them a large one."""

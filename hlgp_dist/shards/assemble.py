@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.finished import COLUMNS, SAMPLE, Finished, load_finished
-from hlgp_dist.data.listing import SPLITS, Picture
-from hlgp_dist.data.manifest import Shard, Split
-from hlgp_dist.data.partial import Partial
-from hlgp_dist.data.writer import record_file
+from hlgp_dist.data.manifest import SPLITS, Shard, Split
+from hlgp_dist.shards.finished import COLUMNS, SAMPLE, Finished, load_finished
+from hlgp_dist.shards.listing import Picture
+from hlgp_dist.shards.partial import Partial
+from hlgp_dist.shards.writer import record_file
 
 _NONE = np.zeros(0, SAMPLE)
 

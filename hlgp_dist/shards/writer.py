@@ -11,15 +11,15 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from hlgp_dist.data.encode import encode
-from hlgp_dist.data.finished import SAMPLE, Finished, load_finished, save_finished
-from hlgp_dist.data.layout import PlannedSample, PlannedShard, companions, sample_key
-from hlgp_dist.data.listing import Picture
 from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Encoding
-from hlgp_dist.data.processes import advance
 from hlgp_dist.data.record import TRAILER, pack
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import replacing
+from hlgp_dist.shards.encode import encode
+from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished, save_finished
+from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions, sample_key
+from hlgp_dist.shards.listing import Picture
+from hlgp_dist.shards.processes import advance
 
 _VERSION = 1
 """Raise it when the bytes of a shard change, so that none of an older version is kept."""

@@ -16,11 +16,11 @@ import pytest
 
 from hlgp_dist.data import shard as sharding
 from hlgp_dist.data import writer
-from hlgp_dist.data.encode import Encoded, encode
-from hlgp_dist.data.finished import Finished, save_finished
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest
-from hlgp_dist.data.shard import shard
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.shards.encode import Encoded, encode
+from hlgp_dist.shards.finished import Finished, save_finished
+from hlgp_dist.shards.shard import shard
 
 SHARD_BYTES = 24 * 1024  # as the fixture `shards` has it
 PICTURES = 50
@@ -186,7 +186,7 @@ def test_no_process_outlives_a_killed_writer(pictures: Path, tmp_path: Path) -> 
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, time\n"
-        "from hlgp_dist.data.processes import Jobs\n"
+        "from hlgp_dist.shards.processes import Jobs\n"
         "if __name__ == '__main__':\n"
         "    for _ in Jobs(time.sleep, workers=2, total=0).results([0.01, 0.01, 60, 60]):\n"
         "        print('one', flush=True)\n"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from hlgp_dist.errors import DataError, EnvironmentFailure
 
-SPLITS = ("train", "test")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 OTHER_PICTURES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".npy", ".ppm", ".tif", ".tiff", ".webp"}

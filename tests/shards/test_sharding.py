@@ -16,9 +16,9 @@ from PIL import Image
 from hlgp_dist.data import layout
 from hlgp_dist.data.manifest import Encoding, Manifest, read_manifest
 from hlgp_dist.data.record import unpack
-from hlgp_dist.data.shard import shard
-from hlgp_dist.data.verify import verify
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.shards.shard import shard
+from hlgp_dist.shards.verify import verify
 
 SHARD_BYTES = 24 * 1024  # as the fixture `shards` has it
 COUNTS = {"ant": 12, "bee": 5, "cat": 9, "dog": 2, "eel": 7}

@@ -1,4 +1,4 @@
-"""Fifty kills while shards are written: `python -m pytest -m soak -s tests/data/test_soak_sharding.py`."""
+"""Fifty kills while shards are written: `python -m pytest -m soak -s tests/shards/test_soak_sharding.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding
-from hlgp_dist.data.shard import shard
-from hlgp_dist.data.verify import verify
+from hlgp_dist.shards.shard import shard
+from hlgp_dist.shards.verify import verify
 
 PICTURES = 600
 SHARD_BYTES = 96 * 1024

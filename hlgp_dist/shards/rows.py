@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hlgp_dist.data.listing import SPLITS, Picture, is_picture
+from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.listing import Picture, is_picture
 
 COLUMNS = ("path", "class", "split")
 

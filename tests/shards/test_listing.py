@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.data.listing import Picture, in_order
-from hlgp_dist.data.tar_members import plain_members
-from hlgp_dist.data.walk import list_pictures
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.shards.listing import Picture, in_order
+from hlgp_dist.shards.tar_members import plain_members
+from hlgp_dist.shards.walk import list_pictures
 
 
 def names(source: Path) -> list[str]:

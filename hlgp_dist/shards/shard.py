@@ -10,18 +10,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from hlgp_dist.data.assemble import assembled, recorded_hash, source_hash
-from hlgp_dist.data.layout import COMPANION_BLOCKS, PlannedShard, plan_shards
-from hlgp_dist.data.listing import Listing
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest, read_manifest
-from hlgp_dist.data.manifest_files import FILES, write_manifest
 from hlgp_dist.data.origin import Origin
-from hlgp_dist.data.partial import Partial, claimed, remove_leftover
-from hlgp_dist.data.processes import Jobs, Progress, crew
 from hlgp_dist.data.record import BLOCK
-from hlgp_dist.data.walk import list_pictures
-from hlgp_dist.data.writer import ShardTask, make_shard, named_digests
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.shards.assemble import assembled, recorded_hash, source_hash
+from hlgp_dist.shards.layout import COMPANION_BLOCKS, PlannedShard, plan_shards
+from hlgp_dist.shards.listing import Listing
+from hlgp_dist.shards.manifest_files import FILES, write_manifest
+from hlgp_dist.shards.partial import Partial, claimed, remove_leftover
+from hlgp_dist.shards.processes import Jobs, Progress, crew
+from hlgp_dist.shards.walk import list_pictures
+from hlgp_dist.shards.writer import ShardTask, make_shard, named_digests
 
 SHARD_BYTES = 256 * 2**20
 _LISTED = 20

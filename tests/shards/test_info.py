@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from hlgp_dist.data import sheet
-from hlgp_dist.data.info import Range, info
 from hlgp_dist.data.manifest import Encoding, Manifest
-from hlgp_dist.data.shard import shard
-from hlgp_dist.data.sheet import write_sheet
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards.info import Range, info
+from hlgp_dist.shards.shard import shard
+from hlgp_dist.shards.sheet import write_sheet
 
 
 def test_counts_and_picture_sizes(shards: tuple[Path, Manifest]) -> None:

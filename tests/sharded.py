@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.shard import shard
+from hlgp_dist.shards.shard import shard
 from tests.faults import FaultyServer, forwarded, from_folder, serving
 from tests.objects import ENVIRONMENT, s3_server, upload
 

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.encode import encode
 from hlgp_dist.data.manifest import (
     CHECKSUM_DIGITS,
     DIGEST,
@@ -23,11 +22,12 @@ from hlgp_dist.data.manifest import (
     length_problems,
     parse_manifest,
 )
-from hlgp_dist.data.manifest_files import digest_line, sizes
 from hlgp_dist.data.place import Folder, Place, open_place, streamed
-from hlgp_dist.data.processes import Jobs, Progress, advance, crew
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.encode import encode
+from hlgp_dist.shards.manifest_files import digest_line, sizes
+from hlgp_dist.shards.processes import Jobs, Progress, advance, crew
 
 Decode = Literal["sample", "all"]
 DECODED_EVERY = {"sample": 16, "all": 1}
