@@ -83,10 +83,6 @@ class Record:
     bytes_read: int
     seconds: float
 
-    @property
-    def decoded(self) -> int:
-        return len(self.checksums) - len(self.bad)
-
 
 def write_record(descriptor: int, layout: Layout, record: Record) -> int:
     """Write it behind the pixels; the length of the whole file."""

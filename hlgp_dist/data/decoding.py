@@ -10,10 +10,11 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
+from hlgp_dist.data.formats import PICTURE_SUFFIXES
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_of, stored_shape
 from hlgp_dist.data.place import Place
-from hlgp_dist.data.source import PICTURE_SUFFIXES, BadSample, RangeSource, bad_sample
+from hlgp_dist.data.source import BadSample, RangeSource, bad_sample
 from hlgp_dist.types import PictureSize
 
 MAX_PIXELS = 2**30 // 12

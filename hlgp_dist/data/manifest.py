@@ -22,6 +22,7 @@ from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.fetch import fetch
 from hlgp_dist.data.origin import Origin, parse_origin
 from hlgp_dist.data.place import open_place
+from hlgp_dist.data.record import CHECKSUM_DIGITS
 from hlgp_dist.errors import DataError
 
 SCHEMA_VERSION = 2
@@ -29,7 +30,6 @@ SPLITS = ("train", "test")
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
 DIGEST = "manifest.sha256"
-CHECKSUM_DIGITS = 16
 _ASKED_AT_ONCE = 32
 """Shards, for their lengths."""
 

@@ -19,12 +19,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 from torchvision.transforms.v2 import functional as tensors
 
+from hlgp_dist.data.formats import FORMATS, SIXTEEN_BIT, is_16_bit
 from hlgp_dist.types import PictureSize
 
 Form = Literal["scaled", "full"]
 """scaled: the whole picture at the size from which timm's evaluation transform crops; full: at its own size."""
-
-FORMATS = ("JPEG", "PNG")
 
 
 def stored_shape(
@@ -82,8 +81,8 @@ def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.
 
 
 def _coloured(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        raise ValueError("16-bit grey, of which decoders make white; store it with 8 bits")
+    if is_16_bit(picture):
+        raise ValueError(SIXTEEN_BIT)
     return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy it
 
 

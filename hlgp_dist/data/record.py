@@ -5,11 +5,13 @@ Sizes follow from the lengths of the members alone, so a shard folder can be lai
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator
 
 BLOCK = tarfile.BLOCKSIZE
 TRAILER = bytes(2 * BLOCK)
+CHECKSUM_DIGITS = 16
 _EMPTY = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
 _NAME, _LENGTH, _SUM = slice(0, 100), slice(124, 135), slice(148, 154)
 _EMPTY_SUM = int(_EMPTY[_SUM], 8)
@@ -42,6 +44,11 @@ def _header(name: bytes, size: int) -> bytes:
     header[_LENGTH] = length
     header[_SUM] = b"%06o" % (_EMPTY_SUM + sum(name) + sum(length) - sum(_EMPTY[_LENGTH]))
     return bytes(header)
+
+
+def checksum(record: bytes) -> str:
+    """As the manifest has it: the first digits of its SHA-256 in hex."""
+    return hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS]
 
 
 def unpack(record: bytes) -> Iterator[tuple[str, bytes]]:

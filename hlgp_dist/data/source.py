@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +9,10 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Split
+from hlgp_dist.data.manifest import Split
 from hlgp_dist.data.place import Place
-from hlgp_dist.data.record import unpack
+from hlgp_dist.data.record import checksum, unpack
 from hlgp_dist.errors import DataError
-
-PICTURE_SUFFIXES = ("jpg", "png")
 
 webdataset.utils.enforce_security = True  # neither pickles nor `pipe:`, whatever a later stage asks for
 
@@ -70,13 +67,13 @@ class RangeSource:
         """The record, read again a few times where its bytes are not the manifest's."""
         expected = self.split.checksum[index].decode()
         for _ in range(self.place.rereads):
-            if _checksum(record) == expected:
+            if checksum(record) == expected:
                 return record
             record = self._read(np.array([index]))
-        if _checksum(record) != expected:
-            raise bad_sample(
-                self.split, int(index), f"its bytes have the checksum {_checksum(record)}, the manifest says {expected}"
-            )
+        found = checksum(record)
+        if found != expected:
+            reason = f"its bytes have the checksum {found}, the manifest says {expected}"
+            raise bad_sample(self.split, int(index), reason)
         return record
 
     def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
@@ -98,10 +95,6 @@ class RangeSource:
 def bad_sample(split: Split, index: int, reason: str) -> BadSample:
     """Names the sample `index` of the split."""
     return BadSample(index, split.key[index].decode(), split.shards[split.shard[index]].name, reason)
-
-
-def _checksum(record: bytes) -> str:
-    return hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS]
 
 
 def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:

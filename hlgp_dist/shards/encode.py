@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from hlgp_dist.data.formats import FORMATS, SIXTEEN_BIT, SUFFIX_OF, is_16_bit
 from hlgp_dist.data.manifest import Encoding
 from hlgp_dist.errors import ConfigError, DataError
 
 QUALITY = 90
-_SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _GAP = 2
 """A JPEG is decoded at the smallest eighth of its size that leaves this much for the filter, as `Image.thumbnail`."""
 
@@ -66,10 +66,10 @@ def encode(data: bytes, encoding: Encoding) -> Encoded:
 
 
 def _encode(data: bytes, encoding: Encoding) -> Encoded:
-    with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as picture:
-        suffix, (width, height) = _SUFFIX[str(picture.format)], picture.size
-        if picture.mode.startswith("I"):
-            raise DataError("16-bit grey, of which decoders make white; store it with 8 bits")
+    with Image.open(BytesIO(data), formats=FORMATS) as picture:
+        suffix, (width, height) = SUFFIX_OF[str(picture.format)], picture.size
+        if is_16_bit(picture):
+            raise DataError(SIXTEEN_BIT)
         if encoding.resize is None or min(width, height) <= encoding.resize:
             picture.draft("RGB", (1, 1))
             picture.load()

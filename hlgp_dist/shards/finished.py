@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS
+from hlgp_dist.data.record import CHECKSUM_DIGITS
 from hlgp_dist.files import write_atomically
 
 SAMPLE = np.dtype(

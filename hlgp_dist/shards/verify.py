@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import (
-    CHECKSUM_DIGITS,
     DIGEST,
     SIZES,
     UNTOUCHED,
@@ -23,7 +22,7 @@ from hlgp_dist.data.manifest import (
     parse_manifest,
 )
 from hlgp_dist.data.place import Folder, Place, open_place, streamed
-from hlgp_dist.data.record import unpack
+from hlgp_dist.data.record import checksum, unpack
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.manifest_files import digest_line, sizes
@@ -136,7 +135,7 @@ def _rest(stream: BinaryIO, whole: Any) -> str:
 
 
 def _record_problem(row: _Row, record: bytes, *, with_picture: bool) -> str | None:
-    if hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS].encode() != row.checksum:
+    if checksum(record).encode() != row.checksum:
         return "its bytes differ from the manifest's checksum"
     try:
         members = dict(unpack(record))

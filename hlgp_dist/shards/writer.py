@@ -11,8 +11,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Encoding
-from hlgp_dist.data.record import TRAILER, pack
+from hlgp_dist.data.manifest import Encoding
+from hlgp_dist.data.record import TRAILER, checksum, pack
 from hlgp_dist.errors import DataError
 from hlgp_dist.files import replacing
 from hlgp_dist.shards.encode import encode
@@ -115,10 +115,9 @@ def _record(sample: PlannedSample, offset: int, encoding: Encoding) -> tuple[byt
     key = sample_key(sample.picture)
     members = ((stored.suffix, stored.data), *companions(sample.picture, sample.class_index))
     record = pack((f"{key}.{kind}", content) for kind, content in members)
-    checksum = hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS]
     source = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
     about = (sample.class_index, offset, len(record), stored.width, stored.height)
-    return record, (key.encode(), *about, checksum.encode(), source)
+    return record, (key.encode(), *about, checksum(record).encode(), source)
 
 
 def read_picture(picture: Picture) -> bytes:

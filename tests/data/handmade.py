@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hlgp_dist.data.manifest import CHECKSUM_DIGITS, Manifest, Shard, Split
-from hlgp_dist.data.record import TRAILER, pack
+from hlgp_dist.data.manifest import Manifest, Shard, Split
+from hlgp_dist.data.record import TRAILER, checksum, pack
 from hlgp_dist.shards.manifest_files import write_manifest
 
 
@@ -65,6 +65,6 @@ def _split(file: Path, classes: Mapping[str, Sequence[Sample]]) -> Split:
         size=sizes,
         width=np.array([sample.width for _, sample in samples], dtype=np.int32),
         height=np.array([sample.height for _, sample in samples], dtype=np.int32),
-        checksum=np.array([hashlib.sha256(record).hexdigest()[:CHECKSUM_DIGITS] for record in records], np.bytes_),
+        checksum=np.array([checksum(record) for record in records], np.bytes_),
         counts=np.array([len(part) for part in classes.values()], dtype=np.int64),
     )

@@ -25,13 +25,14 @@ from PIL import Image
 
 from hlgp_dist.data import class_store, decoding
 from hlgp_dist.data.cache import PARTIAL, SUFFIX
+from hlgp_dist.data.formats import PICTURE_SUFFIXES
 from hlgp_dist.data.library import Library, default_cache_dir
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import Form, scaled, stored_of, to_array
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import Folder, open_place
 from hlgp_dist.data.selection import Part, Selection, select
-from hlgp_dist.data.source import PICTURE_SUFFIXES, merged_runs
+from hlgp_dist.data.source import merged_runs
 from hlgp_dist.errors import DataError
 from hlgp_dist.types import PictureSize, TaskSpec
 

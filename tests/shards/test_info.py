@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.data import sheet
 from hlgp_dist.data.manifest import Encoding, Manifest
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.shards import sheet
 from hlgp_dist.shards.info import Range, info
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.shards.sheet import write_sheet

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.data import shard as sharding
-from hlgp_dist.data import writer
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.shards import shard as sharding
+from hlgp_dist.shards import writer
 from hlgp_dist.shards.encode import Encoded, encode
 from hlgp_dist.shards.finished import Finished, save_finished
 from hlgp_dist.shards.shard import shard

@@ -13,10 +13,10 @@ import pytest
 import webdataset
 from PIL import Image
 
-from hlgp_dist.data import layout
 from hlgp_dist.data.manifest import Encoding, Manifest, read_manifest
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.shards import layout
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.shards.verify import verify
 
