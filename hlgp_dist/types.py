@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """This process among the data-parallel ranks of one run."""
+    """This process among the data-parallel ranks of one run; host_size: those on its host."""
 
     rank: int = 0
     size: int = 1
+    host_size: int = 1
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import read_manifest
 from hlgp_dist.data.picture import Form, as_evaluated
@@ -64,7 +65,7 @@ def opened(
     shards: Path | str, selection: Selection, size: PictureSize, cache: Path | str, form: Form = "scaled"
 ) -> Pictures:
     """A selection's pictures, as a run opens them."""
-    return Library(open_place(shards), read_manifest(shards), size, cache_dir=cache).open(selection, form)
+    return Library(open_place(shards), read_manifest(shards), size, Cache(cache, None)).open(selection, form)
 
 
 def evaluated(pictures: Pictures) -> Tensor:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.picture import Form
+from hlgp_dist.data.plan import steps_per_epoch
+from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import PictureSize
+
+
+def of_epoch(key: Key, count: int, batch: int, start: int = 0) -> dict[str, Any]:
+    """What `training_batches` is asked for to go through an epoch of `count` pictures, from step `start` of it on."""
+    steps = steps_per_epoch(count, batch)
+    return {"seed": key.seed, "task": key.task, "steps": range(key.epoch * steps + start, (key.epoch + 1) * steps)}
 
 
 class InMemory:

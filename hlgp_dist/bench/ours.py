@@ -12,10 +12,12 @@ from torch import Tensor
 from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
 from hlgp_dist.data.augment import augment
 from hlgp_dist.data.batches import evaluation_batches, training_batches
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place
+from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, World
@@ -32,10 +34,13 @@ class Feed:
 
     def training(self, epoch: int, mode: Mode = TRAINING) -> Iterator[Batch]:
         """On the host, each a step."""
+        per_epoch = steps_per_epoch(len(self._pictures), self._work.batch_size)
         steps = training_batches(
             self._pictures,
             augmentation=MODES[mode],
-            key=Key(0, 0, epoch),
+            seed=0,
+            task=0,
+            steps=range(epoch * per_epoch, (epoch + 1) * per_epoch),
             global_batch_size=self._work.batch_size,
             world=World(),
             accumulation=1,
@@ -99,6 +104,5 @@ class Cold:
 
 def open_library(work: Workload, cache: Path) -> Library:
     """An own one, so that its counts are of one pass."""
-    return Library(
-        open_place(work.shards), work.manifest, work.form.size, cache_dir=cache, workers=max(1, work.workers)
-    )
+    place, workers = open_place(work.shards), max(1, work.workers)
+    return Library(place, work.manifest, work.form.size, Cache(cache, None), workers=workers)

@@ -5,8 +5,8 @@ Legend: B samples of a share, S pixels of a side, W ranks, A micro-steps a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -28,14 +28,15 @@ def training_batches(
     pictures: Pictures,
     *,
     augmentation: Augmentation | None,
-    key: Key,
+    seed: int,
+    task: int,
+    steps: Iterable[int],
     global_batch_size: int,
     world: World,
     accumulation: int,
-    start_step: int = 0,
     loading: Loading,
 ) -> Generator[list[Batch], None, None]:
-    """This rank's micro-batches [A] of each step of an epoch, from `start_step` on.
+    """This rank's micro-batches [A] of each of the `steps` of a task, counted through its epochs.
 
     With an augmentation they hold regions, see `crop_boxes`; else whole pictures as evaluated.
 
@@ -44,21 +45,17 @@ def training_batches(
     of weight 0. The tensors are on the host, in pinned memory for a GPU.
     """
     assert len(pictures) > 0
-    order = epoch_order(*key, len(pictures))
-
-    def boxes_of(samples: Indices) -> Indices | None:
-        if augmentation is None:
-            return None
-        return crop_boxes(samples, pictures.shapes[samples], crop_scale=augmentation.crop_scale, key=key)
+    order_of = lru_cache(maxsize=1)(lambda epoch: epoch_order(seed, task, epoch, len(pictures)))
 
     def step_work(step: int) -> Work[list[Batch]]:
-        batch = order[step * global_batch_size : (step + 1) * global_batch_size]
+        epoch, step = divmod(step, steps_per_epoch(len(pictures), global_batch_size))
+        batch = order_of(epoch)[step * global_batch_size : (step + 1) * global_batch_size]
         weight = world.size * accumulation / len(batch)
+        boxes_of = partial(_boxes, pictures, augmentation, Key(seed, task, epoch))
         own = [micro_step[world.rank] for micro_step in shares(batch, world.size, accumulation)]
         works = [_work(pictures, samples, boxes_of, weight=weight, loading=loading) for samples in own]
         return Work([work.result for work in works], [job for work in works for job in work.jobs])
 
-    steps = range(start_step, steps_per_epoch(len(pictures), global_batch_size))
     return prefetch(step_work, steps, depth=PREFETCHED_STEPS, workers=loading.workers)
 
 
@@ -73,6 +70,12 @@ def evaluation_batches(
     chunks = evaluation_chunks(len(pictures), world.size, batch_size)[world.rank]
     work = partial(_work, pictures, boxes_of=lambda samples: None, weight=1.0, loading=loading)
     return prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers)
+
+
+def _boxes(pictures: Pictures, augmentation: Augmentation | None, key: Key, samples: Indices) -> Indices | None:
+    if augmentation is None:
+        return None
+    return crop_boxes(samples, pictures.shapes[samples], crop_scale=augmentation.crop_scale, key=key)
 
 
 def _work(

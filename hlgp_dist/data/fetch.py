@@ -6,8 +6,9 @@ import hashlib
 import os
 from functools import partial
 
-from hlgp_dist.data.cache import Cache, NoRoom
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.place import Facts, Place
+from hlgp_dist.data.room import NoRoom
 from hlgp_dist.errors import DataError
 
 _DIGITS = 64

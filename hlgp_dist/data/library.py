@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hlgp_dist.data.cache import Cache, NoRoom
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.class_store import Layout, class_layout
 from hlgp_dist.data.decoding import Pixels
 from hlgp_dist.data.filling import Counts, Filling
@@ -25,6 +24,7 @@ from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Gathered, Pictures
 from hlgp_dist.data.place import Place
+from hlgp_dist.data.room import NoRoom
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.data.stores import OfClass, Stores
@@ -54,8 +54,7 @@ class Library:
         place: the shard folder that `manifest` describes.
         manifest: see `read_manifest`.
         size: the pictures' size.
-        cache_dir: a local folder for stores, `None` for the user's cache folder.
-        limit_bytes: of that folder, `None` for all but a twentieth of its disk.
+        cache: where stores are.
         workers: decoding threads, `None` for one a core; the result does not depend on it.
         keeps_bad: what cannot be decoded is told by `inspect`; else it raises.
     """
@@ -65,9 +64,8 @@ class Library:
         place: Place,
         manifest: Manifest,
         size: PictureSize,
+        cache: Cache,
         *,
-        cache_dir: str | Path | None = None,
-        limit_bytes: int | None = None,
         workers: int | None = None,
         keeps_bad: bool = False,
     ) -> None:
@@ -75,7 +73,6 @@ class Library:
         self._place, self._manifest, self._size = place, manifest, size
         self._workers = workers or len(os.sched_getaffinity(0))
         self._closing = threading.Event()
-        cache = Cache(Path(cache_dir or default_cache_dir()), limit_bytes)
         self._stores = Stores(cache, Filling(self.counts, keeps_bad, self._closing))
         self._to_prepare: queue.SimpleQueue[list[Layout] | None] = queue.SimpleQueue()
         self._preparing: threading.Thread | None = None
@@ -147,12 +144,6 @@ class Library:
                     break
                 except Exception as error:
                     log.info("the next pictures cannot be prepared: %s", error)
-
-
-def default_cache_dir() -> Path:
-    """`hlgp_dist/stores` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "hlgp_dist" / "stores"
 
 
 def _gathered(selection: Selection, found: dict[Layout, OfClass]) -> Opened:

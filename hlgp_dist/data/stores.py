@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import NamedTuple
 
-from hlgp_dist.data.cache import Cache, Held, NoRoom
+from hlgp_dist.data.cache import Cache, Held
 from hlgp_dist.data.class_store import (
     Damaged,
     Layout,
@@ -22,6 +22,7 @@ from hlgp_dist.data.class_store import (
 from hlgp_dist.data.direct import Direct
 from hlgp_dist.data.filling import Filling, Map
 from hlgp_dist.data.pictures import ClassPictures
+from hlgp_dist.data.room import NoRoom
 from hlgp_dist.errors import EnvironmentFailure
 
 log = logging.getLogger("hlgp_dist")

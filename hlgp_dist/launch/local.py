@@ -147,7 +147,7 @@ def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> 
     device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     if device != "cpu":
         torch.cuda.set_device(rank)
-    raise SystemExit(work(resolved, LocalContext(World(rank, size), device), RunFolder(folder)))
+    raise SystemExit(work(resolved, LocalContext(World(rank, size, host_size=size), device), RunFolder(folder)))
 
 
 def _die_with_parent() -> None:

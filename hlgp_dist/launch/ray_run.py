@@ -34,7 +34,7 @@ class RayContext:
 
     def __init__(self, screen: TextIO) -> None:
         context = ray.train.get_context()
-        self.world = World(context.get_world_rank(), context.get_world_size())
+        self.world = World(context.get_world_rank(), context.get_world_size(), context.get_local_world_size())
         self.device = str(ray.train.torch.get_device())
         self.screen = screen
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from hlgp_dist.config.schema import RunConfig
@@ -59,45 +60,33 @@ class TaskTrainer:
             NonFiniteLoss: on all ranks together, when any rank's loss is.
             Interrupted: on all ranks together, after a checkpoint.
         """
-        for step, epoch, shares in self._steps():
-            self._train_step(step, epoch, shares)
-            self._advance(step)
-            if self._log_is_due(step):
-                self._log(step, epoch)
-            if self._save_is_due(step):
-                self.session.save(self.engine)
+        steps = range(self.session.progress.position.step, self.plan.total_steps)
+        with closing(self._batches(steps)) as batches:
+            for step in steps:
+                with self.clock.waiting():
+                    shares = next(batches)
+                self._train_step(step, shares)
+                self._advance(step)
+                if self._log_is_due(step):
+                    self._log(step)
+                if self._save_is_due(step):
+                    self.session.save(self.engine)
 
-    def _steps(self) -> Iterator[tuple[int, int, list[Batch]]]:
-        """(step of the task, its epoch, this rank's micro-batches) from the session's position on."""
-        step = self.session.progress.position.step
-        while step < self.plan.total_steps:
-            epoch, start = divmod(step, self.plan.steps_per_epoch)
-            batches = training_batches(
-                self.pictures,
-                augmentation=self.config.data.augmentation,
-                key=self._key(epoch),
-                global_batch_size=self.config.train.global_batch_size,
-                world=self.session.context.world,
-                accumulation=self.plan.accumulation,
-                start_step=start,
-                loading=self.session.loading,
-            )
-            for shares in self._timed(batches):
-                yield step, epoch, shares
-                step += 1
-                if step == self.plan.total_steps:
-                    return
+    def _batches(self, steps: range) -> Generator[list[Batch], None, None]:
+        return training_batches(
+            self.pictures,
+            augmentation=self.config.data.augmentation,
+            seed=self.config.seed,
+            task=self.task.index,
+            steps=steps,
+            global_batch_size=self.config.train.global_batch_size,
+            world=self.session.context.world,
+            accumulation=self.plan.accumulation,
+            loading=self.session.loading,
+        )
 
-    def _timed(self, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
-        while True:
-            with self.clock.waiting():
-                shares = next(batches, None)
-            if shares is None:
-                return
-            yield shares
-
-    def _train_step(self, step: int, epoch: int, shares: list[Batch]) -> None:
-        rates = self._rates(step)
+    def _train_step(self, step: int, shares: list[Batch]) -> None:
+        rates, key = self._rates(step), Key(self.config.seed, self.task.index, self._epoch(step))
         for share in shares:
             batch = to_device(share, self.session.context.device)
             images = augment(
@@ -105,7 +94,7 @@ class TaskTrainer:
                 batch.samples,
                 size=self.pictures.size,
                 augmentation=self.config.data.augmentation,
-                key=self._key(epoch),
+                key=key,
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
             self.engine.backward(loss)
@@ -115,8 +104,8 @@ class TaskTrainer:
         assert norm is not None, "the last micro-step closes the global batch"
         self.meters.add("train/grad_norm", norm, 1)
 
-    def _key(self, epoch: int) -> Key:
-        return Key(self.config.seed, self.task.index, epoch)
+    def _epoch(self, step: int) -> int:
+        return step // self.plan.steps_per_epoch
 
     def _rates(self, step: int) -> dict[str, float]:
         optimizer = self.config.optimizer
@@ -144,7 +133,7 @@ class TaskTrainer:
         every = self.config.telemetry.log_every_steps
         return (step + 1) % every == 0 or self._save_is_due(step) or self._is_last(step)
 
-    def _log(self, step: int, epoch: int) -> None:
+    def _log(self, step: int) -> None:
         """The one place of the loop where the host waits for the device and the ranks for each other."""
         self.meters.add("stop", float(self.session.context.stop_requested()), 1)
         means = self.meters.drain(reduce_sum)
@@ -157,7 +146,8 @@ class TaskTrainer:
                 raise NonFiniteLoss(f"{name} is {means[name]} in task {self.task.index} by step {step + 1}")
         rates = {f"train/lr_{name}": rate for name, rate in self._rates(step).items()}
         if self.session.chronicle is not None:
-            self.session.chronicle.step(self.session.progress.position, means | rates | self.clock.read(), epoch=epoch)
+            position, numbers = self.session.progress.position, means | rates | self.clock.read()
+            self.session.chronicle.step(position, numbers, epoch=self._epoch(step))
         self.clock.restart()
         if stop and not self._is_last(step):
             self.session.save(self.engine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -25,7 +24,6 @@ from hlgp_dist.models.trunk import Dimensions
 from hlgp_dist.train.alignment import ClassMemory
 from hlgp_dist.train.checkpoint import (
     Checkpoint,
-    Position,
     prefixed,
     restore_module,
     save_checkpoint,
@@ -34,43 +32,11 @@ from hlgp_dist.train.checkpoint import (
 from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
-from hlgp_dist.train.supply import Skipped, Supply, manifest_of
+from hlgp_dist.train.progress import Progress
+from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 
 log = logging.getLogger("hlgp_dist")
-
-
-@dataclass
-class Progress:
-    """What a run has done so far; all of it goes into every checkpoint.
-
-    right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
-    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, when
-    the training pictures of stage t were decoded; decoded_images[t]: by this run's ranks during stage t; skipped: bad
-    training pictures; passes: through the trunk that a picture takes in training and in test; trained_parameters: of
-    the newest stage, head apart.
-    """
-
-    position: Position = field(default_factory=Position)
-    passes: dict[str, int] = field(default_factory=dict)
-    trained_parameters: int = 0
-    right: list[list[int]] = field(default_factory=list)
-    task_right: list[list[int]] = field(default_factory=list)
-    totals: list[int] = field(default_factory=list)
-    final: dict[str, float | None] = field(default_factory=dict)
-    bytes_read: list[int] = field(default_factory=list)
-    decoded_images: list[int] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    trained_images: int = 0
-    trained_seconds: float = 0.0
-
-    def matrix(self) -> list[list[float]]:
-        """a[t][i], the lower triangle."""
-        return [[right / total for right, total in zip(row, self.totals, strict=False)] for row in self.right]
-
-    def task_identification(self) -> float:
-        """Part of the test pictures whose task was found after the last task so far, mean over tasks (macro)."""
-        return fmean(right / total for right, total in zip(self.task_right[-1], self.totals, strict=True))
 
 
 @dataclass
@@ -223,7 +189,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
-    supply = Supply(config, manifest, trunk.input_format.size)
+    supply = Supply(config, manifest, trunk.input_format.size, context.world)
     return Session(
         config,
         context,

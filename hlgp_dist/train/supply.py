@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +15,16 @@ import torch
 from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
 from hlgp_dist.config.schema import Data, RunConfig
 from hlgp_dist.data.cache import Cache
-from hlgp_dist.data.library import Library, default_cache_dir
+from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest, parse_manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import BadSample
-from hlgp_dist.engine.collectives import barrier, gather_text, reduce_sum
+from hlgp_dist.engine.collectives import gather_text, reduce_sum
 from hlgp_dist.errors import DataError
-from hlgp_dist.types import PictureSize, TaskSpec
+from hlgp_dist.types import PictureSize, TaskSpec, World
 
 log = logging.getLogger("hlgp_dist")
 GB = 10**9
@@ -47,7 +47,7 @@ class Training(NamedTuple):
 class Supply:
     """Of one rank. Every rank calls every method but `prepare` equally often."""
 
-    def __init__(self, config: RunConfig, manifest: Manifest, size: PictureSize) -> None:
+    def __init__(self, config: RunConfig, manifest: Manifest, size: PictureSize, world: World) -> None:
         data = config.data
         self._config, self._manifest = config, manifest
         self._told = 0
@@ -55,9 +55,8 @@ class Supply:
             open_place(data.path),
             manifest,
             size,
-            cache_dir=data.cache_dir,
-            limit_bytes=_limit_bytes(data),
-            workers=data.decode_workers,
+            cache_of(data),
+            workers=data.decode_workers or max(1, len(os.sched_getaffinity(0)) // world.host_size),
             keeps_bad=data.on_error == "skip",
         )
 
@@ -86,9 +85,7 @@ class Supply:
         """Raises:
         BadSample: there is one.
         """
-        pictures = self._library.open(self.selection(task, part), self._form(part))
-        barrier()
-        return pictures
+        return self._library.open(self.selection(task, part), self._form(part))
 
     def prepare(self, wanted: Iterable[tuple[TaskSpec, Part]]) -> None:
         """In the background, in this order."""
@@ -136,10 +133,10 @@ def manifest_of(config: RunConfig) -> Manifest:
     """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
     a thousand ranks would ask a thousand times.
     """
-    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
-    cache = Cache(Path(data.cache_dir or default_cache_dir()), _limit_bytes(data)) if is_remote else None
-    return parse_manifest(data.path, cache=cache)
+    is_remote = scheme_of(config.data.path) in REMOTE_SCHEMES
+    return parse_manifest(config.data.path, cache=cache_of(config.data) if is_remote else None)
 
 
-def _limit_bytes(data: Data) -> int | None:
-    return None if data.cache_limit_gb is None else int(data.cache_limit_gb * GB)
+def cache_of(data: Data) -> Cache:
+    """The host's."""
+    return Cache(data.cache_dir, None if data.cache_limit_gb is None else int(data.cache_limit_gb * GB))

@@ -18,7 +18,7 @@ from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, PictureSize, Regions, World
 from tests.data.test_jitter import REFERENCES, TOLERANCE
-from tests.pictures import InMemory, smooth
+from tests.pictures import InMemory, of_epoch, smooth
 
 KEY = Key(1, 2, 3)
 JITTERED = Augmentation(jitter=Jitter())
@@ -36,7 +36,7 @@ def batch_of(pictures: InMemory, augmentation: Augmentation | None, key: Key = K
     ((batch,),) = training_batches(
         pictures,
         augmentation=augmentation,
-        key=key,
+        **of_epoch(key, len(pictures), len(pictures)),
         global_batch_size=len(pictures),
         world=World(),
         accumulation=1,

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlgp_dist.data.cache import SUFFIX
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.place import open_place
+from hlgp_dist.data.room import SUFFIX
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.types import PictureSize, TaskSpec
@@ -24,8 +25,8 @@ TASK = TaskSpec(0, 0, ("a", "b"))
 GOOD = drawn(1)
 
 
-def library(folder: Path, manifest: Manifest, cache: Path, **options: Any) -> Library:
-    return Library(open_place(folder), manifest, SIZE, cache_dir=cache, **options)
+def library(folder: Path, manifest: Manifest, cache: Path, limit_bytes: int | None = None, **options: Any) -> Library:
+    return Library(open_place(folder), manifest, SIZE, Cache(cache, limit_bytes), **options)
 
 
 def cut(sample: Sample) -> Sample:

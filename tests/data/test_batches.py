@@ -20,14 +20,15 @@ from hlgp_dist.data.prefetch import Work, prefetch
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, PictureSize, Regions, World
-from tests.pictures import InMemory, noise, ramp
+from tests.pictures import InMemory, noise, of_epoch, ramp
 
 KEY = Key(3, 1, 2)
-SETTINGS = {"augmentation": None, "key": KEY, "global_batch_size": 8, "accumulation": 2, "loading": Loading()}
+SETTINGS = {"augmentation": None, "global_batch_size": 8, "accumulation": 2, "loading": Loading()}
 
 
-def epoch_of_rank(pictures: Pictures, rank: int, world: int, **options: Any) -> list[list[Batch]]:
-    return list(training_batches(pictures, world=World(rank, world), **(SETTINGS | options)))
+def epoch_of_rank(pictures: Pictures, rank: int, world: int, start: int = 0, **options: Any) -> list[list[Batch]]:
+    options = SETTINGS | of_epoch(KEY, len(pictures), 8, start) | options
+    return list(training_batches(pictures, world=World(rank, world), **options))
 
 
 def real(batch: Batch) -> torch.Tensor:
@@ -110,8 +111,28 @@ def test_an_empty_share_is_one_placeholder_of_weight_zero() -> None:
 
 def test_an_epoch_starts_again_at_any_step() -> None:
     pictures = ramp(19)
-    whole, rest = epoch_of_rank(pictures, 0, 2), epoch_of_rank(pictures, 0, 2, start_step=1)
+    whole, rest = epoch_of_rank(pictures, 0, 2), epoch_of_rank(pictures, 0, 2, start=1)
     assert [b.samples.tolist() for s in whole[1:] for b in s] == [b.samples.tolist() for s in rest for b in s]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_task_is_its_epochs_one_after_the_other(workers: int) -> None:
+    pictures, options = ramp(19), SETTINGS | {"augmentation": Augmentation(), "loading": Loading(workers=workers)}
+    epochs = [
+        batch
+        for epoch in range(3)
+        for step in training_batches(
+            pictures, world=World(), **(options | of_epoch(KEY._replace(epoch=epoch), len(pictures), 8))
+        )
+        for batch in step
+    ]
+    options |= {"seed": KEY.seed, "task": KEY.task, "steps": range(1, 8)}
+    task = [batch for step in training_batches(pictures, world=World(), **options) for batch in step]
+    assert len(task) == 2 * 7
+    for ours, theirs in zip(task, epochs[2:16], strict=True):
+        assert isinstance(ours.images, Regions) and isinstance(theirs.images, Regions)
+        assert torch.equal(ours.samples, theirs.samples)
+        assert torch.equal(ours.images.pixels, theirs.images.pixels)
 
 
 @pytest.mark.parametrize(("n", "world"), [(1, 3), (10, 3), (12, 2), (13, 4)])
@@ -141,7 +162,8 @@ def prefetch_threads() -> list[threading.Thread]:
 
 
 def test_closing_ends_the_threads() -> None:
-    batches = training_batches(ramp(100), world=World(), **(SETTINGS | {"loading": Loading(workers=3)}))
+    options = SETTINGS | of_epoch(KEY, 100, 8) | {"loading": Loading(workers=3)}
+    batches = training_batches(ramp(100), world=World(), **options)
     next(batches)
     assert len(prefetch_threads()) == 3
     batches.close()
@@ -193,7 +215,7 @@ def test_memory_is_flat_over_twenty_epochs(workers: int) -> None:
     batch_bytes = 32 * 200 * 200 * 3
     held, loading = [], Loading(workers=workers)
     for epoch in range(20):
-        options = {"augmentation": Augmentation(crop_scale=0.9), "key": Key(0, 0, epoch)}
+        options = {"augmentation": Augmentation(crop_scale=0.9), **of_epoch(Key(0, 0, epoch), len(pictures), 32)}
         options |= {"global_batch_size": 32, "accumulation": 1, "loading": loading}
         for _ in training_batches(pictures, world=World(), **options):
             pass

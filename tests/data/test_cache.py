@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlgp_dist.data.cache import PARTIAL, SUFFIX, Cache, NoRoom
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.room import PARTIAL, SUFFIX, NoRoom, Room
 
 FORK = multiprocessing.get_context("fork")
 LIMIT = 100
@@ -84,7 +85,7 @@ def test_within_the_limit_in_use_stays_and_the_longest_unused_goes(
             expected[name] = None
             expected.move_to_end(name)
         assert names(cache) == set(expected)
-        assert cache.used() == sum(sizes[other] for other in expected) <= LIMIT
+        assert Room(cache.folder, None).used() == sum(sizes[other] for other in expected) <= LIMIT
         assert not list(cache.folder.glob(f"*{PARTIAL}"))
     for _, _, descriptor in held:
         os.close(descriptor)
@@ -95,7 +96,7 @@ def test_a_file_is_made_once_and_given_its_final_length(tmp_path: Path) -> None:
     first = cache.obtain("a", 1000, lambda descriptor: os.pwrite(descriptor, b"xyz", 0))
     second = cache.obtain("a", 1000, must_not_write)
     assert first is not None and second is not None
-    assert (first.made, second.made, cache.used()) == (True, False, 3)
+    assert (first.made, second.made, Room(cache.folder, None).used()) == (True, False, 3)
     for held in (first, second):
         assert os.pread(held.descriptor, 10, 0) == b"xyz"
         os.close(held.descriptor)
@@ -248,7 +249,7 @@ def kill_makers(folder: Path, times: int) -> None:
     cache = Cache(folder, 10 * LIMIT)
     os.close(obtain(cache, "last", LIMIT))
     assert not list(folder.glob(f"*{PARTIAL}"))
-    assert cache.used() <= 10 * LIMIT
+    assert Room(cache.folder, None).used() <= 10 * LIMIT
 
 
 def test_kills_leave_whole_files_alone(tmp_path: Path) -> None:
@@ -262,7 +263,8 @@ def test_many_kills_leave_whole_files_alone(tmp_path: Path) -> None:
 
 IN_A_SMALL_FILE_SYSTEM = """
 import os, pathlib, sys
-from hlgp_dist.data.cache import Cache, NoRoom
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.room import NoRoom
 folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2]) or None
 (folder / "other").write_bytes(bytes(600_000))
 cache, held = Cache(folder / "cache", limit), []

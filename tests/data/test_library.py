@@ -24,13 +24,14 @@ import pytest
 from PIL import Image
 
 from hlgp_dist.data import class_store, decoding
-from hlgp_dist.data.cache import PARTIAL, SUFFIX
+from hlgp_dist.data.cache import Cache, default_cache_dir
 from hlgp_dist.data.formats import PICTURE_SUFFIXES
-from hlgp_dist.data.library import Library, default_cache_dir
+from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import Form, scaled, stored_of, to_array
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import Folder, open_place
+from hlgp_dist.data.room import PARTIAL, SUFFIX
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import merged_runs
 from hlgp_dist.errors import DataError
@@ -45,8 +46,10 @@ TRAIN_PICTURES = 35
 Sharded = tuple[Path, Manifest]
 
 
-def library(shards: Sharded, cache: Path, size: PictureSize = SIZE, **options: Any) -> Library:
-    return Library(open_place(shards[0]), shards[1], size, cache_dir=cache, **options)
+def library(
+    shards: Sharded, cache: Path, size: PictureSize = SIZE, limit_bytes: int | None = None, **options: Any
+) -> Library:
+    return Library(open_place(shards[0]), shards[1], size, Cache(cache, limit_bytes), **options)
 
 
 def chosen(shards: Sharded, task: TaskSpec = TASK, part: Part = "train", fraction: float = 0.0) -> Selection:

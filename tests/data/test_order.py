@@ -18,7 +18,7 @@ from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.plan import epoch_order, steps_per_epoch
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, PictureSize, Regions, World
-from tests.pictures import InMemory, noise
+from tests.pictures import InMemory, noise, of_epoch
 
 MOST = 40
 PICTURES = InMemory(noise(np.random.default_rng(0).integers(4, 9, (MOST, 2)).tolist()), PictureSize(4, 1.0, "bilinear"))
@@ -81,11 +81,10 @@ def seen(
         batches = training_batches(
             first(plan.count),
             augmentation=plan.augmentation,
-            key=plan.key,
+            **of_epoch(plan.key, plan.count, plan.batch, start),
             global_batch_size=plan.batch,
             world=World(rank, world),
             accumulation=accumulation,
-            start_step=start,
             loading=Loading(workers=workers),
         )
         ranks.append(list(batches))

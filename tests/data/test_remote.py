@@ -13,6 +13,7 @@ from threading import Timer
 import numpy as np
 import pytest
 
+from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.patience import Closed, Patience
@@ -69,7 +70,7 @@ def test_pictures_are_those_of_the_local_folder(
     selection = select(shards[1], TASK, "train", 0.0)
     opened = []
     for name, url in (("local", str(shards[0])), ("s3", "s3://shards/one"), ("web", f"{web.url}/shards")):
-        library = Library(open_place(url), shards[1], SIZE, cache_dir=tmp_path / name)
+        library = Library(open_place(url), shards[1], SIZE, Cache(tmp_path / name, None))
         opened.append(library.inspect(selection, "scaled"))
         library.close()
     for one in opened:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hlgp_dist.train import metrics
 from hlgp_dist.train.evaluate import Counts
+from hlgp_dist.train.progress import Progress
 from hlgp_dist.train.sequence import _oracle_numbers
-from hlgp_dist.train.session import Progress
 
 MATRIX = [[0.5], [0.9, 0.8], [0.6, 0.9, 1.0]]
 """Task 0 was best after task 1; task 1 got better later."""

@@ -1,0 +1,42 @@
+"""How far a run has come and what it has measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from hlgp_dist.train.checkpoint import Position
+from hlgp_dist.train.supply import Skipped
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; all of it goes into every checkpoint.
+
+    right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
+    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, when
+    the training pictures of stage t were decoded; decoded_images[t]: by this run's ranks during stage t; skipped: bad
+    training pictures; passes: through the trunk that a picture takes in training and in test; trained_parameters: of
+    the newest stage, head apart.
+    """
+
+    position: Position = field(default_factory=Position)
+    passes: dict[str, int] = field(default_factory=dict)
+    trained_parameters: int = 0
+    right: list[list[int]] = field(default_factory=list)
+    task_right: list[list[int]] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
+    final: dict[str, float | None] = field(default_factory=dict)
+    bytes_read: list[int] = field(default_factory=list)
+    decoded_images: list[int] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    trained_images: int = 0
+    trained_seconds: float = 0.0
+
+    def matrix(self) -> list[list[float]]:
+        """a[t][i], the lower triangle."""
+        return [[right / total for right, total in zip(row, self.totals, strict=False)] for row in self.right]
+
+    def task_identification(self) -> float:
+        """Part of the test pictures whose task was found after the last task so far, mean over tasks (macro)."""
+        return fmean(right / total for right, total in zip(self.task_right[-1], self.totals, strict=True))
