@@ -6,6 +6,7 @@ H, W: a stored picture's sides; S: the model's.
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import suppress
 from io import BytesIO
 from typing import Literal
@@ -21,6 +22,8 @@ from torchvision.transforms.v2 import functional as tensors
 
 from hlgp_dist.data.formats import FORMATS, SIXTEEN_BIT, is_16_bit
 from hlgp_dist.types import PictureSize
+
+warnings.filterwarnings("ignore", message="Palette images with Transparency")  # which is dropped, see `to_array`
 
 Form = Literal["scaled", "full"]
 """scaled: the whole picture at the size from which timm's evaluation transform crops; full: at its own size."""
