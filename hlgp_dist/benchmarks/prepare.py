@@ -44,7 +44,7 @@ def _silent(title: str) -> Iterator[Progress]:
 def prepare(
     benchmark: Benchmark,
     sources: Sequence[Path],
-    destination: Path,
+    destination: str | Path,
     choice: Choice,
     *,
     unverified: bool = False,

@@ -92,7 +92,7 @@ def open_place(path: str | Path) -> Place:
     """
     path = str(path)
     if (problem := place_problem(path)) is not None:
-        raise ConfigError(f"data.path: {problem} (got {shown(path)})")
+        raise ConfigError(f"data.path: {problem} (got {shown(path)!r})")
     match scheme_of(path):
         case None:
             return Folder(Path(path))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import Data, RunConfig
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library, default_cache_dir
@@ -136,8 +136,8 @@ def manifest_of(config: RunConfig) -> Manifest:
     """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
     a thousand ranks would ask a thousand times.
     """
-    data, is_remote = config.data, scheme_of(config.data.path) in REMOTE_SCHEMES
-    cache = Cache(Path(data.cache_dir or default_cache_dir()), _limit_bytes(data)) if is_remote else None
+    data = config.data
+    cache = Cache(Path(data.cache_dir or default_cache_dir()), _limit_bytes(data)) if is_remote(data.path) else None
     return parse_manifest(data.path, cache=cache)
 
 

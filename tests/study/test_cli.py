@@ -69,6 +69,10 @@ def test_the_resolved_configuration_names_origins(
     [
         (("train", "nowhere.yaml"), 2),
         (("data", "info", "nowhere"), 3),
+        (("data", "info", ""), 2),
+        (("data", "verify", ""), 2),
+        (("data", "prepare", "cub200", "--from", "a", "--out", "s3://bucket/x"), 2),
+        (("data", "shard", ".", "s3://bucket/x"), 2),
         (("data", "shard", "a", "b", "--workers", "0"), 2),
         (("data", "verify", "a", "--decode", "some"), 2),
         (("tensorboard", "nowhere"), 2),
@@ -81,3 +85,4 @@ def test_misuse_ends_with_the_documented_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert hlgp(monkeypatch, *arguments) == code
+    assert list(tmp_path.iterdir()) == []
