@@ -58,7 +58,7 @@ def list_pictures(source: str | Path) -> Listing:
 def _entries(source: Path, left_out: LeftOut) -> Iterator[Picture]:
     if source.is_dir():
         return _of_folder(source, left_out)
-    match source.suffix.lower():
+    match source.suffix.lower() if source.is_file() else None:
         case ".tar":
             return _of_tar(source, left_out)
         case ".csv":
@@ -78,17 +78,24 @@ def _of_folder(source: Path, left_out: LeftOut) -> Iterator[Picture]:
 
 
 def _below(folder: str, parts: tuple[str, ...], left_out: LeftOut) -> Iterator[Picture]:
-    """A folder's pictures and those of the folders in it, links followed, one entry at a time."""
+    """A folder's pictures and those of the folders in it, links followed, one entry at a time.
+
+    What is named as a picture and is no file is taken for one of no bytes, which the writer names with all bad ones.
+    """
     is_empty = True
     with os.scandir(folder) as entries:
         for entry in entries:
             is_empty = False
             if entry.is_dir():
                 yield from _below(entry.path, (*parts, entry.name), left_out)
-            elif (picture := _placed((*parts, entry.name), entry.path, 0, entry.stat().st_size, entry.path)) is None:
-                left_out.add(entry.path)
-            else:
+                continue
+            size = entry.stat().st_size if entry.is_file() else 0
+            if (picture := _placed((*parts, entry.name), entry.path, 0, size, entry.path)) is not None:
                 yield picture
+            elif entry.is_symlink() and not Path(entry.path).exists():
+                raise DataError(f"{entry.path}: a link to nothing; was it a folder of pictures?")
+            else:
+                left_out.add(entry.path)
     if is_empty:
         left_out.add(folder)
 
