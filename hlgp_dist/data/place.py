@@ -39,6 +39,7 @@ class Place(Protocol):
 
         Raises:
             DataError: naming file and cause: it is missing, shorter, or could not be read in any attempt.
+            ConfigError: what the environment says of the server cannot be right.
         """
 
     def size(self, name: str) -> int | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import re
 import subprocess
@@ -15,12 +16,12 @@ import pytest
 
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.patience import Closed, Patience
+from hlgp_dist.data.patience import Closed, Patience, Transient
 from hlgp_dist.data.place import open_place
-from hlgp_dist.data.remote import Remote
+from hlgp_dist.data.remote import Remote, judged
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.launch.local import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
@@ -195,13 +196,54 @@ def test_a_server_that_compresses_is_refused(web: FaultyServer) -> None:
         Remote(f"{web.url}/shards", QUICK).read(TAR, 0, 10)
 
 
-def test_without_credentials(faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:9000", "correct AWS_ENDPOINT_URL: a whole URL, as https://HOST:PORT"),
+        ("AWS_ENDPOINT_URL_S3", "no url", "correct AWS_ENDPOINT_URL_S3"),
+        ("AWS_PROFILE", "nobody", "correct AWS_PROFILE: a profile of"),
+        ("AWS_DEFAULT_REGION", "no region", "correct AWS_DEFAULT_REGION"),
+        ("AWS_RETRY_MODE", "never", "correct AWS_RETRY_MODE"),
+    ],
+)
+def test_an_environment_that_cannot_be_right_is_tried_once(
+    faulty: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"^s3://shards/one/{TAR}: .*{value}.*; {told}") as caught:
+        Remote("s3://shards/one").size(TAR)
+    assert "testing" not in str(caught.value) and "attempt" not in caplog.text
+
+
+def test_a_name_that_no_bucket_has(faulty: FaultyServer, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match=r"Invalid bucket name.*; correct data\.path"):
+        Remote("s3://no bucket/one").size(TAR)
+    for ask in (lambda place: place.size(TAR), lambda place: place.read(TAR, 0, 10)):
+        with pytest.raises(DataError, match=f"^s3://absent/one/{TAR}: there is no such bucket"):
+            ask(Remote("s3://absent/one"))
+    assert "attempt" not in caplog.text
+
+
+def test_what_cannot_be_parsed_is_worth_another_attempt() -> None:
+    told = [judged("s3://a/b", error) for error in (json.JSONDecodeError("x", "", 0), ValueError("x"))]
+    assert [type(each) for each in told] == [Transient, ConfigError]
+
+
+def test_without_credentials(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(DataError, match=r"access denied .*credentials come from the environment"):
-        Remote("s3://shards/one", QUICK).size(TAR)
+        Remote("s3://shards/one").size(TAR)
+    assert "attempt" not in caplog.text
 
 
 def test_closing_ends_a_read_under_way(remote: tuple[FaultyServer, Remote]) -> None:
