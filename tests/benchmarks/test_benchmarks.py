@@ -40,7 +40,7 @@ def prepared(benchmark: Benchmark, sources: Path | list[Path], out: Path, **chos
 
 
 def samples(folder: Path, manifest: Manifest, split: str) -> list[dict[str, bytes]]:
-    return list(RangeSource(open_place(folder), manifest.splits[split], np.arange(len(manifest.splits[split])))())
+    return list(RangeSource(open_place(folder), manifest, split, np.arange(len(manifest.splits[split])))())
 
 
 def origins(folder: Path, manifest: Manifest, split: str) -> set[str]:

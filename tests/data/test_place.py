@@ -112,7 +112,7 @@ def test_a_pickled_member_is_never_unpickled(
     record = pack([("k.jpg", picture), ("k.cls", b"0"), (f"k.{suffix}", bomb)])
     (tmp_path / "train-000000.tar").write_bytes(record)
     manifest = _manifest(record)
-    source = RangeSource(Folder(tmp_path), manifest.splits["train"], np.array([0]))
+    source = RangeSource(Folder(tmp_path), manifest, "train", np.array([0]))
     (sample,) = source()
     assert sample[suffix] == bomb
     pixels = Pixels(Folder(tmp_path), manifest, "train", PictureSize(8, 0.875, "bilinear"), "full")

@@ -144,17 +144,17 @@ def test_wrong_bytes_are_read_again_and_then_a_bad_sample(
     server, place = remote
     split = shards[1].splits["train"]
     first = np.flatnonzero(split.shard == 0)[:3]
-    right = list(RangeSource(open_place(shards[0]), split, first)())
+    right = list(RangeSource(open_place(shards[0]), shards[1], "train", first)())
     server.inject(flipped, flipped, on=TAR)
-    source = RangeSource(place, split, first)
+    source = RangeSource(place, shards[1], "train", first)
     assert list(source()) == right
     assert server.asked == [f"GET {TAR}"] * 3
     assert source.bytes_read > split.size[first].sum()
     server.inject(on=TAR, always=flipped)
-    samples = RangeSource(place, split, first)()
+    samples = RangeSource(place, shards[1], "train", first)()
     assert next(samples) == right[0]
     with pytest.raises(
-        BadSample, match=f"{TAR}: sample {split.key[1].decode()}: its bytes have the checksum"
+        BadSample, match=f"{TAR}: sample {split.key[1].decode()} of class ant: its bytes have the checksum"
     ) as caught:
         next(samples)
     assert (caught.value.index, caught.value.key, caught.value.shard) == (1, split.key[1].decode(), TAR)
