@@ -42,15 +42,12 @@ class Place(Protocol):
             ConfigError: what the environment says of the server cannot be right.
         """
 
-    def size(self, name: str) -> int | None:
-        """Of a file, in bytes; None where there is none.
+    def facts(self, name: str) -> Facts | None:
+        """Of a file; None where there is none.
 
         Raises:
-            DataError: it could not be found out.
+            DataError, ConfigError: they could not be found out; see `read`.
         """
-
-    def facts(self, name: str) -> Facts | None:
-        """As `size`, and the version."""
 
     def close(self) -> None:
         """End all reads, those under way too, with an error. Nothing can be read afterwards."""
@@ -72,10 +69,6 @@ class Folder:
         if length is not None and len(content) != length:
             raise DataError(f"{file}: truncated: {len(content)} bytes instead of {length} at byte {start}")
         return content
-
-    def size(self, name: str) -> int | None:
-        facts = self.facts(name)
-        return None if facts is None else facts.size
 
     def facts(self, name: str) -> Facts | None:
         file = self.folder / name
@@ -116,7 +109,8 @@ def streamed(place: Place, name: str) -> BinaryIO:
 class _Stream(io.RawIOBase):
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
-        self._at, self._size = 0, place.size(name) or 0
+        facts = place.facts(name)
+        self._at, self._size = 0, facts.size if facts is not None else 0
 
     def readable(self) -> bool:
         return True

@@ -52,16 +52,12 @@ class Remote:
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         if length is None:
-            size = self.size(name)
-            if size is None:
+            facts = self.facts(name)
+            if facts is None:
                 raise DataError(f"{self.url}/{name}: is not there")
-            length = max(size - start, 0)
+            length = max(facts.size - start, 0)
         pieces = range(start, start + length, PIECE_BYTES)
         return b"".join(self._piece(name, at, min(PIECE_BYTES, start + length - at)) for at in pieces)
-
-    def size(self, name: str) -> int | None:
-        facts = self.facts(name)
-        return None if facts is None else facts.size
 
     def facts(self, name: str) -> Facts | None:
         url = f"{self.url}/{name}"

@@ -95,7 +95,8 @@ def _tasks(path: str | Path, manifest: Manifest, decoded_every: int) -> Iterator
     with closing(open_place(path)) as place:
         for split in manifest.splits.values():
             for number, shard in enumerate(split.shards):
-                if place.size(shard.name) == shard.bytes:
+                facts = place.facts(shard.name)
+                if facts is not None and facts.size == shard.bytes:
                     yield _Task(str(path), shard, _columns(split, number), decoded_every)
 
 

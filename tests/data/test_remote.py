@@ -45,7 +45,7 @@ def remote(request: pytest.FixtureRequest) -> tuple[FaultyServer, Remote]:
     """A server and the same folder on it, once as objects and once as files."""
     server = request.getfixturevalue("faulty" if request.param == "s3" else "web")
     url = "s3://shards/one" if request.param == "s3" else f"{server.url}/shards/"
-    Remote(url).size(TAR)  # connected
+    Remote(url).facts(TAR)  # connected
     return server, Remote(url, QUICK)
 
 
@@ -56,8 +56,9 @@ def content(shards: tuple[Path, Manifest]) -> bytes:
 
 def test_ranges_and_sizes_are_the_files(remote: tuple[FaultyServer, Remote], content: bytes) -> None:
     _, place = remote
-    assert place.size(TAR) == len(content)
-    assert place.size("absent") is None
+    facts = place.facts(TAR)
+    assert facts is not None and facts.size == len(content)
+    assert place.facts("absent") is None
     assert place.read(TAR) == content
     assert place.read(TAR, 700) == content[700:]
     for start, length in ((0, 1), (513, 1024), (len(content) - 1, 1), (5, 0)):
@@ -177,13 +178,13 @@ def test_a_server_that_comes_up_late(shards: tuple[Path, Manifest], content: byt
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Remote(f"http://127.0.0.1:{free_port()}/shards", QUICK)
     with pytest.raises(DataError, match=r"cannot be read: .*Cannot connect.*\(5 attempts\)"):
-        place.size(TAR)
+        place.facts(TAR)
 
 
 def test_a_server_without_ranges_is_refused(shards: tuple[Path, Manifest]) -> None:
     with serving(FaultyServer(partial(from_folder, shards[0].parent, ranges=False))) as server:
         place = Remote(f"{server.url}/shards", QUICK)
-        for ask in (lambda: place.read(TAR, 0, 10), lambda: place.read(TAR, 600, 10), lambda: place.size(TAR)):
+        for ask in (lambda: place.read(TAR, 0, 10), lambda: place.read(TAR, 600, 10), lambda: place.facts(TAR)):
             server.inject()
             with pytest.raises(DataError, match="the whole file in place of a range"):
                 ask()
@@ -216,14 +217,14 @@ def test_an_environment_that_cannot_be_right_is_tried_once(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=f"^s3://shards/one/{TAR}: .*{value}.*; {told}") as caught:
-        Remote("s3://shards/one").size(TAR)
+        Remote("s3://shards/one").facts(TAR)
     assert "testing" not in str(caught.value) and "attempt" not in caplog.text
 
 
 def test_a_name_that_no_bucket_has(faulty: FaultyServer, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match=r"Invalid bucket name.*; correct data\.path"):
-        Remote("s3://no bucket/one").size(TAR)
-    for ask in (lambda place: place.size(TAR), lambda place: place.read(TAR, 0, 10)):
+        Remote("s3://no bucket/one").facts(TAR)
+    for ask in (lambda place: place.facts(TAR), lambda place: place.read(TAR, 0, 10)):
         with pytest.raises(DataError, match=f"^s3://absent/one/{TAR}: there is no such bucket"):
             ask(Remote("s3://absent/one"))
     assert "attempt" not in caplog.text
@@ -242,7 +243,7 @@ def test_without_credentials(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(DataError, match=r"access denied .*credentials come from the environment"):
-        Remote("s3://shards/one").size(TAR)
+        Remote("s3://shards/one").facts(TAR)
     assert "attempt" not in caplog.text
 
 
@@ -280,7 +281,7 @@ def test_a_forked_process_reads_for_itself(remote: tuple[FaultyServer, Remote], 
 def test_a_process_ends_when_its_work_does(faulty: FaultyServer) -> None:
     script = (
         "import time, threading; from hlgp_dist.data.place import open_place; "
-        "place = open_place('s3://shards/one'); print(place.size('manifest.json') > 0); "
+        "place = open_place('s3://shards/one'); print(place.facts('manifest.json').size > 0); "
         "threading.Thread(target=place.read, args=('train-000000.tar', 0, 10), daemon=True).start(); time.sleep(0.1)"
     )
     faulty.inject(on=TAR, always=late(30))
