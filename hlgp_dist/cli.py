@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, Failure, describe
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Failure, counted, describe
 
 if TYPE_CHECKING:
     from hlgp_dist.config.schema import RunConfig
@@ -192,14 +192,13 @@ def data_verify(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
     """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
-    from hlgp_dist.errors import DataError
     from hlgp_dist.shards.verify import verify
     from hlgp_dist.study.tables import counting
 
     with counting("verifying") as progress:
         problems = verify(folder, decode=decode, workers=workers, progress=progress)
     if problems:
-        raise DataError("\n".join([f"{folder}: {len(problems)} problems", *problems]))
+        raise DataError("\n".join([f"{folder}: {counted(len(problems), 'problem')}", *problems]))
     typer.echo(f"{folder}: all shards are as the manifest says")
 
 

@@ -185,4 +185,5 @@ def _refuse_bad(found: Iterable[list[str]], total: int) -> None:
         first = heapq.nsmallest(_LISTED, [*first, *bad])
     if count:
         more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
-        raise DataError(f"{count} of {total} pictures are unusable:\n  " + "\n  ".join(first) + more)
+        are = "is" if count == 1 else "are"
+        raise DataError(f"{count} of {total} pictures {are} unusable:\n  " + "\n  ".join(first) + more)

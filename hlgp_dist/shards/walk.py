@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hlgp_dist.data.manifest import SPLITS
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError, DataError, counted
 from hlgp_dist.shards.listing import Listing, Picture, in_order, is_picture
 from hlgp_dist.shards.rows import csv_rows, jsonl_rows, of_rows
 from hlgp_dist.shards.tar_members import check_end, plain_members
@@ -49,7 +49,8 @@ def list_pictures(source: str | Path) -> Listing:
     if source.is_file() and source.suffix.lower() != ".tar" and (names := pictures.twice()):
         raise DataError(f"{source}: one file is listed twice, as {' and '.join(names)}: it could be in both splits")
     if left_out.count:
-        log.warning("%s: %d places hold no picture of a split, first %s", source, left_out.count, left_out.first)
+        places = counted(left_out.count, "place")
+        log.warning("%s: no picture of a split in %s, first %s", source, places, left_out.first)
     if "test" not in pictures.splits:
         log.warning("%s: there is no test picture; a run needs some of every class", source)
     return pictures

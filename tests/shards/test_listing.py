@@ -158,7 +158,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         (tmp_path / name).touch()
     (tmp_path / "train" / "empty").mkdir()
     assert names(tmp_path) == ["train/a/1.png"]
-    assert f"{tmp_path}: 3 places hold no picture of a split, first {tmp_path}/train/a/notes.txt" in caplog.text
+    assert f"{tmp_path}: no picture of a split in 3 places, first {tmp_path}/train/a/notes.txt" in caplog.text
     assert "there is no test picture" in caplog.text
 
 

@@ -36,7 +36,11 @@ def test_shards_are_made_described_and_checked(
     content[600] ^= 1
     tar.write_bytes(content)
     assert hlgp(monkeypatch, "data", "verify", shards) == 3
-    assert "train-000000.tar" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "train-000000.tar" in told and f"{shards}: 2 problems" in told
+    (shards / "manifest.json").unlink()
+    assert hlgp(monkeypatch, "data", "verify", shards) == 3
+    assert f"{shards}: 1 problem\n" in capsys.readouterr().err
 
 
 def test_scaled_shards_and_a_contact_sheet(
