@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, Failure, describe
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Failure, counted, describe
 
 if TYPE_CHECKING:
     from hlgp_dist.config.schema import RunConfig
@@ -22,6 +22,7 @@ app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
 ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
+NewFolder = Annotated[str, typer.Argument(help="The shard folder to make; a local path.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
 
 
@@ -104,7 +105,7 @@ def check(
     """Whether a method keeps to what a run relies on: no neighbour in a batch decides, the seed does, and so on."""
     from hlgp_dist.config.load import resolve
 
-    options = resolve({"data": {"path": ""}, "method": {"kind": kind}}, overrides or []).config.method
+    options = resolve({"data": {"path": "."}, "method": {"kind": kind}}, overrides or []).config.method
     from hlgp_dist.train.contract import check_method
 
     check_method(options)
@@ -124,7 +125,7 @@ def tensorboard(folder: Path, port: Annotated[int, typer.Option(min=0, max=65535
 @data_app.command("shard")
 def data_shard(
     source: Path,
-    destination: Path,
+    destination: NewFolder,
     shard_bytes: Annotated[int, typer.Option(min=1)] = 256 * 2**20,
     resize: Annotated[int | None, typer.Option(min=1, help="Scale pictures down to this shorter side.")] = None,
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEGs scaled down; default 90.")] = None,
@@ -152,7 +153,7 @@ def data_shard(
 def data_prepare(
     name: Annotated[str, typer.Argument(help="cifar100, imagenet_r, imagenet_a, vtab, vtab_rebuild, cub200, ...")],
     source: Annotated[list[Path], typer.Option("--from", help="An archive, or a folder of archives; repeatable.")],
-    out: Annotated[Path, typer.Option(help="The shard folder to make.")],
+    out: Annotated[str, typer.Option(help="The shard folder to make; a local path.")],
     split: Annotated[str | None, typer.Option(help="Default: the one the field compares on.")] = None,
     split_file: Annotated[Path | None, typer.Option(help="Test pictures, CLASS/NAME a line.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of a random split.")] = None,
@@ -191,14 +192,13 @@ def data_verify(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")] = None,
 ) -> None:
     """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
-    from hlgp_dist.errors import DataError
     from hlgp_dist.shards.verify import verify
     from hlgp_dist.study.tables import counting
 
     with counting("verifying") as progress:
         problems = verify(folder, decode=decode, workers=workers, progress=progress)
     if problems:
-        raise DataError("\n".join([f"{folder}: {len(problems)} problems", *problems]))
+        raise DataError("\n".join([f"{folder}: {counted(len(problems), 'problem')}", *problems]))
     typer.echo(f"{folder}: all shards are as the manifest says")
 
 

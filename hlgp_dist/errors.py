@@ -60,6 +60,11 @@ def describe(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 FAILURES: dict[int, type[Failure]] = {
     kind.exit_code: kind
     for kind in (

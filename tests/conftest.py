@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
@@ -21,6 +22,8 @@ from tests.jobs import draw_pictures
 from tests.ranks import Ranks
 
 pytest_plugins = ["tests.sharded"]
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

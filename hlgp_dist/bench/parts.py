@@ -79,7 +79,7 @@ def _decoding(work: Workload, folder: Path) -> Parts:
     def pixels(form: Form) -> Pixels:
         return Pixels(place, work.manifest, work.selection.split, work.form.size, form)
 
-    read = _ms(work, RangeSource(place, pixels("full").split, indices))
+    read = _ms(work, RangeSource(place, work.manifest, work.selection.split, indices))
     full = _ms(work, lambda: Decoding(pixels("full"), indices))
     stored = full if work.stored == "full" else _ms(work, lambda: Decoding(pixels("scaled"), indices))
     written = partial(_written, pixels(work.stored), list(Decoding(pixels(work.stored), indices)), folder / "written")

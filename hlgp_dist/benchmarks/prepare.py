@@ -18,7 +18,7 @@ from hlgp_dist.benchmarks.members import left_out
 from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.origin import Origin
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError, DataError, counted
 from hlgp_dist.shards.listing import Listing, Picture, in_order
 from hlgp_dist.shards.shard import SHARD_BYTES, check_destination, shard_pictures
 
@@ -44,7 +44,7 @@ def _silent(title: str) -> Iterator[Progress]:
 def prepare(
     benchmark: Benchmark,
     sources: Sequence[Path],
-    destination: Path,
+    destination: str | Path,
     choice: Choice,
     *,
     unverified: bool = False,
@@ -182,7 +182,8 @@ def _unpacked(files: Sequence[Path], spool: Spool, progress: Progress) -> Member
 def _tell_left_out(members: Members, pictures: Listing, name: str) -> None:
     """A release may hold more pictures than its lists name, but none is left out silently."""
     if others := left_out(members, pictures):
-        log.warning("%s: %d pictures of the archive are not taken, first %s", name, len(others), others[0])
+        number = counted(len(others), "picture")
+        log.warning("%s: %s of the archive not taken, first %s", name, number, others[0])
 
 
 def _storable(picture: Picture, spool: Spool) -> Picture:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 REMOTE_SCHEMES = ("s3", "gs", "https", "http")
 ACCEPTED = "a local folder, file:///..., s3://BUCKET/..., gs://BUCKET/... or https://HOST/..."
 CREDENTIALS = "credentials come from the environment (docs/loading.md), never from a configuration"
+_TOOLS = "aws s3 sync, gcloud storage rsync"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 
 
@@ -20,14 +21,25 @@ def scheme_of(path: str) -> str | None:
     return scheme if match[2] or scheme in ("pipe", "file", *REMOTE_SCHEMES) else None
 
 
+def is_remote(path: str) -> bool:
+    """Whether it is behind a network protocol of its own; a mounted folder is not."""
+    return scheme_of(path) in REMOTE_SCHEMES
+
+
 def place_problem(path: str) -> str | None:
     """Why `path` can be no shard folder; None where it may be one. Does not repeat what may be a secret."""
+    if not path.strip():
+        return f"must be {ACCEPTED}; it is empty"
     scheme = scheme_of(path)
     if scheme is None:
         return None
     if scheme not in ("file", *REMOTE_SCHEMES):
         return f"must be {ACCEPTED}; {scheme}: is not read"
-    url = urlsplit(path)
+    try:
+        url = urlsplit(path)
+        _ = scheme.startswith("http") and url.port  # a bucket may have colons in its name
+    except ValueError:  # whose message may repeat a part of a password
+        return f"must be {ACCEPTED}; its host or port cannot be read"
     if "@" in url.netloc:
         return f"must not hold a user or a password: {CREDENTIALS}"
     if url.query or url.fragment:
@@ -35,6 +47,15 @@ def place_problem(path: str) -> str | None:
     if scheme == "file":
         return None if path[:8].lower() == "file:///" else "must be file:/// and an absolute path"
     return None if url.netloc else f"must be {ACCEPTED}: it names no {'bucket' if scheme in ('s3', 'gs') else 'host'}"
+
+
+def destination_problem(path: str) -> str | None:
+    """Why no shard folder can be made at `path`; None where one may be."""
+    if not path.strip():
+        return "must be a local folder; it is empty"
+    if scheme_of(path) is not None:
+        return f"must be a local folder, not a URL; write one, then copy it with the store's own tool ({_TOOLS}, ...)"
+    return None
 
 
 def shown(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
-from hlgp_dist.config.places import place_problem, shown
+from hlgp_dist.config.places import place_problem, scheme_of, shown
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, RunConfig
 
@@ -76,7 +76,7 @@ def _groups(config: RunConfig) -> Iterator[Problem]:
 
 
 def _places(config: RunConfig) -> Iterator[Problem]:
-    if "://" in config.run.dir:
+    if scheme_of(config.run.dir) is not None:
         yield Problem("run.dir", "must be a folder that this machine and every node sees, not a URL", config.run.dir)
     if (problem := place_problem(config.data.path)) is not None:
         yield Problem("data.path", problem, shown(config.data.path))

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 NO_RANGES = "the server sends the whole file in place of a range; shards need one that knows `Range`"
+NO_BUCKET = "NoSuchBucket"
+"""What botocore calls the exception below that of s3fs."""
 CONNECTIONS = 64
 """Of a process to one server."""
-_TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
+TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
 """How the names of variables begin that say whom to ask, and as whom."""
 _lock = threading.Lock()
 _clients: dict[object, Client] = {}
@@ -48,7 +50,7 @@ def connect(scheme: str) -> Client:
     Raises:
         ImportError: its package is missing.
     """
-    told = tuple(sorted(item for item in os.environ.items() if item[0].startswith(_TOLD)))
+    told = tuple(sorted(item for item in os.environ.items() if item[0].startswith(TOLD)))
     key = (os.getpid(), scheme, told)
     with _lock:
         if key not in _clients:
@@ -102,7 +104,9 @@ class Objects:
     async def facts(self, url: str) -> Facts | None:
         try:
             info = await self._filesystem._info(url)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if type(error.__cause__).__name__ == NO_BUCKET:
+                raise
             return None
         if info["type"] != "file":
             return None

@@ -51,7 +51,7 @@ class Pixels(NamedTuple):
 
     def bad(self, index: int, reason: str) -> BadSample:
         """Names the sample `index` of the split."""
-        return bad_sample(self.split, index, reason)
+        return bad_sample(self.manifest, self.split_name, index, reason)
 
 
 class Decoding:
@@ -84,7 +84,8 @@ class Decoding:
 
     def _until_bad(self, indices: NDArray[np.int64]) -> Iterator[Decoded]:
         """One pipeline's pictures; its first bad sample ends it."""
-        source, done = RangeSource(self.pixels.place, self.pixels.split, indices), 0
+        pixels, done = self.pixels, 0
+        source = RangeSource(pixels.place, pixels.manifest, pixels.split_name, indices)
         decode = webdataset.decode(partial(_decode, pixels=self.pixels), only=list(PICTURE_SUFFIXES))
         try:
             for sample in webdataset.DataPipeline(source, decode):

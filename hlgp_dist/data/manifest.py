@@ -138,13 +138,13 @@ def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
     """One message for every shard that is missing or has another length than recorded."""
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool, closing(open_place(path)) as place:
-        for shard, length in zip(shards, pool.map(lambda shard: place.size(shard.name), shards), strict=True):
+        for shard, facts in zip(shards, pool.map(lambda shard: place.facts(shard.name), shards), strict=True):
             file = f"{place.url}/{shard.name}"
-            if length is None:
+            if facts is None:
                 yield f"{file}: the shard is missing"
-            elif length != shard.bytes:
-                what = "truncated" if length < shard.bytes else "too long"
-                yield f"{file}: the shard is {what}: {length} bytes, the manifest says {shard.bytes}"
+            elif facts.size != shard.bytes:
+                what = "truncated" if facts.size < shard.bytes else "too long"
+                yield f"{file}: the shard is {what}: {facts.size} bytes, the manifest says {shard.bytes}"
 
 
 def _manifest(document: dict[str, Any], digest: str) -> Manifest:

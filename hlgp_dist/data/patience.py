@@ -49,7 +49,8 @@ class Attempts:
         """What `attempt` returns.
 
         Raises:
-            DataError: what it raised, or after the last `Transient` one that names `file` and the cause.
+            Failure: what it raised.
+            DataError: after the last `Transient` one that names `file` and the cause.
             Closed: the place is.
         """
         for number in range(1, self.patience.attempts + 1):

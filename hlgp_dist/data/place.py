@@ -39,17 +39,15 @@ class Place(Protocol):
 
         Raises:
             DataError: naming file and cause: it is missing, shorter, or could not be read in any attempt.
-        """
-
-    def size(self, name: str) -> int | None:
-        """Of a file, in bytes; None where there is none.
-
-        Raises:
-            DataError: it could not be found out.
+            ConfigError: what the environment says of the server cannot be right.
         """
 
     def facts(self, name: str) -> Facts | None:
-        """As `size`, and the version."""
+        """Of a file; None where there is none.
+
+        Raises:
+            DataError, ConfigError: they could not be found out; see `read`.
+        """
 
     def close(self) -> None:
         """End all reads, those under way too, with an error. Nothing can be read afterwards."""
@@ -72,10 +70,6 @@ class Folder:
             raise DataError(f"{file}: truncated: {len(content)} bytes instead of {length} at byte {start}")
         return content
 
-    def size(self, name: str) -> int | None:
-        facts = self.facts(name)
-        return None if facts is None else facts.size
-
     def facts(self, name: str) -> Facts | None:
         file = self.folder / name
         return self._attempts(str(file), partial(_facts, file))
@@ -92,7 +86,7 @@ def open_place(path: str | Path) -> Place:
     """
     path = str(path)
     if (problem := place_problem(path)) is not None:
-        raise ConfigError(f"data.path: {problem} (got {shown(path)})")
+        raise ConfigError(f"data.path: {problem} (got {shown(path)!r})")
     match scheme_of(path):
         case None:
             return Folder(Path(path))
@@ -115,7 +109,8 @@ def streamed(place: Place, name: str) -> BinaryIO:
 class _Stream(io.RawIOBase):
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
-        self._at, self._size = 0, place.size(name) or 0
+        facts = place.facts(name)
+        self._at, self._size = 0, facts.size if facts is not None else 0
 
     def readable(self) -> bool:
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 
 from hlgp_dist.config.places import CREDENTIALS, scheme_of
-from hlgp_dist.data.clients import NO_RANGES, Client, Final, connect
+from hlgp_dist.data.clients import NO_BUCKET, NO_RANGES, TOLD, Client, Final, connect
 from hlgp_dist.data.patience import Attempts, Closed, Patience, Transient
 from hlgp_dist.data.place import Facts
 from hlgp_dist.errors import ConfigError, DataError
@@ -21,7 +22,13 @@ PIECE_BYTES = 8 * 2**20
 """What one request fetches at most, so that a deadline means something for a large file too."""
 _SLACK_SECONDS = 5.0
 _WORTH_ANOTHER = (408, 425, 429)
-_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
+_MISCONFIGURED = ("ProfileNotFound", "ParamValidationError", "InvalidRetryModeError")
+"""Of botocore's; others of the kind are ValueErrors."""
+_RIGHT = {
+    "AWS_ENDPOINT_URL": "a whole URL, as https://HOST:PORT",
+    "AWS_PROFILE": "a profile of ~/.aws/config or ~/.aws/credentials",
+}
 Result = TypeVar("Result")
 
 
@@ -45,16 +52,12 @@ class Remote:
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         if length is None:
-            size = self.size(name)
-            if size is None:
+            facts = self.facts(name)
+            if facts is None:
                 raise DataError(f"{self.url}/{name}: is not there")
-            length = max(size - start, 0)
+            length = max(facts.size - start, 0)
         pieces = range(start, start + length, PIECE_BYTES)
         return b"".join(self._piece(name, at, min(PIECE_BYTES, start + length - at)) for at in pieces)
-
-    def size(self, name: str) -> int | None:
-        facts = self.facts(name)
-        return None if facts is None else facts.size
 
     def facts(self, name: str) -> Facts | None:
         url = f"{self.url}/{name}"
@@ -82,7 +85,7 @@ class Remote:
         """One attempt on the loop's thread.
 
         Raises:
-            Transient, DataError: it is worth another, it is not.
+            Transient, DataError, ConfigError: it is worth another, it is not.
         """
         client, pending = self._here()
         seconds = self._attempts.patience.deadline_seconds
@@ -110,8 +113,10 @@ class Remote:
 
 
 def judged(url: str, error: Exception) -> Exception:
-    """What an exception of a client means: `Transient`, or a DataError that names what is to be done."""
+    """What an exception of a client means: `Transient`, or a failure that names what is to be done."""
     status = _status(error)
+    if type(error.__cause__).__name__ == NO_BUCKET:
+        return DataError(f"{url}: there is no such bucket; is its name right, and the server that is asked?")
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return DataError(f"{url}: is not there")
     if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in _NO_CREDENTIALS:
@@ -122,7 +127,24 @@ def judged(url: str, error: Exception) -> Exception:
         return DataError(f"{url}: {error}")
     if status is not None and status < 500 and status not in _WORTH_ANOTHER:
         return DataError(f"{url}: the server refuses ({_told(error)})")
+    if _is_misconfigured(error):
+        return ConfigError(f"{url}: {_told(error)}; {_to_correct(str(error))}")
     return Transient(_told(error))
+
+
+def _is_misconfigured(error: Exception) -> bool:
+    """Whether a client refused before it asked anybody; what cannot be parsed is an answer."""
+    is_parsing = isinstance(error, json.JSONDecodeError | UnicodeError)
+    return type(error).__name__ in _MISCONFIGURED or (isinstance(error, ValueError) and not is_parsing)
+
+
+def _to_correct(message: str) -> str:
+    """The variable whose value the message repeats, the longest where there are several; values may be secrets."""
+    told = {name: value for name, value in os.environ.items() if name.startswith(TOLD) and value and value in message}
+    if not told:
+        return f"correct data.path, the variables {', '.join(f'{name}...' for name in TOLD)} or ~/.aws/config"
+    name = max(sorted(told), key=lambda name: len(told[name]))
+    return f"correct {name}" + (f": {_RIGHT[name]}" if name in _RIGHT else "")
 
 
 def _status(error: BaseException | None) -> int | None:

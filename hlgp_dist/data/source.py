@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import Split
+from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import checksum, unpack
 from hlgp_dist.errors import DataError
@@ -18,14 +19,14 @@ webdataset.utils.enforce_security = True  # neither pickles nor `pipe:`, whateve
 
 
 class BadSample(DataError):
-    """One sample that cannot be used: `index` into the split, `key`, `shard` (its name), `reason`."""
+    """One sample that cannot be used: `index` into the split, `key`, `shard` and `class_name`, `reason`."""
 
-    def __init__(self, index: int, key: str, shard: str, reason: str) -> None:
-        super().__init__(index, key, shard, reason)
-        self.index, self.key, self.shard, self.reason = index, key, shard, reason
+    def __init__(self, index: int, key: str, shard: str, class_name: str, reason: str) -> None:
+        super().__init__(index, key, shard, class_name, reason)
+        self.index, self.key, self.shard, self.class_name, self.reason = index, key, shard, class_name, reason
 
     def __str__(self) -> str:
-        return f"{self.shard}: sample {self.key}: {self.reason}"
+        return f"{self.shard}: sample {self.key} of class {self.class_name}: {self.reason}"
 
 
 class RangeSource:
@@ -34,9 +35,10 @@ class RangeSource:
     Neighbours in a shard are read together. `bytes_read` counts what has been read so far.
     """
 
-    def __init__(self, place: Place, split: Split, indices: NDArray[np.int64]) -> None:
+    def __init__(self, place: Place, manifest: Manifest, split_name: str, indices: NDArray[np.int64]) -> None:
         self.place = place
-        self.split = split
+        self.split = manifest.splits[split_name]
+        self._bad = partial(bad_sample, manifest, split_name)
         self.indices = indices
         self.bytes_read = 0
 
@@ -73,7 +75,7 @@ class RangeSource:
         found = checksum(record)
         if found != expected:
             reason = f"its bytes have the checksum {found}, the manifest says {expected}"
-            raise bad_sample(self.split, int(index), reason)
+            raise self._bad(int(index), reason)
         return record
 
     def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
@@ -88,13 +90,15 @@ class RangeSource:
             if int(sample["cls"]) != self.split.class_index[index]:
                 raise ValueError(f"its label is {int(sample['cls'])}")
         except (ValueError, KeyError) as error:
-            raise bad_sample(self.split, int(index), f"not the sample of the manifest: {error}") from error
+            raise self._bad(int(index), f"not the sample of the manifest: {error}") from error
         return sample
 
 
-def bad_sample(split: Split, index: int, reason: str) -> BadSample:
+def bad_sample(manifest: Manifest, split_name: str, index: int, reason: str) -> BadSample:
     """Names the sample `index` of the split."""
-    return BadSample(index, split.key[index].decode(), split.shards[split.shard[index]].name, reason)
+    split = manifest.splits[split_name]
+    shard, class_name = split.shards[split.shard[index]].name, manifest.classes[split.class_index[index]]
+    return BadSample(index, split.key[index].decode(), shard, class_name, reason)
 
 
 def merged_runs(split: Split, indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from hlgp_dist.errors import DataError, EnvironmentFailure
@@ -122,6 +122,15 @@ def is_picture(name: str, where: str) -> bool:
     if suffix in OTHER_PICTURES:
         raise DataError(f"{where}: only JPEG and PNG pictures can be sharded")
     return suffix in SUFFIXES and not name.startswith(".")
+
+
+def file_problem(path: Path) -> str | None:
+    """Why there is nothing to be read; None of a plain file, or a link to one. To open a pipe would wait for ever."""
+    if path.is_file():
+        return None
+    if path.exists():
+        return "a folder, not a file" if path.is_dir() else "a pipe, a socket or a device, not a file"
+    return "a link to nothing" if path.is_symlink() else "no such file"
 
 
 def in_order(entries: Iterable[Picture], source: object) -> Listing:

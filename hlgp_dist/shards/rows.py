@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
-from hlgp_dist.shards.listing import Picture, is_picture
+from hlgp_dist.shards.listing import Picture, file_problem, is_picture
 
 COLUMNS = ("path", "class", "split")
 
@@ -50,8 +50,8 @@ def of_rows(source: Path, rows: Iterable[tuple[int, dict[str, object]]]) -> Iter
             raise DataError(f"{where}: class {class_name!r} holds a slash")
         if not is_picture(file.name, f"{where}: {path}"):
             raise DataError(f"{where}: {path} is not a .jpg, .jpeg or .png")
-        if not file.is_file():
-            raise DataError(f"{where}: no such file {file}")
+        if (problem := file_problem(file)) is not None:
+            raise DataError(f"{where}: {file}: {problem}")
         yield Picture(split, class_name, path, str(file.resolve()), 0, file.stat().st_size)
 
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from hlgp_dist.config.places import destination_problem, shown
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest, read_manifest
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.record import BLOCK
@@ -63,7 +64,7 @@ def shard(
         progress: called with (pictures through, pictures in all) in the calling thread.
 
     Raises:
-        ConfigError: `destination` holds anything else, or another process is writing it.
+        ConfigError: `destination` is a URL or holds anything else, or another process is writing it.
         DataError: `source` cannot be read, or holds undecodable pictures; the message lists them.
         EnvironmentFailure: the disk is too small.
     """
@@ -76,6 +77,8 @@ def shard(
 
 def check_destination(destination: str | Path, shard_bytes: int) -> None:
     """What can be refused before the pictures are known."""
+    if (problem := destination_problem(str(destination))) is not None:
+        raise ConfigError(f"{shown(str(destination))!r}: {problem}")
     if shard_bytes < 1:
         raise ConfigError(f"shard_bytes={shard_bytes}: must be positive")
     destination = Path(destination).resolve()
@@ -182,4 +185,5 @@ def _refuse_bad(found: Iterable[list[str]], total: int) -> None:
         first = heapq.nsmallest(_LISTED, [*first, *bad])
     if count:
         more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
-        raise DataError(f"{count} of {total} pictures are unusable:\n  " + "\n  ".join(first) + more)
+        are = "is" if count == 1 else "are"
+        raise DataError(f"{count} of {total} pictures {are} unusable:\n  " + "\n  ".join(first) + more)

@@ -23,7 +23,7 @@ from hlgp_dist.data.manifest import (
 )
 from hlgp_dist.data.place import Folder, Place, open_place, streamed
 from hlgp_dist.data.record import checksum, unpack
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import DataError, counted
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.manifest_files import digest_line, sizes
 from hlgp_dist.shards.processes import Jobs, Progress, advance, crew
@@ -95,7 +95,8 @@ def _tasks(path: str | Path, manifest: Manifest, decoded_every: int) -> Iterator
     with closing(open_place(path)) as place:
         for split in manifest.splits.values():
             for number, shard in enumerate(split.shards):
-                if place.size(shard.name) == shard.bytes:
+                facts = place.facts(shard.name)
+                if facts is not None and facts.size == shard.bytes:
                     yield _Task(str(path), shard, _columns(split, number), decoded_every)
 
 
@@ -120,8 +121,8 @@ def _shard_problems(task: _Task) -> list[str]:
             advance()
         if _rest(stream, whole) != task.shard.sha256:
             problems.insert(0, f"{file}: the checksum differs from the manifest's")
-    more = [f"{file}: and {len(problems) - _LISTED} samples more"] if len(problems) > _LISTED else []
-    return problems[:_LISTED] + more
+    more = len(problems) - _LISTED
+    return problems[:_LISTED] + ([f"{file}: and {counted(more, 'sample')} more"] if more > 0 else [])
 
 
 def _rows(task: _Task) -> Iterator[_Row]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hlgp_dist.data.manifest import SPLITS
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError, DataError, counted
 from hlgp_dist.shards.listing import Listing, Picture, in_order, is_picture
 from hlgp_dist.shards.rows import csv_rows, jsonl_rows, of_rows
 from hlgp_dist.shards.tar_members import check_end, plain_members
@@ -49,7 +49,8 @@ def list_pictures(source: str | Path) -> Listing:
     if source.is_file() and source.suffix.lower() != ".tar" and (names := pictures.twice()):
         raise DataError(f"{source}: one file is listed twice, as {' and '.join(names)}: it could be in both splits")
     if left_out.count:
-        log.warning("%s: %d places hold no picture of a split, first %s", source, left_out.count, left_out.first)
+        places = counted(left_out.count, "place")
+        log.warning("%s: no picture of a split in %s, first %s", source, places, left_out.first)
     if "test" not in pictures.splits:
         log.warning("%s: there is no test picture; a run needs some of every class", source)
     return pictures
@@ -58,7 +59,7 @@ def list_pictures(source: str | Path) -> Listing:
 def _entries(source: Path, left_out: LeftOut) -> Iterator[Picture]:
     if source.is_dir():
         return _of_folder(source, left_out)
-    match source.suffix.lower():
+    match source.suffix.lower() if source.is_file() else None:
         case ".tar":
             return _of_tar(source, left_out)
         case ".csv":
@@ -78,17 +79,24 @@ def _of_folder(source: Path, left_out: LeftOut) -> Iterator[Picture]:
 
 
 def _below(folder: str, parts: tuple[str, ...], left_out: LeftOut) -> Iterator[Picture]:
-    """A folder's pictures and those of the folders in it, links followed, one entry at a time."""
+    """A folder's pictures and those of the folders in it, links followed, one entry at a time.
+
+    What is named as a picture and is no file is taken for one of no bytes, which the writer names with all bad ones.
+    """
     is_empty = True
     with os.scandir(folder) as entries:
         for entry in entries:
             is_empty = False
             if entry.is_dir():
                 yield from _below(entry.path, (*parts, entry.name), left_out)
-            elif (picture := _placed((*parts, entry.name), entry.path, 0, entry.stat().st_size, entry.path)) is None:
-                left_out.add(entry.path)
-            else:
+                continue
+            size = entry.stat().st_size if entry.is_file() else 0
+            if (picture := _placed((*parts, entry.name), entry.path, 0, size, entry.path)) is not None:
                 yield picture
+            elif entry.is_symlink() and not Path(entry.path).exists():
+                raise DataError(f"{entry.path}: a link to nothing; was it a folder of pictures?")
+            else:
+                left_out.add(entry.path)
     if is_empty:
         left_out.add(folder)
 

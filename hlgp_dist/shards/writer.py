@@ -18,7 +18,7 @@ from hlgp_dist.files import replacing
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished, save_finished
 from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions, sample_key
-from hlgp_dist.shards.listing import Picture
+from hlgp_dist.shards.listing import Picture, file_problem
 from hlgp_dist.shards.processes import advance
 
 _VERSION = 1
@@ -124,9 +124,12 @@ def read_picture(picture: Picture) -> bytes:
     """The picture's bytes.
 
     Raises:
-        DataError: fewer than when it was listed.
+        DataError: there is no such file, or it holds fewer than when it was listed.
     """
-    with Path(picture.file).open("rb") as stream:
+    file = Path(picture.file)
+    if (problem := file_problem(file)) is not None:
+        raise DataError(f"{file}: {problem}")
+    with file.open("rb") as stream:
         stream.seek(picture.offset)
         data = stream.read(picture.size)
     if len(data) != picture.size:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from hlgp_dist.config.places import REMOTE_SCHEMES, scheme_of
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import Data, RunConfig
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
@@ -133,8 +133,8 @@ def manifest_of(config: RunConfig) -> Manifest:
     """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
     a thousand ranks would ask a thousand times.
     """
-    is_remote = scheme_of(config.data.path) in REMOTE_SCHEMES
-    return parse_manifest(config.data.path, cache=cache_of(config.data) if is_remote else None)
+    data = config.data
+    return parse_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
 
 
 def cache_of(data: Data) -> Cache:

@@ -40,7 +40,7 @@ def prepared(benchmark: Benchmark, sources: Path | list[Path], out: Path, **chos
 
 
 def samples(folder: Path, manifest: Manifest, split: str) -> list[dict[str, bytes]]:
-    return list(RangeSource(open_place(folder), manifest.splits[split], np.arange(len(manifest.splits[split])))())
+    return list(RangeSource(open_place(folder), manifest, split, np.arange(len(manifest.splits[split])))())
 
 
 def origins(folder: Path, manifest: Manifest, split: str) -> set[str]:
@@ -341,7 +341,7 @@ def test_pictures_that_no_list_names_are_counted(tmp_path: Path, caplog: pytest.
     lines = "real/airplane/real_000.jpg 0\nreal/The_Mona_Lisa/real_000.jpg 1\n"
     prepared(small("domainnet"), domain(tmp_path, "real", lines), tmp_path / "out", domain="real")
     assert caplog.messages == [
-        "domainnet: 2 pictures of the archive are not taken, first real.zip/real/The_Mona_Lisa/real_001.jpg"
+        "domainnet: 2 pictures of the archive not taken, first real.zip/real/The_Mona_Lisa/real_001.jpg"
     ]
 
 
@@ -365,7 +365,7 @@ def test_a_random_split_takes_pictures_of_any_folder(tmp_path: Path) -> None:
 def test_pictures_beside_train_and_test_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = tree("train/a/1.jpg", "test/a/1.jpg", "val/a/3.jpg", "C:/x.jpg") | {"__MACOSX/val/a/._3.jpg": b"x"}
     prepared(CATALOGUE["folder"], zipped(tmp_path / "m.zip", files), tmp_path / "out")
-    assert caplog.messages == ["folder: 2 pictures of the archive are not taken, first C:/x.jpg"]
+    assert caplog.messages == ["folder: 2 pictures of the archive not taken, first C:/x.jpg"]
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

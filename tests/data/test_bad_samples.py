@@ -63,7 +63,7 @@ def test_bad_samples_are_named_and_may_be_left_out(
         for sample in range(len(pictures)):
             pictures[sample]
 
-    with pytest.raises(BadSample, match=f"train.tar: sample train-1: .*{reason}"):
+    with pytest.raises(BadSample, match=f"train.tar: sample train-1 of class a: .*{reason}"):
         opened_and_read()
     assert len(list(cache.glob(f"*{SUFFIX}"))) <= 1, "of the other class"
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_bad_samples_are_named_and_may_be_left_out(
 def test_a_bad_test_picture_is_never_left_out(tmp_path: Path) -> None:
     manifest = shard_by_hand(tmp_path / "shards", {"a": [GOOD]}, test=[GOOD, BAD["text"][0]])
     ours = library(tmp_path / "shards", manifest, tmp_path / "cache", keeps_bad=True)
-    with pytest.raises(BadSample, match=r"test\.tar: sample test-1: cannot be decoded"):
+    with pytest.raises(BadSample, match=r"test\.tar: sample test-1 of class a: cannot be decoded"):
         ours.inspect(select(manifest, TaskSpec(0, 0, ("a",)), "test", 0.0), "scaled")
 
 

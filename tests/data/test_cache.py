@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hlgp_dist.data.cache import Cache
@@ -53,7 +53,6 @@ def must_not_write(descriptor: int) -> NoReturn:
     raise AssertionError("it is there already")
 
 
-@settings(deadline=None)
 @given(
     sizes=st.fixed_dictionaries({name: st.integers(1, 60) for name in "abcdefgh"}),
     uses=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 3)), max_size=30),

@@ -25,7 +25,7 @@ PICTURES = InMemory(noise(np.random.default_rng(0).integers(4, 9, (MOST, 2)).tol
 """Each of its own size and pixels."""
 WORLDS = st.sampled_from([1, 2, 4])
 WORKERS = st.sampled_from([0, 1, 3])
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=30)
 
 
 class Plan(NamedTuple):

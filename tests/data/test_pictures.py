@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
@@ -116,7 +116,6 @@ def test_of_a_smooth_picture_few_values_differ_by_one(size: PictureSize) -> None
     assert difference.mean() <= 0.01
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=5),
     st.sampled_from(SIZES),

@@ -14,7 +14,7 @@ import webdataset
 from hlgp_dist.data.decoding import Decoding, Pixels
 from hlgp_dist.data.manifest import Manifest, Shard, Split
 from hlgp_dist.data.patience import Closed, Patience
-from hlgp_dist.data.place import Folder, open_place
+from hlgp_dist.data.place import Facts, Folder, open_place
 from hlgp_dist.data.record import pack
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.errors import ConfigError, DataError
@@ -33,7 +33,7 @@ def test_a_local_folder(tmp_path: Path) -> None:
             b"234",
             b"89",
         )
-        assert (place.size("x.tar"), place.size("y.tar"), place.size("inside")) == (10, None, None)
+        assert [place.facts(name) for name in ("x.tar", "y.tar", "inside")] == [Facts(10, None), None, None]
         with pytest.raises(DataError, match=r"x\.tar: truncated: 2 bytes instead of 3 at byte 8"):
             place.read("x.tar", 8, 3)
         with pytest.raises(DataError, match=r"y\.tar: cannot be read \(.*No such file"):
@@ -112,7 +112,7 @@ def test_a_pickled_member_is_never_unpickled(
     record = pack([("k.jpg", picture), ("k.cls", b"0"), (f"k.{suffix}", bomb)])
     (tmp_path / "train-000000.tar").write_bytes(record)
     manifest = _manifest(record)
-    source = RangeSource(Folder(tmp_path), manifest.splits["train"], np.array([0]))
+    source = RangeSource(Folder(tmp_path), manifest, "train", np.array([0]))
     (sample,) = source()
     assert sample[suffix] == bomb
     pixels = Pixels(Folder(tmp_path), manifest, "train", PictureSize(8, 0.875, "bilinear"), "full")

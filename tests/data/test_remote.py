@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import re
 import subprocess
@@ -16,12 +17,12 @@ import pytest
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.patience import Closed, Patience
+from hlgp_dist.data.patience import Closed, Patience, Transient
 from hlgp_dist.data.place import open_place
-from hlgp_dist.data.remote import Remote
+from hlgp_dist.data.remote import Remote, judged
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.launch.local import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
@@ -45,7 +46,7 @@ def remote(request: pytest.FixtureRequest) -> tuple[FaultyServer, Remote]:
     """A server and the same folder on it, once as objects and once as files."""
     server = request.getfixturevalue("faulty" if request.param == "s3" else "web")
     url = "s3://shards/one" if request.param == "s3" else f"{server.url}/shards/"
-    Remote(url).size(TAR)  # connected
+    Remote(url).facts(TAR)  # connected
     return server, Remote(url, QUICK)
 
 
@@ -56,8 +57,9 @@ def content(shards: tuple[Path, Manifest]) -> bytes:
 
 def test_ranges_and_sizes_are_the_files(remote: tuple[FaultyServer, Remote], content: bytes) -> None:
     _, place = remote
-    assert place.size(TAR) == len(content)
-    assert place.size("absent") is None
+    facts = place.facts(TAR)
+    assert facts is not None and facts.size == len(content)
+    assert place.facts("absent") is None
     assert place.read(TAR) == content
     assert place.read(TAR, 700) == content[700:]
     for start, length in ((0, 1), (513, 1024), (len(content) - 1, 1), (5, 0)):
@@ -144,17 +146,17 @@ def test_wrong_bytes_are_read_again_and_then_a_bad_sample(
     server, place = remote
     split = shards[1].splits["train"]
     first = np.flatnonzero(split.shard == 0)[:3]
-    right = list(RangeSource(open_place(shards[0]), split, first)())
+    right = list(RangeSource(open_place(shards[0]), shards[1], "train", first)())
     server.inject(flipped, flipped, on=TAR)
-    source = RangeSource(place, split, first)
+    source = RangeSource(place, shards[1], "train", first)
     assert list(source()) == right
     assert server.asked == [f"GET {TAR}"] * 3
     assert source.bytes_read > split.size[first].sum()
     server.inject(on=TAR, always=flipped)
-    samples = RangeSource(place, split, first)()
+    samples = RangeSource(place, shards[1], "train", first)()
     assert next(samples) == right[0]
     with pytest.raises(
-        BadSample, match=f"{TAR}: sample {split.key[1].decode()}: its bytes have the checksum"
+        BadSample, match=f"{TAR}: sample {split.key[1].decode()} of class ant: its bytes have the checksum"
     ) as caught:
         next(samples)
     assert (caught.value.index, caught.value.key, caught.value.shard) == (1, split.key[1].decode(), TAR)
@@ -177,13 +179,13 @@ def test_a_server_that_comes_up_late(shards: tuple[Path, Manifest], content: byt
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Remote(f"http://127.0.0.1:{free_port()}/shards", QUICK)
     with pytest.raises(DataError, match=r"cannot be read: .*Cannot connect.*\(5 attempts\)"):
-        place.size(TAR)
+        place.facts(TAR)
 
 
 def test_a_server_without_ranges_is_refused(shards: tuple[Path, Manifest]) -> None:
     with serving(FaultyServer(partial(from_folder, shards[0].parent, ranges=False))) as server:
         place = Remote(f"{server.url}/shards", QUICK)
-        for ask in (lambda: place.read(TAR, 0, 10), lambda: place.read(TAR, 600, 10), lambda: place.size(TAR)):
+        for ask in (lambda: place.read(TAR, 0, 10), lambda: place.read(TAR, 600, 10), lambda: place.facts(TAR)):
             server.inject()
             with pytest.raises(DataError, match="the whole file in place of a range"):
                 ask()
@@ -196,13 +198,54 @@ def test_a_server_that_compresses_is_refused(web: FaultyServer) -> None:
         Remote(f"{web.url}/shards", QUICK).read(TAR, 0, 10)
 
 
-def test_without_credentials(faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:9000", "correct AWS_ENDPOINT_URL: a whole URL, as https://HOST:PORT"),
+        ("AWS_ENDPOINT_URL_S3", "no url", "correct AWS_ENDPOINT_URL_S3"),
+        ("AWS_PROFILE", "nobody", "correct AWS_PROFILE: a profile of"),
+        ("AWS_DEFAULT_REGION", "no region", "correct AWS_DEFAULT_REGION"),
+        ("AWS_RETRY_MODE", "never", "correct AWS_RETRY_MODE"),
+    ],
+)
+def test_an_environment_that_cannot_be_right_is_tried_once(
+    faulty: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"^s3://shards/one/{TAR}: .*{value}.*; {told}") as caught:
+        Remote("s3://shards/one").facts(TAR)
+    assert "testing" not in str(caught.value) and "attempt" not in caplog.text
+
+
+def test_a_name_that_no_bucket_has(faulty: FaultyServer, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match=r"Invalid bucket name.*; correct data\.path"):
+        Remote("s3://no bucket/one").facts(TAR)
+    for ask in (lambda place: place.facts(TAR), lambda place: place.read(TAR, 0, 10)):
+        with pytest.raises(DataError, match=f"^s3://absent/one/{TAR}: there is no such bucket"):
+            ask(Remote("s3://absent/one"))
+    assert "attempt" not in caplog.text
+
+
+def test_what_cannot_be_parsed_is_worth_another_attempt() -> None:
+    told = [judged("s3://a/b", error) for error in (json.JSONDecodeError("x", "", 0), ValueError("x"))]
+    assert [type(each) for each in told] == [Transient, ConfigError]
+
+
+def test_without_credentials(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(DataError, match=r"access denied .*credentials come from the environment"):
-        Remote("s3://shards/one", QUICK).size(TAR)
+        Remote("s3://shards/one").facts(TAR)
+    assert "attempt" not in caplog.text
 
 
 def test_closing_ends_a_read_under_way(remote: tuple[FaultyServer, Remote]) -> None:
@@ -239,7 +282,7 @@ def test_a_forked_process_reads_for_itself(remote: tuple[FaultyServer, Remote], 
 def test_a_process_ends_when_its_work_does(faulty: FaultyServer) -> None:
     script = (
         "import time, threading; from hlgp_dist.data.place import open_place; "
-        "place = open_place('s3://shards/one'); print(place.size('manifest.json') > 0); "
+        "place = open_place('s3://shards/one'); print(place.facts('manifest.json').size > 0); "
         "threading.Thread(target=place.read, args=('train-000000.tar', 0, 10), daemon=True).start(); time.sleep(0.1)"
     )
     faulty.inject(on=TAR, always=late(30))

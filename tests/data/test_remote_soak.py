@@ -33,7 +33,7 @@ SIZE = PictureSize(8, 0.875, "bilinear")
 
 def _fetch(environment: dict[str, str], url: str, folder: Path, begun: Any) -> None:
     os.environ.update(environment)
-    open_place(url).size("manifest.json")  # connected
+    open_place(url).facts("manifest.json")  # connected
     begun.set()
     _read_all(url, folder)
 

@@ -95,7 +95,10 @@ def test_lists_give_paths_relative_to_themselves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("raw/9.jpg,ant,train", r"list\.csv:3: no such file"),
+        ("raw/9.jpg,ant,train", r"list\.csv:3: .*raw/9\.jpg: no such file"),
+        ("raw/folder.jpg,ant,train", r"list\.csv:3: .*raw/folder\.jpg: a folder, not a file"),
+        ("raw/pipe.jpg,ant,train", r"list\.csv:3: .*raw/pipe\.jpg: a pipe, a socket or a device, not a file"),
+        ("raw/link.jpg,ant,train", r"list\.csv:3: .*raw/link\.jpg: a link to nothing"),
         ("raw/1.jpg,ant,val", r"list\.csv:3: split is 'val'"),
         ("raw/1.jpg,,train", r"list\.csv:3: no class"),
         ("raw/../raw/0.jpg,ant,test", r"list\.csv: one file is listed twice, as raw/.* and raw/"),
@@ -107,6 +110,9 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "raw").mkdir()
     for name in ("0.jpg", "1.jpg", "1.txt"):
         (tmp_path / "raw" / name).touch()
+    (tmp_path / "raw" / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "raw" / "pipe.jpg")
+    (tmp_path / "raw" / "link.jpg").symlink_to("nowhere")
     (tmp_path / "list.csv").write_text(f"path,class,split\nraw/0.jpg,ant,train\n{line}\n")
     with pytest.raises(DataError, match=message):
         list_pictures(tmp_path / "list.csv")
@@ -128,14 +134,18 @@ def test_what_is_no_source(tmp_path: Path) -> None:
         list_pictures(tmp_path)
     with pytest.raises(ConfigError, match="a source is"):
         list_pictures(tmp_path / "a.zip")
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(ConfigError, match=r"pipe\.tar: a source is"):
+        list_pictures(tmp_path / "pipe.tar")
     with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
         list_pictures(tmp_path / "a.jsonl")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "ant").mkdir(parents=True)
-    (tmp_path / "train" / "ant" / "1.jpg").symlink_to("nowhere")
-    with pytest.raises(DataError, match=r"ant/1\.jpg"):
+    (tmp_path / "train" / "ant" / "1.jpg").touch()
+    (tmp_path / "train" / "bee").symlink_to("nowhere")
+    with pytest.raises(DataError, match="train/bee: a link to nothing"):
         list_pictures(tmp_path)
     (tmp_path / "list.csv").write_bytes(b"path,class,split\n\xff\xfe,ant,train\n")
     with pytest.raises(DataError, match=r"list\.csv: cannot be read"):
@@ -148,7 +158,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         (tmp_path / name).touch()
     (tmp_path / "train" / "empty").mkdir()
     assert names(tmp_path) == ["train/a/1.png"]
-    assert f"{tmp_path}: 3 places hold no picture of a split, first {tmp_path}/train/a/notes.txt" in caplog.text
+    assert f"{tmp_path}: no picture of a split in 3 places, first {tmp_path}/train/a/notes.txt" in caplog.text
     assert "there is no test picture" in caplog.text
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -130,10 +131,17 @@ def test_bad_pictures_are_all_named_and_nothing_is_left(
     (source / "train" / "bee" / "text.png").write_text("no picture")
     (source / "test" / "cat" / "empty.jpg").touch()
     Image.new("RGB", (9, 9)).save(source / "test" / "dog" / "bitmap.jpg", format="BMP")
+    (source / "train" / "cat" / "link.jpg").symlink_to("nowhere")
+    os.mkfifo(source / "train" / "eel" / "pipe.jpg")
+    os.mkfifo(source / "train" / "eel" / "pipe.txt")
     with pytest.raises(DataError) as caught:
         shard(source, tmp_path / "shards", shard_bytes=SHARD_BYTES)
-    for name in ("4 of", "train/ant/cut.jpg", "train/bee/text.png", "test/cat/empty.jpg", "test/dog/bitmap.jpg"):
-        assert name in str(caught.value)
+    told = str(caught.value)
+    assert "6 of" in told
+    for name in ("train/ant/cut.jpg", "train/bee/text.png", "test/cat/empty.jpg", "test/dog/bitmap.jpg"):
+        assert f"{name}: " in told
+    assert f"train/cat/link.jpg: {source}/train/cat/link.jpg: a link to nothing" in told
+    assert f"train/eel/pipe.jpg: {source}/train/eel/pipe.jpg: a pipe, a socket or a device, not a file" in told
     assert sorted(tmp_path.iterdir()) == [source]
 
 

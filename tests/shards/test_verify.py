@@ -52,7 +52,7 @@ def test_every_kind_of_place_in_a_tar(shards: tuple[Path, Manifest], spare: Path
     assert verify(spare) == []
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_byte_of_any_file(spare: Path, name: str, place: float, flip: int) -> None:
     assert changed(spare / name, int(place * (spare / name).stat().st_size), flip) != []

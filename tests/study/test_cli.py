@@ -36,7 +36,11 @@ def test_shards_are_made_described_and_checked(
     content[600] ^= 1
     tar.write_bytes(content)
     assert hlgp(monkeypatch, "data", "verify", shards) == 3
-    assert "train-000000.tar" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "train-000000.tar" in told and f"{shards}: 2 problems" in told
+    (shards / "manifest.json").unlink()
+    assert hlgp(monkeypatch, "data", "verify", shards) == 3
+    assert f"{shards}: 1 problem\n" in capsys.readouterr().err
 
 
 def test_scaled_shards_and_a_contact_sheet(
@@ -69,6 +73,10 @@ def test_the_resolved_configuration_names_origins(
     [
         (("train", "nowhere.yaml"), 2),
         (("data", "info", "nowhere"), 3),
+        (("data", "info", ""), 2),
+        (("data", "verify", ""), 2),
+        (("data", "prepare", "cub200", "--from", "a", "--out", "s3://bucket/x"), 2),
+        (("data", "shard", ".", "s3://bucket/x"), 2),
         (("data", "shard", "a", "b", "--workers", "0"), 2),
         (("data", "verify", "a", "--decode", "some"), 2),
         (("tensorboard", "nowhere"), 2),
@@ -81,3 +89,4 @@ def test_misuse_ends_with_the_documented_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert hlgp(monkeypatch, *arguments) == code
+    assert list(tmp_path.iterdir()) == []

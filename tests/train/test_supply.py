@@ -109,4 +109,4 @@ def test_a_bad_picture_to_evaluate_on_always_ends_the_run(
     skip = ("data.on_error=skip", f"benchmark.validation_fraction={fraction}", *SHORT)
     folder, codes = ranks.run(job(tmp_path / "shards", tmp_path / "run", *skip))
     assert codes == [3]
-    assert f"sample {key}: " in reasons(folder)[0]
+    assert f"sample {key} of class " in reasons(folder)[0]
