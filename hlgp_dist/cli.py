@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +14,10 @@ from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Failure
 
 if TYPE_CHECKING:
     from hlgp_dist.config.schema import RunConfig
+
+OMP_SPINS = "10000"
+"""Tens of microseconds. As they are, torch's threads spin for milliseconds after each operation, on cores that loader
+threads want."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe.")
@@ -279,6 +284,8 @@ def _refuse_study(resolved: RunConfig, config: Path) -> None:
 
 def main() -> None:
     """Run a verb; a Failure becomes one message and its exit code."""
+    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is imported, by us and by every rank
+        os.environ.setdefault("GOMP_SPINCOUNT", OMP_SPINS)
     try:
         app(standalone_mode=True)
     except Failure as failure:

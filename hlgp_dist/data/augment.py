@@ -23,12 +23,18 @@ _floats = Buffers()
 """Of a batch on a CPU, where fresh pages take three times as long as the conversion."""
 
 
+_AT_ONCE = 8
+"""Pictures: a few megabytes, which a CPU's caches hold from one operation to the next."""
+
+
 def to_float(images: Tensor) -> Tensor:
     """uint8 [B, 3, S, S] as float32 in 0 .. 1, plane by plane: what follows is several times as fast then on a CPU."""
     if images.device.type != "cpu":
         return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
     floats = _floats.empty(4 * images.numel()).view(torch.float32).view(images.shape)
-    return floats.copy_(images).div_(255.0)
+    for out, part in zip(floats.split(_AT_ONCE), images.split(_AT_ONCE), strict=True):
+        out.copy_(part).div_(255.0)
+    return floats
 
 
 def augment(
