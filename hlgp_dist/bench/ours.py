@@ -61,7 +61,7 @@ def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -
 
 
 def normalised(work: Workload, images: Tensor) -> Tensor:
-    """What the trunk makes of them first; in place, as the rivals' is: fresh pages would cost a CPU four times as much."""
+    """What the trunk makes of them first; in place, for fresh pages would cost a CPU four times as much."""
     mean, std = (torch.tensor(of, device=work.device).view(1, 3, 1, 1) for of in (work.form.mean, work.form.std))
     return images.sub_(mean).div_(std)
 
