@@ -36,7 +36,7 @@ def resized(regions: Regions, size: int, interpolation: str) -> Tensor:
 
 
 def resized_each(regions: Regions, size: int, interpolation: str) -> Tensor:
-    """See `resized`; picture by picture on a CPU, by as many threads as torch has, bit for bit torchvision's `resize`."""
+    """See `resized`; picture by picture on a CPU, by as many threads as torch has, bit for bit as torchvision."""
     images = _images.empty(3 * size * size * len(regions.shapes)).view(len(regions.shapes), size, size, 3)
     out = images.numpy()
     pictures = regions.pixels.split((3 * regions.shapes.prod(1)).tolist())
