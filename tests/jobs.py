@@ -16,7 +16,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.picture import Form, as_evaluated
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place

@@ -19,7 +19,7 @@ from hlgp_dist.config import schema
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.crops import crop_boxes, mirrored
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.plan import epoch_order
 from hlgp_dist.data.selection import select

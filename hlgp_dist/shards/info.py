@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Split, read_manifest
+from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Split
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.origin import Origin
 
 

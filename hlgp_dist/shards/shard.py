@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hlgp_dist.config.places import destination_problem, shown
-from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest, read_manifest
+from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.record import BLOCK
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from hlgp_dist.data.manifest import UNTOUCHED, Split, read_manifest
+from hlgp_dist.data.manifest import UNTOUCHED, Split
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.place import Place, open_place
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import ConfigError, DataError

@@ -11,16 +11,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import (
-    DIGEST,
-    SIZES,
-    UNTOUCHED,
-    Manifest,
-    Shard,
-    Split,
-    length_problems,
-    parse_manifest,
-)
+from hlgp_dist.data.manifest import DIGEST, SIZES, UNTOUCHED, Manifest, Shard, Split
+from hlgp_dist.data.manifest_reading import length_problems, parse_manifest
 from hlgp_dist.data.place import Folder, Place, open_place, streamed
 from hlgp_dist.data.record import checksum, unpack
 from hlgp_dist.errors import DataError, counted

@@ -8,7 +8,8 @@ import torch
 
 from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.manifest import Manifest, length_problems
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import length_problems
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks

@@ -16,7 +16,8 @@ from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import Data, RunConfig
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
-from hlgp_dist.data.manifest import Manifest, parse_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import parse_manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.place import open_place

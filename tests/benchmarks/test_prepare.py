@@ -19,7 +19,7 @@ from hlgp_dist.benchmarks import catalogue, prepare
 from hlgp_dist.benchmarks.archive import md5
 from hlgp_dist.benchmarks.catalogue import CATALOGUE, Expected, choose
 from hlgp_dist.cli import main
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.verify import verify
 from tests.benchmarks.originals import cifar_python, cub, folder, tar, tree

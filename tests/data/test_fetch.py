@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hlgp_dist.data.cache import Cache
-from hlgp_dist.data.manifest import Manifest, length_problems, parse_manifest, read_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import length_problems, parse_manifest, read_manifest
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.sheet import write_sheet
 from hlgp_dist.shards.verify import verify

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.verify import verify
 

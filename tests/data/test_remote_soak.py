@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from hlgp_dist.data.cache import Cache
-from hlgp_dist.data.manifest import Manifest, parse_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import parse_manifest
 from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import select
 from hlgp_dist.types import PictureSize, TaskSpec

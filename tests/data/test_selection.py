@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.shard import shard

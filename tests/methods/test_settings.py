@@ -9,7 +9,7 @@ import torch
 
 from hlgp_dist.config import hlgp_options
 from hlgp_dist.config import method_options as options
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method

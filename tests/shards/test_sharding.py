@@ -14,7 +14,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from hlgp_dist.data.manifest import Encoding, Manifest, read_manifest
+from hlgp_dist.data.manifest import Encoding, Manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.record import unpack
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 from hlgp_dist.shards import layout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_the_resolved_configuration_names_origins(
     assert lines["num_groups"].endswith("job.yaml:2")
     assert "0.001" in lines["prompt_lr"] and lines["prompt_lr"].endswith("# override")
     assert lines["head_lr"].endswith("# default")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_torchs_threads_spin_briefly_unless_the_user_says_how_long(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, given.get(name, ""))
+        if name not in given:
+            monkeypatch.delenv(name)
+    assert hlgp(monkeypatch, "config", "--help") == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 @pytest.mark.parametrize(

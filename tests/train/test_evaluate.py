@@ -10,7 +10,7 @@ import torch
 from hlgp_dist.config import method_options, schema
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.loading import Loading
-from hlgp_dist.data.manifest import read_manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.engine.distributed import close_process_group, init_process_group

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.config import schema
-from hlgp_dist.data.manifest import Manifest, read_manifest
+from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.train.folder import RunFolder

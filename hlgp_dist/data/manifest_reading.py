@@ -1,0 +1,126 @@
+"""A shard folder's manifest as it lies there: fetched, checked in itself, and against the shards' lengths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.fetch import fetch
+from hlgp_dist.data.manifest import (
+    DIGEST,
+    MANIFEST,
+    SCHEMA_VERSION,
+    SPLITS,
+    Encoding,
+    Manifest,
+    Shard,
+    Split,
+    check_split,
+    require,
+)
+from hlgp_dist.data.origin import parse_origin
+from hlgp_dist.data.place import open_place
+from hlgp_dist.data.record import CHECKSUM_DIGITS
+from hlgp_dist.errors import DataError
+
+_ASKED_AT_ONCE = 32
+"""Shards, for their lengths."""
+
+
+def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest of the shard folder at a path or URL, whose shards all exist with their recorded lengths.
+
+    cache: keeps copies of remote manifests; see `fetch`.
+
+    Raises:
+        ConfigError: see `open_place`.
+        DataError: the folder, the manifest or a shard is missing, or they do not agree.
+    """
+    manifest = parse_manifest(path, cache=cache)
+    for problem in length_problems(path, manifest):
+        raise DataError(problem)
+    return manifest
+
+
+def parse_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest alone, checked in itself but not against the shards."""
+    with closing(open_place(path)) as place:
+        file = f"{place.url}/{MANIFEST}"
+        facts = place.facts(MANIFEST)
+        if facts is None:
+            raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
+        content = fetch(place, MANIFEST, facts, digest_name=DIGEST, cache=cache)
+    try:
+        document = json.loads(content)
+        version = document["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"{file}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}; shard it again"
+            )
+        return _manifest(document, hashlib.sha256(content).hexdigest())
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(f"{file}: not a valid manifest ({type(error).__name__}: {error})") from error
+
+
+def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:
+    """One message for every shard that is missing or has another length than recorded."""
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool, closing(open_place(path)) as place:
+        for shard, facts in zip(shards, pool.map(lambda shard: place.facts(shard.name), shards), strict=True):
+            file = f"{place.url}/{shard.name}"
+            if facts is None:
+                yield f"{file}: the shard is missing"
+            elif facts.size != shard.bytes:
+                what = "truncated" if facts.size < shard.bytes else "too long"
+                yield f"{file}: the shard is {what}: {facts.size} bytes, the manifest says {shard.bytes}"
+
+
+def _manifest(document: dict[str, Any], digest: str) -> Manifest:
+    classes = tuple(document["classes"])
+    require(list(classes) == sorted(set(classes)), "classes are not sorted and distinct")
+    splits = {name: _split(document["splits"][name], len(classes)) for name in SPLITS}
+    origin = parse_origin(document["origin"]) if "origin" in document else None
+    encoding = _encoding(document["encoding"])
+    return Manifest(classes, splits, document["source_hash"], document["shard_bytes"], digest, encoding, origin)
+
+
+def _encoding(document: dict[str, Any]) -> Encoding:
+    encoding = Encoding(**document)
+    parts = (encoding.resize, encoding.quality)
+    require(parts == (None, None) or all(isinstance(part, int) for part in parts), "encoding is half given")
+    return encoding
+
+
+def _split(document: dict[str, Any], num_classes: int) -> Split:
+    shards = tuple(Shard(**shard) for shard in document["shards"])
+    columns = document["samples"]
+    split = Split(
+        shards=shards,
+        key=np.array(columns["key"], dtype=np.bytes_),
+        class_index=np.array(columns["class"], dtype=np.int32),
+        shard=np.array(columns["shard"], dtype=np.int32),
+        offset=np.array(columns["offset"], dtype=np.int64),
+        size=np.array(columns["size"], dtype=np.int64),
+        width=np.array(columns["width"], dtype=np.int32),
+        height=np.array(columns["height"], dtype=np.int32),
+        checksum=_checksums(columns["checksum"]),
+        counts=np.array(document["counts"], dtype=np.int64),
+    )
+    check_split(split, num_classes)
+    return split
+
+
+def _checksums(text: str) -> NDArray[np.bytes_]:
+    """All samples' digits, one after the other, as an array S16 [N]."""
+    require(re.fullmatch(r"([0-9a-f]{16})*", text) is not None, "checksums are not 16 hex digits a sample")
+    return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
