@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from hlgp_dist.config.section import MethodOptions
@@ -14,7 +15,7 @@ class Options(MethodOptions):
     """What a configuration says under `method:`."""
 
     kind: Literal["one_prompt"]
-    prompt_length: int = 10
+    prompt_length: PositiveInt = 10
 
 
 class OnePrompt(Method):

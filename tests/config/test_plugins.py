@@ -107,6 +107,12 @@ def test_a_plugin_is_configured_and_trained(site: Path, drawn: Path, tmp_path: P
     assert again.returncode == 2 and "method.prompt_length: 3 -> 4" in again.stderr
 
 
+def test_an_option_of_a_plugin_is_checked(site: Path, drawn: Path, tmp_path: Path) -> None:
+    config = written(job(drawn, tmp_path / "run"), tmp_path / "job.yaml")
+    shown = hlgp(site, "config", config, "method.kind=one_prompt", "method.prompt_length=0")
+    assert shown.returncode == 2 and "method.prompt_length" in shown.stderr
+
+
 def statistics(classes: int) -> int:
     """What diagonal alignment remembers."""
     return classes * 2 * 32
