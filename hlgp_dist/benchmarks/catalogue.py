@@ -5,7 +5,7 @@ Checksums and counts marked "unverified" come from the named source and were nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,16 @@ def _whole_tree(members: Members, spool: Spool, choice: Choice) -> list[Picture]
             f"{len(lost)} pictures would be lost, first {lost[0]}: only JPEG and PNG pictures {place} are taken; "
             "convert, move or remove the others"
         )
+    _check_classes(found)
     return found
+
+
+def _check_classes(found: Sequence[Picture]) -> None:
+    """A run refuses a class that it cannot train or test; nothing published tells that this archive has one."""
+    classes = {split: {picture.class_name for picture in found if picture.split == split} for split in SPLITS}
+    for split, kind in (("train", "training"), ("test", "test")):
+        for name in sorted(set.union(*classes.values()) - classes[split]):
+            raise DataError(f"class {name!r} has no {kind} picture; every class needs both kinds")
 
 
 _CIFAR100 = Expected(

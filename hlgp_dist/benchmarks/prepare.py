@@ -138,8 +138,9 @@ def _checksum_differences(
         yield Difference(f"no checksum is published of {', '.join(unknown)}", is_unchecked=True)
     for name in given:
         if name not in unknown and (digest := digests[name]) not in published:
-            known = ", ".join(f"{value} ({file})" for file, value in expected.archives.items() if value)
-            yield Difference(f"{name}: MD5 is {digest}, published is {known}", is_unchecked=False)
+            known = {name: expected.archives[name]} if name in expected.archives else expected.archives
+            told = ", ".join(f"{value} ({file})" for file, value in known.items() if value)
+            yield Difference(f"{name}: MD5 is {digest}, published is {told}", is_unchecked=False)
 
 
 def _count_differences(pictures: Listing, expected: Expected, name: str) -> Iterator[Difference]:

@@ -262,6 +262,14 @@ def test_a_rebuild_without_a_part_names_it(tmp_path: Path) -> None:
         prepared(small("vtab_rebuild"), parts, tmp_path / "out")
 
 
+def test_another_part_of_a_rebuild_is_compared_with_the_one_of_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared(CATALOGUE["vtab_rebuild"], vtab_parts(tmp_path / "parts"), tmp_path / "out")
+    name, published = r"102flowers\.tgz", "52808999861908f626f3c1f4e79d11fa"
+    assert re.fullmatch(rf"vtab_rebuild: {name}: MD5 is \w+, published is {published} \({name}\)", caplog.messages[0])
+
+
 def test_cub200_by_its_lists(tmp_path: Path) -> None:
     manifest = prepared(
         small("cub200", train=3, test=3, classes=2), originals.cub(tmp_path / "c.tgz"), tmp_path / "out"
@@ -370,10 +378,20 @@ def test_pictures_beside_train_and_test_are_counted(tmp_path: Path, caplog: pyte
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_any_archive_of_a_divided_folder(mode: str, tmp_path: Path) -> None:
-    source = tar(tmp_path / "mine.tgz", tree("train/cat/a.jpg", "train/dog/b.png", "test/cat/c.jpeg"), mode)
+    source = tar(
+        tmp_path / "mine.tgz", tree("train/cat/a.jpg", "train/dog/b.png", "test/cat/c.jpeg", "test/dog/d.jpg"), mode
+    )
     manifest = prepared(CATALOGUE["folder"], source, tmp_path / "out")
     assert manifest.classes == ("cat", "dog")
-    assert origins(tmp_path / "out", manifest, "test") == {"cat/c.jpeg"}
+    assert origins(tmp_path / "out", manifest, "test") == {"cat/c.jpeg", "dog/d.jpg"}
+
+
+@pytest.mark.parametrize(("lacking", "kind"), [("train/dog/b.jpg", "test"), ("test/dog/b.jpg", "training")])
+def test_a_class_that_cannot_be_trained_or_tested_is_refused(lacking: str, kind: str, tmp_path: Path) -> None:
+    source = tar(tmp_path / "mine.tar", tree("train/cat/a.jpg", "test/cat/c.jpg", lacking))
+    with pytest.raises(DataError, match=f"folder: class 'dog' has no {kind} picture; every class needs both kinds"):
+        prepared(CATALOGUE["folder"], source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_picture_in_another_format_becomes_a_png(tmp_path: Path) -> None:
