@@ -20,8 +20,11 @@ class PromptedAttention(nn.Module):
         super().__init__()
         self.inner = inner
         self.prompt: Prefix | ClsAddition | None = None
+        self.num_seen = 0
+        """Pictures, whoever called."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        self.num_seen += len(x)
         if self.prompt is None:
             return self.inner(x, attn_mask=attn_mask, is_causal=is_causal)  # type: ignore[no-any-return]
         assert attn_mask is None and not is_causal, "a prompt joins unmasked attention only"

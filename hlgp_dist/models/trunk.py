@@ -61,8 +61,6 @@ class Trunk(nn.Module):
         self.is_trained = trained
         self.autocast = autocast
         self.input_format = input_format
-        self.num_passes = 0
-        """Pictures are counted elsewhere; this counts the passes that a batch of them took."""
         device = next(vit.parameters()).device
         self.register_buffer("mean", torch.tensor(input_format.mean, device=device).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_format.std, device=device).view(1, 3, 1, 1), persistent=False)
@@ -73,6 +71,11 @@ class Trunk(nn.Module):
     def dimensions(self) -> Dimensions:
         width = self.vit.blocks[0].attention.inner.attn_dim
         return Dimensions(len(self.vit.blocks), width, self.vit.head_hidden_size, self.vit.cls_token is not None)
+
+    @property
+    def num_seen(self) -> int:
+        """Pictures that went through it so far, counted where the blocks run: no way past `forward` hides one."""
+        return max(int(block.attention.num_seen) for block in self.vit.blocks)
 
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
@@ -123,7 +126,6 @@ class Trunk(nn.Module):
 
     def _tokens(self, images: Tensor, injection: Injection | None) -> Tensor:
         """[B, S, D] behind the last norm."""
-        self.num_passes += 1
         pixels = (images - self.mean).div_(self.std).to(self.vit.patch_embed.proj.weight.dtype)
         with self._injecting(injection), torch.autocast(images.device.type, self.autocast, self.autocast is not None):
             return self.vit.forward_features(pixels)  # type: ignore[no-any-return]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hlgp_dist.errors import Failure
 from hlgp_dist.methods.base import Method, Output
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.trunk import Trunk
@@ -64,12 +67,33 @@ class Learner(nn.Module):
         """The method's output after (or while training) the current task.
 
         weights: [1, T], an oracle's; its passes are not counted.
+
+        Raises:
+            Failure: what the method gives is of other shapes than an `Output` has.
         """
-        before = self.trunk.num_passes
+        assert self.task is not None, "begin_task comes first"
+        before = self.trunk.num_seen
         output: Output = self.method(self.trunk, self.head, images, self.task, weights)
+        self._check_shapes(output, len(images), self.task)
         if weights is None:
-            self.passes["training" if self.training else "test"] = self.trunk.num_passes - before
+            passes = math.ceil((self.trunk.num_seen - before) / len(images))
+            self.passes["training" if self.training else "test"] = passes
         return output
+
+    def _check_shapes(self, output: Output, count: int, task: TaskSpec) -> None:
+        """Of shapes alone: a look at values would wait for the device."""
+        if not isinstance(output, Output):
+            raise Failure(f"forward must return an Output, not a {type(output).__name__}")
+        shapes = {"logits": (count, task.stop), "task_weights": (count, task.index + 1), "penalties": (count,)}
+        for name, tensor in output._asdict().items():
+            if tensor is not None and tensor.shape != shapes[name]:
+                told = f"must be {list(shapes[name])}, they are {list(tensor.shape)}"
+                raise Failure(f"{name} of {count} pictures {self.when()} {told}")
+
+    def when(self) -> str:
+        """Where it stands, for a message."""
+        assert self.task is not None, "begin_task comes first"
+        return f"{'while training' if self.training else 'after'} task {self.task.index}"
 
     def num_trained_parameters(self) -> int:
         """Of the current task, head apart."""

@@ -130,3 +130,14 @@ def test_large_backbones_have_their_published_shapes_on_the_meta_device(
     assert (trunk.dimensions.depth, trunk.dimensions.width) == (depth, width)
     assert sum(p.numel() for p in trunk.vit.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
     assert all(parameter.is_meta for parameter in trunk.parameters())
+
+
+def test_pictures_are_counted_where_the_blocks_run(trunk: Trunk) -> None:
+    """A pass past `forward`, or through some of the blocks, counts as any other."""
+    images, before = torch.rand(3, 3, 32, 32), trunk.num_seen
+    with torch.no_grad():
+        trunk(images)
+        trunk.with_patches(images)
+        trunk.vit(images)
+        trunk.vit.blocks[-1].inner(trunk.vit.patch_embed(images))
+    assert trunk.num_seen - before == 4 * 3
