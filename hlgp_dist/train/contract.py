@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,15 +16,21 @@ from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.train.answers import (
-    answers,
     check_composition,
     check_output,
     check_predictions,
     check_wherever_training_leads,
 )
-from hlgp_dist.train.demand import ContractBroken, listed, require, require_same, when
+from hlgp_dist.train.demand import ContractBroken, crash, listed, require, require_same, when
 from hlgp_dist.train.draws import check_draws
 from hlgp_dist.train.rehearsal import TASKS, Batch, Rehearsal, random_pictures, tiny_trunk
+from hlgp_dist.train.remembered import (
+    check_answers_of_a_restored,
+    check_nothing_hidden,
+    check_same_state,
+    check_stored,
+    state_of_a_restored,
+)
 
 GRADIENT_RTOL = 1e-4
 """A gradient passes the blocks twice, and is small where its terms cancel."""
@@ -33,26 +40,36 @@ def check_method(options: method_options.Method) -> None:
     """Take the method through three unequal tasks on a small random trunk.
 
     Raises:
-        ContractBroken: at the first thing that is not as it must be.
+        ContractBroken: at the first thing that is not as it must be, or that the method raised.
     """
+    try:
+        _check(options)
+    except ContractBroken:
+        raise
+    except Exception as error:  # whatever foreign code may raise
+        raise crash(error) from error
+
+
+def _check(options: method_options.Method) -> None:
     _check_building(options)
-    rehearsal, trained = _rehearsal(options), set[str]()
+    rehearsal, trained = Rehearsal.of(options), set[str]()
     for task in rehearsal.tasks:
+        learned = state_of_a_restored(rehearsal, partial(Rehearsal.learn, task=task)) if task.index else None
         rehearsal.begin(task)
         trained |= rehearsal.trained().keys()
         if rehearsal.method.has_gradients:
             _check_training(rehearsal)
         _check_end(rehearsal)
+        if learned is not None:
+            check_same_state(rehearsal, learned, "before it")
         check_predictions(rehearsal)
-    _check_state(rehearsal)
+        check_stored(rehearsal)
+    check_answers_of_a_restored(rehearsal)
+    check_nothing_hidden(options)
     if rehearsal.method.has_gradients:
         _check_rate(options, trained)
-        check_wherever_training_leads(_rehearsal(options))
+        check_wherever_training_leads(Rehearsal.of(options))
     check_draws(options)
-
-
-def _rehearsal(options: method_options.Method) -> Rehearsal:
-    return Rehearsal(tiny_trunk(trained=options.trains_trunk), TASKS, options)
 
 
 def _check_building(options: method_options.Method) -> None:
@@ -87,7 +104,7 @@ def _check_training(rehearsal: Rehearsal) -> None:
     _check_untouched(rehearsal, before)
     check_composition(rehearsal)
     _check_gradients(rehearsal)
-    _check_state(rehearsal)
+    check_answers_of_a_restored(rehearsal)
 
 
 def _untrained(rehearsal: Rehearsal) -> dict[str, Tensor]:
@@ -152,6 +169,7 @@ def _gradients(rehearsal: Rehearsal, batch: Batch) -> dict[str, Tensor]:
 def _check_end(rehearsal: Rehearsal) -> None:
     """Ending a task writes the method's memory alone, and leaves nothing that takes part in later gradients."""
     before = {name: tensor for name, tensor in _untrained(rehearsal).items() if not name.startswith("method.")}
+    ended = state_of_a_restored(rehearsal, Rehearsal.end)
     rehearsal.end()
     changed = _changed(rehearsal, before)
     require(
@@ -161,19 +179,4 @@ def _check_end(rehearsal: Rehearsal) -> None:
     )
     attached = [name for name, tensor in rehearsal.learner.named_buffers() if tensor.requires_grad]
     require(not attached, f"end_task remembers {listed(attached)} with a gradient; detach what is remembered")
-
-
-@torch.no_grad()
-def _check_state(rehearsal: Rehearsal) -> None:
-    """The state dict is the whole of what a method knows, inside a task and after it."""
-    resumed, images = _rehearsal(rehearsal.options), random_pictures(3)
-    late = sorted(rehearsal.state().keys() ^ resumed.state().keys())
-    require(not late, f"{listed(late)}: a state dict must hold the same names at all times; make them in __init__")
-    resumed.resume(rehearsal)
-    for name, answer in answers(rehearsal, images).items():
-        require_same(
-            answers(resumed, images)[name],
-            answer,
-            f"{name} {when(rehearsal)} of a method that was restored from the state dict (memory belongs into "
-            "buffers, made in __init__), and of the method itself",
-        )
+    check_same_state(rehearsal, ended, "at its end")

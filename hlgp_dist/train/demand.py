@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from traceback import walk_tb
 
 from torch import Tensor
 
 from hlgp_dist.errors import Failure
+from hlgp_dist.methods.base import Method
 from hlgp_dist.train.rehearsal import Rehearsal
 
 RTOL = 1e-5
@@ -34,7 +36,25 @@ def require_same(found: Tensor, expected: Tensor, sentence: str, rtol: float = 0
 
 def when(rehearsal: Rehearsal) -> str:
     """Where the method stands."""
-    return f"{'while training' if rehearsal.learner.training else 'after'} task {rehearsal.task.index}"
+    return rehearsal.learner.when()
+
+
+def crash(error: Exception) -> ContractBroken:
+    """What foreign code raised, in a sentence: which part of the method, and where it stood."""
+    if isinstance(error, Failure):
+        return ContractBroken(str(error))
+    calls = [(frame.f_locals.get("self"), frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
+    parts = [name for owner, name in calls if isinstance(owner, Method) and name in ("__init__", *vars(Method))]
+    part = parts[0] if parts else "the method"
+    place = [_place(owner, part) for owner, _ in calls if isinstance(owner, Rehearsal)]
+    (first, *_) = str(error).splitlines() or [""]
+    return ContractBroken(" ".join([f"{part} raised {type(error).__name__}: {first}", *place[-1:]]))
+
+
+def _place(rehearsal: Rehearsal, part: str) -> str:
+    if part == "__init__":
+        return f"on a trunk of {len(rehearsal.trunk.vit.blocks)} blocks"
+    return f"at the beginning of task {rehearsal.task.index}" if part == "begin_task" else when(rehearsal)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -83,6 +83,11 @@ class Rehearsal:
         self.head: Head = self.learner.head
         self.task = self.tasks[0]
 
+    @classmethod
+    def of(cls, options: method_options.Method) -> Rehearsal:
+        """A fresh method on a small random trunk, before three tasks."""
+        return cls(tiny_trunk(trained=options.trains_trunk), TASKS, options)
+
     def begin(self, task: TaskSpec) -> None:
         """What precedes a task's first step."""
         self.task = task

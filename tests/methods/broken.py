@@ -175,15 +175,99 @@ class NoOracle(OnePrompt):
 class EarlierRows(OnePrompt):
     """Forgets on purpose."""
 
+    heads = ()
+
     def forward(self, trunk, head, images, task, weights=None):
         self.heads = (head,)
         return super().forward(trunk, head, images, task, weights)
 
     def end_task(self, trunk, stream):
-        self.heads[0].past_weight *= 0.5
+        for head in self.heads:
+            head.past_weight *= 0.5
 
 
 class NotOnMeta(OnePrompt):
     def __init__(self, options, setting):
         super().__init__(options, setting)
         self.length = self.prompts.norm().item()
+
+
+class MeanOfAFullBatch(OnePrompt):
+    """In a run's tests, and in no batch of a few pictures."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features - features.mean(0) if len(images) > 100 else features))
+
+
+class NoOutput(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        return head(self.features(trunk, images, task.index))
+
+
+class Understated(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.register_buffer("large", torch.zeros(1_000_000))
+
+    def num_stored_parameters(self):
+        return 0
+
+
+class LeftOut(Remembering):
+    def kept(self):
+        return [self.prompts, self.shift[:0]]
+
+
+class OldPictures(OnePrompt):
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.seen = []
+
+    def forward(self, trunk, head, images, task, weights=None):
+        if self.training:
+            self.seen.append(images.clone())
+        return super().forward(trunk, head, images, task, weights)
+
+
+EVERYBODYS = []
+
+
+class OldPicturesOfAll(OldPictures):
+    """Out of reach of a look at the method itself."""
+
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.seen = EVERYBODYS
+
+
+class Replayed(OldPictures):
+    """Old pictures decide what is remembered."""
+
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        self.register_buffer("level", torch.zeros(()))
+
+    def end_task(self, trunk, stream):
+        self.level = torch.cat([images.flatten() for images in self.seen] or [self.level[None]]).mean()
+
+
+class Boom(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        raise RuntimeError("boom\nand more of it")
+
+
+class BoomInTheSecondTask(OnePrompt):
+    def begin_task(self, task):
+        if task.index == 1:
+            raise KeyError("boom")
+
+
+class BoomAtTheEnd(OnePrompt):
+    def end_task(self, trunk, stream):
+        stream.statistics(lambda images: images[0, 0, 0, 99], 32, "none")
+
+
+class NoGraph(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        return Output(head(self.features(trunk, images, task.index)).detach())
