@@ -9,11 +9,15 @@ from typing import Any
 
 from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
+from hlgp_dist.config.method_options import Method
+from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_text
 from hlgp_dist.models.weights import file_sha256
+from hlgp_dist.train.contract import check_method
+from hlgp_dist.train.demand import ContractBroken
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
@@ -31,6 +35,25 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
     folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
     refuse_other(config, folder)
     return folder
+
+
+_kept = set[str]()
+"""Plug-ins with their options, as JSON, that this process has found to keep the contract."""
+
+
+def check_contract(options: Method) -> None:
+    """Of a method that does not ship, before anything expensive; a command asks once for each of its plug-ins.
+
+    Raises:
+        ContractBroken: results of it would not compare with others'.
+    """
+    asked = options.model_dump_json()
+    if options.kind in plugin_names() and asked not in _kept:
+        try:
+            check_method(options)
+        except ContractBroken as error:
+            raise ContractBroken(f"method.kind = {options.kind}: {error}") from error
+        _kept.add(asked)
 
 
 def refuse_other(config: RunConfig, folder: RunFolder, *, include_search: bool = False) -> None:

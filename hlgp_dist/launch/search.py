@@ -19,7 +19,7 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, TrialsFailed
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, ray_cluster, runs_at_once
-from hlgp_dist.launch.prepare import check_content, former_config, refuse_other
+from hlgp_dist.launch.prepare import check_content, check_contract, former_config, refuse_other
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.trials import Ended, first_line, forget_stopped, trial_rows
 from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
@@ -74,6 +74,7 @@ def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConf
 
     Raises:
         ConfigError: the winner's run, the rungs or a trial would not fit.
+        ContractBroken: the method is a plug-in that breaks it.
         DataError: data or weights are missing or do not fit.
     """
     assert config.search is not None
@@ -82,6 +83,7 @@ def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConf
     num_tasks = len(check_fit(trial))
     _check_rungs(config.search, num_tasks)
     _check_trials(trial, config.search.space)
+    check_contract(config.method)
     return trial, num_tasks
 
 

@@ -12,7 +12,7 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import AtWork, EnvironmentFailure
 from hlgp_dist.files import locked
 from hlgp_dist.launch.local import run_local
-from hlgp_dist.launch.prepare import check_content, check_run, open_run
+from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run
 from hlgp_dist.launch.ray_run import run_on_ray
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -47,6 +47,7 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
         check_content(config, folder, result)
         log.warning("%s was finished before: nothing is run", folder.path)
         return folder, result
+    check_contract(config.method)
     folder.path.mkdir(parents=True, exist_ok=True)
     with alone(folder.path):
         result = folder.read_finished()  # by another process, since we looked

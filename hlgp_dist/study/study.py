@@ -18,7 +18,7 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
-from hlgp_dist.launch.prepare import former_config
+from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_search, check_trials, run_search
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.worker import as_failure
@@ -54,6 +54,7 @@ def run_study(config: RunConfig, stem: str) -> None:
 
     Raises:
         ConfigError: cells do not fit data or backbone; nothing was started.
+        ContractBroken: a cell's method is a plug-in that breaks it; nothing was started.
         TrialsFailed: some parts failed; the others finished and stand in the table.
         Interrupted: by a signal.
     """
@@ -116,6 +117,7 @@ def _check(parts: Sequence[Part]) -> None:
                 preflight(part.config)
         except ConfigError as error:
             raise ConfigError(f"study.cells.{part.name.partition('/')[0]}: {error}") from error
+        check_contract(part.config.method)
         seen.add(backbone)
 
 

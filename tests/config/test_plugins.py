@@ -164,9 +164,24 @@ def test_a_plugin_whose_predictions_depend_on_their_neighbours_is_refused(kind: 
     assert checked.returncode == 1 and "Traceback" not in checked.stderr
     assert re.fullmatch(
         r"hlgp: logits of a picture while training task 0 depend on the rest of its batch: 33 pictures in batches "
-        r"of 1, 1, 1, 2, 11, 17, and all at once, differ by \S+, where the largest value is \S+\n",
+        r"of 1, 1, 1, 2, 11, 17, and among 128 at once, differ by \S+, where the largest value is \S+\n",
         checked.stderr,
     )
+
+
+@pytest.mark.parametrize("verb", ["train", "tune", "study"])
+def test_no_command_runs_a_plugin_that_breaks_the_contract(verb: str, site: Path, drawn: Path, tmp_path: Path) -> None:
+    values = job(drawn, tmp_path / "runs" / "run").model_dump(mode="json", exclude_defaults=True)
+    values |= {"tune": {"search": SEARCH | {"space": {"method.share": {"grid": [0.1, 0.9]}}}}}.get(verb, {})
+    values |= {"study": {"study": {"seeds": [0], "cells": {"ours": {"method.kind": "linear"}, "theirs": {}}}}}.get(
+        verb, {}
+    )
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps(values | {"method": {"kind": "neighbours"}}))
+    refused = hlgp(site, verb, file)
+    assert refused.returncode == 1, refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("hlgp: method.kind = neighbours: logits of a picture while")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_column_of_the_table_may_be_an_option_of_a_plugin_alone(site: Path, drawn: Path, tmp_path: Path) -> None:
