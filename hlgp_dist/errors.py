@@ -49,6 +49,12 @@ class TrialsFailed(Failure):
     exit_code = 7
 
 
+class BudgetReached(Failure):
+    """A search has used up its budget; what it found by then is valid."""
+
+    exit_code = 8
+
+
 class Interrupted(Failure):
     """Stopped by a signal after a checkpoint; the same command resumes."""
 
@@ -75,6 +81,7 @@ FAILURES: dict[int, type[Failure]] = {
         OutOfMemory,
         NonFiniteLoss,
         TrialsFailed,
+        BudgetReached,
         Interrupted,
     )
 }

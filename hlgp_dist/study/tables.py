@@ -77,9 +77,13 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "seconds", "reason")
+"""Of a search's table, beside the searched keys."""
+
+
 def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a trial, best objective first."""
-    keys = [key for key in rows[0] if key not in ("trial", "status", "tasks_finished", "objective", "reason")]
+    keys = [key for key in (rows[0] if rows else {}) if key not in TRIAL_COLUMNS]
     table = Table(
         "trial", *short_names(keys), "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}"
     )
