@@ -22,7 +22,7 @@ from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import check_content, former_config, refuse_other
 from hlgp_dist.launch.start import alone, start_run
-from hlgp_dist.launch.trials import forget_failures_of
+from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
@@ -137,7 +137,9 @@ def _search(
         rows = [trial.row() for trial in state.trials.values()]
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
-        return _conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        outcome = _conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        runs = [folder / "best", *(folder / "trials" / name for name in state.trials)]
+        return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}
 
 
 def _slots(config: schema.RunConfig) -> Callable[[], int]:

@@ -6,7 +6,10 @@ import csv
 from pathlib import Path
 from statistics import fmean
 
+from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.folder import RunFolder
+
+DECODED = "data/decoded_images"
 
 
 def forget_failures_of(folder: Path, names: set[str]) -> None:
@@ -30,3 +33,9 @@ def objectives(folder: RunFolder) -> list[float]:
     with open(folder.matrix, newline="") as file:
         rows = list(csv.reader(file))[1:]
     return [fmean(float(cell) for cell in row[1:] if cell) for row in rows]
+
+
+def decoded_images(folder: RunFolder) -> int:
+    """Pictures that the ranks of a run decoded, however it ended."""
+    events = read_events(folder.path / "metrics.jsonl")
+    return int(sum(event.tags.get(DECODED, 0.0) for event in events))

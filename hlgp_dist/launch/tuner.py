@@ -66,7 +66,14 @@ def _name(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
-class Proposer(Searcher):  # type: ignore[misc]  # ray has no types here
+class Unwritten:
+    """Tune pickles what it is given into files that a search never goes on from: this leaves nothing there."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (object, ())
+
+
+class Proposer(Unwritten, Searcher):  # type: ignore[misc]  # ray has no types here
     """Hands Tune the course's next trial when there is room for one."""
 
     def __init__(self, course: Course, slots: Callable[[], int]) -> None:
@@ -97,7 +104,7 @@ def _sample(trial: Trial) -> dict[str, Any]:
     return {"trial": trial.name, "values": trial.values | seed}
 
 
-class Judge(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
+class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types here
     """Tells the course of each report and each ending, and the terminal in a line."""
 
     def __init__(self, course: Course, trials: Path) -> None:
@@ -131,7 +138,7 @@ class Judge(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
         print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
 
 
-class Spent(tune.Stopper):  # type: ignore[misc]  # ray has no types here
+class Spent(Unwritten, tune.Stopper):  # type: ignore[misc]  # ray has no types here
     """Ends everything once a budget of time is used up."""
 
     def __init__(self, course: Course) -> None:
