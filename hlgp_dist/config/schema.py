@@ -303,14 +303,27 @@ class Telemetry(Section):
 
 
 class LaunchOptions(Section):
-    """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray."""
+    """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
+
+    gpus_per_worker: null: one where there are any. A part of one lets trials of a search share a GPU: each takes that
+    part of its memory at most.
+    """
 
     kind: Literal["local", "ray"] = operational("local")
     num_workers: PositiveInt = operational(1)
     address: str | None = operational(None)
     cpus_per_worker: PositiveInt = operational(1)
-    gpus_per_worker: Literal[0, 1] | None = operational(None)
+    gpus_per_worker: Annotated[float, Field(ge=0.0, le=1.0)] | None = operational(None)
     driver_resource: str | None = operational(None)
+
+    @model_validator(mode="after")
+    def _ranks_have_gpus_of_their_own(self) -> LaunchOptions:
+        if self.num_workers > 1 and self.gpus_per_worker not in (None, 0.0, 1.0):
+            raise ValueError(
+                f"gpus_per_worker = {self.gpus_per_worker}: the {self.num_workers} ranks of a run cannot share a GPU; "
+                "give 1, or num_workers: 1"
+            )
+        return self
 
 
 class RunConfig(Section):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hlgp_dist.data.room import FULL, PARTIAL, SUFFIX, NoRoom, Room, is_at, open_locked
+from hlgp_dist.files import user_cache
 
 Write = Callable[[int], int]
 """Fills an open file and returns the length that it is to have."""
@@ -137,5 +138,4 @@ def _note_use(descriptor: int) -> None:
 
 def default_cache_dir() -> Path:
     """`hlgp_dist/stores` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "hlgp_dist" / "stores"
+    return user_cache() / "stores"

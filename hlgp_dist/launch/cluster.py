@@ -39,9 +39,9 @@ def enter(directory: str) -> None:
 def worker_resources(launch: LaunchOptions) -> dict[str, float]:
     """What one DeepSpeed rank reserves. GPUs default to one where the driver sees any."""
     sees_gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
-    has_gpu = sees_gpus if launch.gpus_per_worker is None else launch.gpus_per_worker == 1
+    gpus = float(sees_gpus) if launch.gpus_per_worker is None else launch.gpus_per_worker
     resources = {"CPU": float(launch.cpus_per_worker)}
-    return resources | {"GPU": 1.0} if has_gpu else resources
+    return resources | {"GPU": gpus} if gpus else resources
 
 
 class Attended(threading.Thread):

@@ -12,8 +12,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.files import write_text
-from hlgp_dist.models.weights import file_sha256
+from hlgp_dist.files import file_sha256, write_text
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of

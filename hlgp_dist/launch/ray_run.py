@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import ray.train
 import ray.train.torch
+import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -117,6 +118,8 @@ def _worker_main(payload: dict[str, Any]) -> None:
     if not folder.config.is_file():  # the launcher wrote it
         raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
+    if 0.0 < (config.launch.gpus_per_worker or 0.0) < 1.0:
+        torch.cuda.set_per_process_memory_fraction(config.launch.gpus_per_worker)
     with open(folder.logs / SCREEN, "a") as screen:
         code = work(config, RayContext(screen), folder)
     if code:

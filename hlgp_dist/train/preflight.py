@@ -14,9 +14,10 @@ from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.files import file_sha256
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hash, check_hub, create_vit, meta_trunk
-from hlgp_dist.models.weights import file_sha256, load_weights
+from hlgp_dist.models.weights import load_weights
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of
 from hlgp_dist.types import TaskSpec
