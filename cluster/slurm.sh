@@ -49,6 +49,7 @@ readonly node='
     ulimit -n "$(ulimit -Hn)"
     mkdir -p "$RAY_TMPDIR"
     trap "rm -rf \"$RAY_TMPDIR\"" EXIT
+    trap "kill \$!" TERM
     export GLOO_SOCKET_IFNAME="$(ip -o route get "${RAY_ADDRESS%:*}" | grep -oP "(?<= dev )\S+")"
     port() { echo $((${RAY_ADDRESS##*:} + $1)); }
     options=(
@@ -58,12 +59,16 @@ readonly node='
         --metrics-export-port="$(port 6)" --min-worker-port=0 --max-worker-port=0
     )
     if [[ $SLURM_NODEID == 0 ]]; then
-        ray start --head --node-ip-address="${RAY_ADDRESS%:*}" --port="$(port 0)" --temp-dir="$RAY_TMPDIR" \
-            --dashboard-host=127.0.0.1 --dashboard-port="$(port 7)" --ray-client-server-port="$(port 8)" "${options[@]}"
+        options+=(
+            --head --node-ip-address="${RAY_ADDRESS%:*}" --port="$(port 0)" --temp-dir="$RAY_TMPDIR"
+            --dashboard-host=127.0.0.1 --dashboard-port="$(port 7)" --ray-client-server-port="$(port 8)"
+        )
     else
+        options+=(--address="$RAY_ADDRESS")
         until (exec 3<> "/dev/tcp/${RAY_ADDRESS%:*}/$(port 0)") 2> /dev/null; do sleep 1; done
-        ray start --address="$RAY_ADDRESS" "${options[@]}"
-    fi'
+    fi
+    env -u RAY_ADDRESS ray start "${options[@]}" &
+    wait $! || wait $!'
 
 srun --overlap --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
     bash -c "$node" &

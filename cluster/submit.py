@@ -8,8 +8,8 @@ directory. It joins the arguments without quotes, so only values that every shel
 turns every failure into exit code 1, so the last lines of the output say which one it was.
 
 A relative CONFIG is looked for in the project on the head, which every host has at the same path; relative `run.dir`,
-`data.path` and `backbone.weights` lie under $HLGP_STORAGE, the folder that all hosts share, but for weights that came
-with the project. Exit code: that of `hlgp` (docs/cluster.md).
+`data.path` and `backbone.weights` lie under $HLGP_STORAGE, the folder or bucket that all hosts share, but for weights
+that came with the project. Exit code: that of `hlgp` (docs/cluster.md).
 """
 
 from __future__ import annotations
@@ -123,19 +123,24 @@ def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
         if key == "backbone.weights" and (project / path).is_file():
             yield f"{key}={project / path}"
         elif "HLGP_STORAGE" in os.environ:
-            yield f"{key}={Path(os.environ['HLGP_STORAGE']).expanduser() / path}"
+            yield f"{key}={_under(os.environ['HLGP_STORAGE'], path)}"
         else:
             raise Refused(ENVIRONMENT, f"{key}: {path} is relative and HLGP_STORAGE, the shared folder, is not set")
+
+
+def _under(storage: str, path: str) -> str:
+    """In a shared folder or a bucket (`s3://bucket/hlgp`)."""
+    return f"{storage.rstrip('/')}/{path}" if "://" in storage else str(Path(storage).expanduser() / path)
 
 
 def _run(command: Sequence[str]) -> int:
     """The exit code, 128 + N after signal N.
 
-    A terminal, a closed connection and `ray job stop` signal the whole process group, so `hlgp` gets its own copy
-    and decides what it means; this process only stays to report it.
+    A terminal, a closed connection, `ray job stop` and slurm.sh signal the whole process group, so `hlgp` gets its own
+    copy and decides what it means; this process only stays to report it.
     """
     child = subprocess.Popen(command)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     code = child.wait()
     return code if code >= 0 else 128 - code

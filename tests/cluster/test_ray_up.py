@@ -1,4 +1,4 @@
-"""What `ray up` takes, cluster/{onprem,aws,gcp}.yaml, judged by the Ray that is installed and by the clouds' own schemas."""
+"""cluster/{onprem,aws,gcp}.yaml, judged by the Ray that is installed and by the clouds' own descriptions."""
 
 from __future__ import annotations
 
