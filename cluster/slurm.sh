@@ -33,6 +33,7 @@ export HLGP_HOME="${HLGP_HOME:-$SLURM_SUBMIT_DIR}"
 export HLGP_STORAGE="${HLGP_STORAGE:-$SLURM_SUBMIT_DIR}" # relative run.dir and data.path lie here; all nodes see it
 export PATH="$HLGP_HOME/.venv/bin:$PATH"
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # Ray ends after the search; nothing is left to wait for
 
 # Sixteen ports a job, below those that Linux gives out, so that the jobs that share a node leave each other alone.
 first_port=$((10000 + SLURM_JOB_ID % 1000 * 16))

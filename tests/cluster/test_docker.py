@@ -55,7 +55,7 @@ def test_ray_is_closed_to_strangers(services: dict[str, dict[str, Any]]) -> None
     for name, service in services.items():
         if name != "tensorboard":
             assert service["secrets"] == ["ray_auth_token"]
-            assert service["environment"] == {"RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_auth_token"}
+            assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_auth_token"
         assert service["cap_drop"] == ["ALL"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 

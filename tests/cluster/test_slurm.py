@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -70,7 +69,7 @@ def test_jobs_that_share_a_node_have_ports_apart() -> None:
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a job of one node in a project of its own; whatever it leaves running is ended."""
-    if socket.gethostbyname(socket.gethostname()) is None or not shutil.which("ip"):
+    if not shutil.which("ip"):
         pytest.skip("needs iproute2")
     project, commands = tmp_path / "hlgp_dist", tmp_path / "commands"
     (project / "configs").mkdir(parents=True)
@@ -104,6 +103,15 @@ def _processes() -> list[int]:
     return found
 
 
+def _left(seconds: int = 10) -> list[int]:
+    """After what ends by itself once it misses its parent: the forkserver of Ray's dashboard. Slurm would kill it."""
+    deadline = time.monotonic() + seconds
+    while (left := _processes()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+@pytest.mark.soak
 def test_it_requeues_what_was_interrupted_and_then_resumes(job: dict[str, str], tmp_path: Path) -> None:
     storage = Path(job["SLURM_SUBMIT_DIR"])
     shard(REPOSITORY / "hlgp_dist" / "embedded" / "digits.tar", storage / "shards", workers=1)
@@ -119,11 +127,11 @@ def test_it_requeues_what_was_interrupted_and_then_resumes(job: dict[str, str], 
     output, _ = batch.communicate(timeout=120)
     assert batch.returncode == Interrupted.exit_code, output
     assert (storage / "scontrol.log").read_text() == f"requeue {JOB}\n"
-    assert _processes() == []
+    assert _left() == []
     assert not list(storage.glob(".hlgp-*"))
     assert not Path(f"/tmp/hlgp-{JOB}").exists()
 
     again = subprocess.run(command, env=job | {"SLURM_RESTART_COUNT": "1"}, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads((folder / "result.json").read_text())["exit_code"] == 0
-    assert _processes() == []
+    assert _left() == []
