@@ -5,7 +5,7 @@
 #     sbatch cluster/slurm.sh tune configs/NAME.yaml KEY=VALUE ...
 #     sbatch --nodes=4 --time=8:00:00 cluster/slurm.sh tune ...
 #
-# Before the time limit it makes a checkpoint and puts itself into the queue again, to resume in the same folder.
+# Before the time limit it ends resumably and puts itself into the queue again, to go on in the same folder.
 # docs/cluster/slurm.md is the walk-through.
 #
 # EDIT these, or give them to sbatch:

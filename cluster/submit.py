@@ -1,7 +1,7 @@
 """Run `hlgp train`, `tune` or `study` on the head of a Ray cluster, and say how it ended.
 
     ray submit cluster/onprem.yaml cluster/submit.py -- tune configs/search.yaml optimizer.prompt_lr=0.01
-    ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml
+    ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml     and so do KubeRay, Slurm, Docker
 
 `ray submit` copies this one file to the head's home, so it imports nothing that lies beside it and trusts no working
 directory. It joins the arguments without quotes, so only values that every shell leaves alone are accepted. And it

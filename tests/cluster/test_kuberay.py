@@ -13,9 +13,9 @@ import ray
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from cluster.submit import prepare
 from hlgp_dist import __version__
 from tests.cluster.host import REPOSITORY
-from tests.cluster.test_submit import prepare
 
 KUBERNETES = "1.31"
 SCHEMA = yaml.safe_load((REPOSITORY / "tests" / "cluster" / "kuberay.yaml").read_text())
