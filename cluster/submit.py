@@ -92,7 +92,7 @@ def _config_file(name: str, project: Path) -> Path:
     raise Refused(USAGE, f"no file {path}; there is {', '.join(found) or 'no configuration'} in {project}")
 
 
-def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) -> tuple[list[str], Path]:
+def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) -> tuple[list[str], str]:
     """All overrides for `hlgp`, and the folder that will hold result.json."""
     try:
         from hlgp_dist.config.identity import run_name
@@ -109,7 +109,7 @@ def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) ->
         final = resolve(config, [*overrides, *added]).config
     except ConfigError as error:
         raise Refused(USAGE, str(error)) from None
-    return [*overrides, *added], Path(final.run.dir) / name
+    return [*overrides, *added], _under(final.run.dir, name)
 
 
 def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
@@ -128,9 +128,9 @@ def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
             raise Refused(ENVIRONMENT, f"{key}: {path} is relative and HLGP_STORAGE, the shared folder, is not set")
 
 
-def _under(storage: str, path: str) -> str:
+def _under(folder: str, path: str) -> str:
     """In a shared folder or a bucket (`s3://bucket/hlgp`)."""
-    return f"{storage.rstrip('/')}/{path}" if "://" in storage else str(Path(storage).expanduser() / path)
+    return f"{folder.rstrip('/')}/{path}" if "://" in folder else str(Path(folder).expanduser() / path)
 
 
 def _run(command: Sequence[str]) -> int:
@@ -146,10 +146,10 @@ def _run(command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _reason(folder: Path, code: int) -> str:
+def _reason(folder: str, code: int) -> str:
     """What result.json says, if it is about this ending."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result = json.loads((Path(folder) / "result.json").read_text())
     except (OSError, ValueError):
         return "no result.json; the reason is above"
     if result.get("exit_code") != code:

@@ -134,7 +134,7 @@ def test_its_job_is_one_that_submit_takes(monkeypatch: pytest.MonkeyPatch) -> No
     assert f"HLGP_HOME={IMAGE_FOLDER}" in (REPOSITORY / "docker" / "Dockerfile").read_text()
     monkeypatch.setenv("HLGP_STORAGE", "/shared")
     _, folder = prepare(verb, REPOSITORY / config, overrides, REPOSITORY)
-    assert str(folder).startswith("/shared/runs/vit_l16_search-")
+    assert folder.startswith("/shared/runs/vit_l16_search-")
 
 
 def test_the_guide_s_claim_is_the_manifests_one(manifest: dict[str, Any]) -> None:
