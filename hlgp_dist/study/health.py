@@ -26,7 +26,8 @@ def show_report(report: Report) -> None:
 
 def findings_table(node: str, findings: list[Finding]) -> Table:
     """A row a finding."""
-    table = Table("check", "", "found", title=escape(node), title_justify="left", min_width=60)
+    table = Table("check", "", title=escape(node), title_justify="left", min_width=60)
+    table.add_column("found", overflow="fold")
     for finding in findings:
         told = escape(finding.found) + (f"\n[bold]fix:[/] {escape(finding.fix)}" if finding.fix else "")
         table.add_row(escape(finding.check), f"[{STYLES[finding.state]}]{finding.state}[/]", told)

@@ -11,8 +11,9 @@ from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import Call, Fleet
 
 CHECK = "flock"
-SECONDS = 60.0
-WAIT_SECONDS = 20.0
+SECONDS = 90.0
+WAIT_SECONDS = 40.0
+"""NFS may go on for 30 s not to show a file that was asked for before it was there."""
 FIX = "Mount the folder with locks (NFS: v4 or `local_lock=none`, Lustre: `-o flock`)."
 ALONE = "Do not start the same run from two nodes at once, or mount the folder with locks between nodes (NFS v4)."
 

@@ -14,9 +14,9 @@ from hlgp_dist.launch.doctor.scratch import FIX, SECONDS, file_names, judge_writ
 from hlgp_dist.launch.doctor.site import Site
 
 CHECK = "shared storage"
-PATIENCE_SECONDS = 10.0
-"""NFS may show a new file late, by its attribute cache."""
-LATE_SECONDS = 3.0
+PATIENCE_SECONDS = 5.0
+"""A folder's attributes may be cached for seconds; a name that was never asked for is not."""
+LATE_SECONDS = 1.0
 UNSEEN = "unseen"
 OTHER = "other content"
 SHARE = "Mount one and the same folder at run.dir's path on every node (docs/cluster.md), or give a run.dir that is."
