@@ -11,6 +11,7 @@ from hlgp_dist.launch.doctor.capacity import check_capacity
 from hlgp_dist.launch.doctor.clocks import check_clocks
 from hlgp_dist.launch.doctor.collectives import check_collectives
 from hlgp_dist.launch.doctor.finding import Finding, Report
+from hlgp_dist.launch.doctor.fleet import Fleet
 from hlgp_dist.launch.doctor.gpus import check_gpus
 from hlgp_dist.launch.doctor.here import Here
 from hlgp_dist.launch.doctor.inputs import check_data, check_weights
@@ -76,15 +77,24 @@ def _site(needs: Needs, progress: Progress) -> Iterator[Site]:
         yield Site(Here(), needs)
         return
     progress("Ray", 0, len(CHECKS))
-    if needs.address is not None:
-        refused = joining.judge(needs.address, *joining.status(needs.address))
-        if refused is not None:
-            raise _NotJoined(refused)
-    import ray  # seconds, for a Ray alone
+    if needs.address is None:
+        with _own_ray(needs) as fleet:
+            yield Site(fleet, needs)
+        return
+    refused = joining.judge(needs.address, *joining.status(needs.address))
+    if refused is not None:
+        raise _NotJoined(refused)
+    from hlgp_dist.launch.doctor.on_ray import OnRay, joined  # Ray takes seconds
 
+    with joined(needs.address) as cluster:
+        yield Site(OnRay(), needs, cluster)
+
+
+@contextmanager
+def _own_ray(needs: Needs) -> Iterator[Fleet]:
+    """As a job without an address starts one, and ends it."""
     from hlgp_dist.launch.cluster import ray_cluster
     from hlgp_dist.launch.doctor.on_ray import OnRay
 
     with ray_cluster(needs.launch):
-        joined = ray.get_runtime_context().gcs_address if needs.address is not None else None
-        yield Site(OnRay(ray.nodes()), needs, joined)
+        yield OnRay()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,14 +13,28 @@ from hlgp_dist.launch.doctor.finding import Finding
 
 CHECK = "cluster"
 SECONDS = 30.0
+CONNECT_SECONDS = 5.0
 STATUS = (sys.executable, "-c", "from ray.scripts.scripts import main; main()", "status", "--address")
 START = "Start it (`ray up`, `ray start --head`), or give launch.address or RAY_ADDRESS another one."
 AUTHORIZE = "Bring the cluster's ~/.ray/auth_token to this machine with mode 600, and export RAY_AUTH_MODE=token."
 
 
 def status(address: str) -> tuple[int | None, str]:
-    """Exit code and output of `ray status`, None where it had to be killed."""
-    return _status(address, os.environ)
+    """Exit code and output of `ray status`, None where it had to be killed, or where nobody listens."""
+    silence = _silence(address)
+    return (None, silence) if silence is not None else _status(address, os.environ)
+
+
+def _silence(address: str) -> str | None:
+    """Why no connection to `host:port` is made; of another kind of address nothing is known."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return str(error.strerror or error)
+    return None
 
 
 def status_as_stranger(address: str) -> tuple[int | None, str]:

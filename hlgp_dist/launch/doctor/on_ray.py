@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.doctor.fleet import Call, Reply, late, told
 
 CANCEL_SECONDS = 5.0
@@ -18,8 +20,8 @@ CANCEL_SECONDS = 5.0
 class OnRay:
     """Tasks reserve nothing, so a busy cluster is examined, too."""
 
-    def __init__(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        alive = [node for node in nodes if node["Alive"]]
+    def __init__(self) -> None:
+        alive = [node for node in ray.nodes() if node["Alive"]]
         known = dict(zip(node_names(alive), alive, strict=True))
         self._ids = {name: node["NodeID"] for name, node in known.items()}
         self.addresses: Mapping[str, str] = {name: node["NodeManagerAddress"] for name, node in known.items()}
@@ -48,6 +50,23 @@ class OnRay:
         there = NodeAffinitySchedulingStrategy(self._ids[call.node], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(call.probe)
         return task.remote(*call.args)
+
+
+@contextmanager
+def joined(address: str) -> Iterator[str]:
+    """Inside, this process is a client of the Ray at the address; the host:port of its control store.
+
+    Raises:
+        EnvironmentFailure: with Ray's reason, e.g. that its version is another.
+    """
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EnvironmentFailure(f"the Ray at {address} cannot be joined: {error}") from error
+    try:
+        yield str(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
 
 
 def node_names(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
