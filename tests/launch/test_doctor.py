@@ -102,10 +102,11 @@ def test_a_machine_that_is_not(tmp_path: Path, environment: dict[str, str]) -> N
 def test_what_does_not_answer_is_killed() -> None:
     here = Here()
     (node,) = here.nodes
-    began = time.monotonic()
-    pid, late = here.ask([Call(node, os.getpid), Call(node, time.sleep, (600.0,))], seconds=5.0)
+    (pid,) = here.ask([Call(node, os.getpid)], seconds=60.0)
     assert pid.value not in (None, os.getpid()), "a process of its own"
-    assert late.problem == "no answer in 5 s"
+    began = time.monotonic()
+    (late,) = here.ask([Call(node, time.sleep, (600.0,))], seconds=0.5)
+    assert late.problem == "no answer in 0.5 s"
     assert time.monotonic() - began < 30
     (crashed,) = here.ask([Call(node, os._exit, (3,))], seconds=60.0)
     assert crashed.problem == "the process that examined it crashed"
@@ -161,6 +162,7 @@ WAITS = """
 import os, sys, time
 from hlgp_dist.launch.doctor.fleet import Call
 from hlgp_dist.launch.doctor.on_ray import OnRay, joined
+from hlgp_dist.launch.doctor.clocks import clock
 from hlgp_dist.launch.doctor.examine import CHECKS
 from hlgp_dist.launch.doctor.needs import needs_of
 from hlgp_dist.launch.doctor.site import Site
@@ -169,7 +171,8 @@ def hang(file):
     time.sleep(600)
 with joined(sys.argv[1]) as address:
     fleet = OnRay()
-    print(fleet.ask([Call(fleet.nodes[1], hang, (sys.argv[2],))], 8.0)[0].problem)
+    assert fleet.ask([Call(fleet.nodes[1], clock)], 60.0)[0].value  # the next has a process that is up
+    print(fleet.ask([Call(fleet.nodes[1], hang, (sys.argv[2],))], 4.0)[0].problem)
     for finding in CHECKS["storage"](Site(fleet, needs_of(["run.dir=" + sys.argv[3]]), address)):
         print(finding.check, finding.state)
 """
@@ -180,7 +183,7 @@ def test_storage_that_is_shared_and_a_task_that_hangs(cluster: Cluster, tmp_path
     command = [sys.executable, "-c", WAITS, cluster.ray.address, str(tmp_path / "pid"), str(tmp_path / "runs")]
     done = subprocess.run(command, env=cluster.ray.environment, capture_output=True, text=True, timeout=200)
     problem, *findings = done.stdout.splitlines()
-    assert problem == "no answer in 8 s", done.stderr
+    assert problem == "no answer in 4 s", done.stderr
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists(), "it is killed"
     shared = ["run.dir is writable ok"] * 2 + ["shared storage ok"] * 2 + ["flock ok", "rename ok"]
     assert findings == shared
