@@ -111,7 +111,6 @@ def doctor(
     """Whether this machine, or every node of CONFIG's cluster, can do the job; each failure with its fix."""
     from hlgp_dist.files import write_json
     from hlgp_dist.launch.doctor.examine import examine
-    from hlgp_dist.launch.doctor.finding import summary
     from hlgp_dist.launch.doctor.needs import needs_of
     from hlgp_dist.study.health import examining, show_report
 
@@ -122,7 +121,7 @@ def doctor(
         write_json(json, report.as_json())
     show_report(report)
     if report.failed:
-        raise EnvironmentFailure(summary(report.findings))
+        raise EnvironmentFailure(f"not ready: {', '.join(report.names_of_failed)}")
 
 
 @app.command("check-method")

@@ -43,6 +43,13 @@ class Report:
     def failed(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.state == "failed"]
 
+    @property
+    def names_of_failed(self) -> list[str]:
+        """`shared storage on box-2`."""
+        return [
+            finding.check if finding.node == ALL else f"{finding.check} on {finding.node}" for finding in self.failed
+        ]
+
     def of(self, node: str) -> list[Finding]:
         """A node's findings, or those about several."""
         return [finding for finding in self.findings if finding.node == node]
