@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,28 @@ def test_a_machine_that_is_not(tmp_path: Path, environment: dict[str, str]) -> N
     assert said.error.splitlines()[-1].startswith("hlgp: not ready: run.dir is writable on ")
     assert said.left_over == []
     assert {path.name for path in tmp_path.iterdir()} == {"home", "file"}
+
+
+def test_a_doctor_that_is_sent_away_takes_everything_along(tmp_path: Path, environment: dict[str, str]) -> None:
+    mark = uuid.uuid4().hex
+    command = [*HLGP, "doctor", f"run.dir={tmp_path}/runs"]
+    with subprocess.Popen(
+        command,
+        env=environment | {"HLGP_TEST_MARK": mark},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        assert any("storage" in line for line in running.stderr)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("runs/.hlgp-doctor-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running.send_signal(signal.SIGTERM)
+    assert running.returncode == 143
+    assert left_over(mark) == []
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_does_not_answer_is_killed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -43,13 +45,24 @@ Progress = Callable[[str, int, int], None]
 def examine(needs: Needs, progress: Progress) -> Report:
     """Everything; a check that breaks down is a finding as well."""
     try:
-        with _site(needs, progress) as site:
+        with _left_by_sigterm(), _site(needs, progress) as site:
             findings = list(_findings(site, progress))
             return Report(site.fleet.nodes, tuple(findings))
     except EnvironmentFailure as failure:
-        return Report((), (Finding(joining.CHECK, "failed", str(failure), joining.START),))
+        fix = joining.START if needs.address is not None else joining.JOIN
+        return Report((), (Finding(joining.CHECK, "failed", str(failure), fix),))
     except _NotJoined as not_joined:
         return Report((), (not_joined.finding,))
+
+
+@contextmanager
+def _left_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM is an exit like any other: what was made is taken away."""
+    former = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 class _NotJoined(Exception):

@@ -16,6 +16,7 @@ SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 STATUS = (sys.executable, "-c", "from ray.scripts.scripts import main; main()", "status", "--address")
 START = "Start it (`ray up`, `ray start --head`), or give launch.address or RAY_ADDRESS another one."
+JOIN = "A job without launch.address starts its own Ray: join what runs here by launch.address=auto, or stop it."
 AUTHORIZE = "Bring the cluster's ~/.ray/auth_token to this machine with mode 600, and export RAY_AUTH_MODE=token."
 
 

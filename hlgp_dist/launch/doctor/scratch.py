@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from hlgp_dist.files import write_atomically
 from hlgp_dist.launch.doctor.finding import Finding
-from hlgp_dist.launch.doctor.fleet import Answers, Call, Fleet, ask_each
+from hlgp_dist.launch.doctor.fleet import Answers, Call, Fleet, ask_all, ask_each
 
 WRITABLE = "run.dir is writable"
 SECONDS = 60.0
@@ -22,14 +22,13 @@ FIX = "Make run.dir's folder writable for the user that Ray runs as, mount it, o
 def scratch(fleet: Fleet, run_dir: str) -> Iterator[tuple[str, Answers]]:
     """The folder, and of each node that wrote its file there how many seconds it took."""
     folder = str(Path(run_dir) / f".hlgp-doctor-{uuid4().hex[:8]}")
+    absent = ask_all(fleet, WRITABLE, missing, folder, seconds=SECONDS, fix=FIX)
     calls = {node: Call(node, write, (folder, name, node)) for node, name in file_names(fleet).items()}
-    answers = ask_each(fleet, WRITABLE, calls, seconds=SECONDS, fix=FIX)
     try:
-        yield folder, Answers({node: seconds for node, (seconds, _) in answers.of.items()}, answers.missing)
+        wrote = ask_each(fleet, WRITABLE, {node: calls[node] for node in absent.of}, seconds=SECONDS, fix=FIX)
+        yield folder, Answers(wrote.of, absent.missing + wrote.missing)
     finally:
-        made = {node: answers.of[node][1] if node in answers.of else [] for node in fleet.nodes}
-        for node in sorted(made, key=lambda node: len(made[node])):  # those that made folders come last
-            fleet.ask([Call(node, clear, (folder, made[node]))], SECONDS)
+        fleet.ask([Call(node, clear, (folder, made)) for node, made in absent.of.items()], SECONDS)
 
 
 def file_names(fleet: Fleet) -> dict[str, str]:
@@ -45,20 +44,17 @@ def judge_written(seconds: dict[str, float]) -> list[Finding]:
     ]
 
 
-def write(folder: str, name: str, content: str) -> tuple[float, list[str]]:
-    """Seconds for the file, and the folders that had to be made, outermost first."""
-    made: list[str] = []
-    try:
-        for path in [*reversed(Path(folder).parents), Path(folder)]:
-            if not path.exists():
-                path.mkdir(exist_ok=True)  # another node may do it now
-                made.append(str(path))
-        began = time.perf_counter()
-        write_atomically(Path(folder) / name, content.encode())
-    except BaseException:
-        clear(folder, made)
-        raise
-    return time.perf_counter() - began, made
+def missing(folder: str) -> list[str]:
+    """The folders that would have to be made, outermost first."""
+    return [str(path) for path in [*reversed(Path(folder).parents), Path(folder)] if not path.exists()]
+
+
+def write(folder: str, name: str, content: str) -> float:
+    """Seconds that it took; the folder is made."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    write_atomically(Path(folder) / name, content.encode())
+    return time.perf_counter() - began
 
 
 def clear(folder: str, made: list[str]) -> None:
