@@ -104,6 +104,27 @@ def report(
     run_report(folders, out=out, baseline=baseline, apart=apart)
 
 
+@app.command()
+def doctor(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...")] = None,
+    json: Annotated[Path | None, typer.Option(help="A file for everything found.")] = None,
+) -> None:
+    """Whether this machine, or every node of CONFIG's cluster, can do the job; each failure with its fix."""
+    from hlgp_dist.files import write_json
+    from hlgp_dist.launch.doctor.examine import examine
+    from hlgp_dist.launch.doctor.needs import needs_of
+    from hlgp_dist.study.health import examining, show_report
+
+    needs = needs_of(arguments or [])
+    with examining() as progress:
+        report = examine(needs, progress)
+    if json is not None:
+        write_json(json, report.as_json())
+    show_report(report)
+    if report.failed:
+        raise EnvironmentFailure(f"not ready: {', '.join(report.names_of_failed)}")
+
+
 @app.command("check-method")
 def check(
     kind: Annotated[str, typer.Argument(help="A method's kind, of a plug-in too.")], overrides: Overrides = None

@@ -20,7 +20,8 @@ import torch
 
 from hlgp_dist.config.schema import LaunchOptions
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
-from hlgp_dist.launch.local import STOP_SIGNALS, free_port
+from hlgp_dist.launch.local import STOP_SIGNALS
+from hlgp_dist.launch.ports import free_port
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""

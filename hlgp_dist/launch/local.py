@@ -7,7 +7,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import torch
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, Failure, Interrupted
+from hlgp_dist.launch.ports import free_port
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World
@@ -158,10 +158,3 @@ def _die_with_parent() -> None:
     launcher = multiprocessing.parent_process()
     if launcher is not None and not launcher.is_alive():
         raise SystemExit(1)
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
