@@ -26,6 +26,13 @@ from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import PictureSize
 
+WITHOUT_GRADIENTS = (
+    "alignment.kind=none",
+    *("train.epochs=20", "train.global_batch_size=128", "optimizer.prompt_lr=0.003", "optimizer.head_lr=0.003"),
+    "data.augmentation.crop_scale=0.5",
+)
+"""What a job of a method that takes none may say: the defaults."""
+
 CLASSES = tuple("abcdefghij")
 TRAIN_PICTURES = (13, 10, 9, 12, 14, 11, 10, 13, 12, 9)
 TEST_PICTURES = 5

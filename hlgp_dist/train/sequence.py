@@ -18,7 +18,8 @@ from hlgp_dist.train import metrics
 from hlgp_dist.train.alignment import align
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.evaluate import Counts, evaluate_task
-from hlgp_dist.train.loop import TaskPlan, TaskTrainer
+from hlgp_dist.train.loop import TaskTrainer
+from hlgp_dist.train.plan import TaskPlan
 from hlgp_dist.train.session import Session
 from hlgp_dist.train.stream import TaskStream
 from hlgp_dist.types import Engine, TaskSpec
@@ -74,7 +75,7 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
 
 def _engine(session: Session, pictures: Pictures) -> Engine:
     config = session.config
-    plan = TaskPlan.of(config, len(pictures), session.context.world)
+    plan = TaskPlan.of(config, len(pictures), session.context.world.size)
     return DeepSpeedEngine(
         session.learner,
         session.learner.trained_parameters(),
