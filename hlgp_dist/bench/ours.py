@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
@@ -20,6 +19,7 @@ from hlgp_dist.data.place import open_place
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
+from hlgp_dist.models.input import Normalisation
 from hlgp_dist.types import Batch, World
 
 TRAINING: Mode = "crop and flip"
@@ -60,23 +60,18 @@ def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -
     return augment(sent.images, sent.samples, size=work.form.size, augmentation=MODES[mode], key=key)
 
 
-def normalised(work: Workload, images: Tensor) -> Tensor:
-    """What the trunk makes of them first; in place, for fresh pages would cost a CPU four times as much."""
-    mean, std = (torch.tensor(of, device=work.device).view(1, 3, 1, 1) for of in (work.form.mean, work.form.std))
-    return images.sub_(mean).div_(std)
-
-
 class Warm:
     """Pictures that are decoded already: epochs after the first."""
 
     def __init__(self, work: Workload, pictures: Pictures, mode: Mode) -> None:
         self._work, self._mode, self._feed = work, mode, Feed(work, pictures)
+        self._normalisation = Normalisation(work.form, work.device)
 
     def epoch(self, number: int) -> Iterator[Finished]:
         is_training = MODES[self._mode] is not None
         for batch in self._feed.training(number, self._mode) if is_training else self._feed.evaluation():
             images = on_device(self._work, batch, number, self._mode)
-            yield Finished(normalised(self._work, images), batch.samples)
+            yield Finished(self._normalisation(images, images.dtype), batch.samples)
 
     def close(self) -> None:
         pass

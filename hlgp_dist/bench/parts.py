@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, normalised, on_device, open_library
+from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
 from hlgp_dist.bench.timing import torch_threads
 from hlgp_dist.bench.workload import Workload
 from hlgp_dist.data.augment import to_float
@@ -27,6 +27,7 @@ from hlgp_dist.data.resize import resized
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
 from hlgp_dist.data.transfer import to_device
+from hlgp_dist.models.input import Normalisation
 from hlgp_dist.types import Regions, TaskSpec
 
 PASSES = 3
@@ -126,7 +127,9 @@ def _evaluation(work: Workload, pictures: Pictures) -> Parts:
 
 
 def _normalising(work: Workload, images: list[Tensor]) -> float:
-    return _ms(work, lambda: (normalised(work, batch) for batch in images))
+    """As a trunk does in fp32."""
+    normalisation = Normalisation(work.form, work.device)
+    return _ms(work, lambda: (normalisation(batch, batch.dtype) for batch in images))
 
 
 def _ms(work: Workload, run: Callable[[], Iterable[object]]) -> float:

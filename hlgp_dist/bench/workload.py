@@ -13,7 +13,7 @@ from hlgp_dist.config.schema import Augmentation, Jitter
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.selection import Selection
-from hlgp_dist.models.trunk import InputFormat
+from hlgp_dist.models.input import InputFormat
 
 Mode = Literal["crop and flip", "with jitter", "evaluation"]
 MODES: dict[Mode, Augmentation | None] = {
@@ -47,7 +47,10 @@ class Workload:
 
 
 class Finished(NamedTuple):
-    """A batch as the model takes it: float32 [B, 3, S, S], normalised, on the device; ids int64 [B], on the host."""
+    """A batch as the model takes it: float32 [B, 3, S, S], normalised, on the device; ids int64 [B], on the host.
+
+    The images stay what they are until the next batch is asked for.
+    """
 
     images: Tensor
     ids: Tensor

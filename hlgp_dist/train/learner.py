@@ -18,7 +18,7 @@ class Learner(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.method = method
-        self.head = Head(trunk.dimensions.feature_width).to(trunk.mean.device)
+        self.head = Head(trunk.dimensions.feature_width).to(trunk.device)
         self.task: TaskSpec | None = None
         self.passes: dict[str, int] = {}
         """Through the trunk, that a picture last took in `training` and in `test`."""
