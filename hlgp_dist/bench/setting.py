@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from hlgp_dist.bench.drawing import draw_folder
 from hlgp_dist.bench.workload import MODES, Workload
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.selection import select
 from hlgp_dist.errors import ConfigError
@@ -76,7 +76,7 @@ def options_of(
         pictures=pictures or PICTURES,
         pixels=pixels or PIXELS,
         backbone=backbone or BACKBONES[device],
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers or usable_cores(),
         device=device,
         **others,
     )

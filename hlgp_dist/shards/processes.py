@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure
 
 Progress = Callable[[int, int], None]
@@ -28,7 +29,7 @@ _TELL_SECONDS = 0.2
 
 def crew(workers: int | None, *, pictures: int) -> int:
     """How many processes: as asked for, else one a core as far as the pictures occupy them."""
-    return workers or max(1, min(os.cpu_count() or 1, math.ceil(pictures / _PICTURES_A_PROCESS)))
+    return workers or max(1, min(usable_cores(), math.ceil(pictures / _PICTURES_A_PROCESS)))
 
 
 class _Advance:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import torch
 
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
@@ -57,7 +57,7 @@ class Supply:
             manifest,
             size,
             cache_of(data),
-            workers=data.decode_workers or max(1, len(os.sched_getaffinity(0)) // world.host_size),
+            workers=data.decode_workers or max(1, usable_cores() // world.host_size),
             keeps_bad=data.on_error == "skip",
         )
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import DataError, EnvironmentFailure
 from hlgp_dist.shards.processes import Jobs, advance, crew
+from hlgp_dist.train.environment import environment
 
 
 def halved(number: int) -> tuple[int, int]:
@@ -65,7 +67,13 @@ def test_leaving_early_does_not_wait() -> None:
     assert time.monotonic() - started < 20
 
 
+def test_cores_that_are_not_ours_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7})
+    assert usable_cores() == crew(None, pictures=10**6) == environment()["usable_cores"] == 3
+
+
 def test_few_pictures_need_one_process() -> None:
     assert crew(None, pictures=100) == crew(None, pictures=0) == 1
-    assert crew(None, pictures=10**6) == os.cpu_count()
+    assert crew(None, pictures=10**6) == usable_cores()
     assert crew(3, pictures=1) == 3
