@@ -16,6 +16,7 @@ from hlgp_dist.data.picture import Form
 from hlgp_dist.data.selection import select
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import SUFFIXES, Picture, in_order
 from hlgp_dist.shards.shard import shard_pictures
 from hlgp_dist.types import TaskSpec
@@ -88,7 +89,7 @@ def prepared(options: Options, folder: Path) -> Workload:
     if options.source is None:
         draw_folder(pictures, pictures=options.pictures, pixels=options.pixels, workers=options.workers)
     entries = [_entry(file, pictures) for file in pictures.glob("*/**/*") if file.suffix.lower() in SUFFIXES]
-    shard_bytes = sum(entry.size for entry in entries) // (SHARDS_A_WORKER * options.workers) + 1
+    shard_bytes = sum(entry.extent.size for entry in entries) // (SHARDS_A_WORKER * options.workers) + 1
     manifest = shard_pictures(in_order(entries, pictures), folder / "shards", shard_bytes=shard_bytes)
     return Workload(
         pictures=pictures,
@@ -105,7 +106,7 @@ def prepared(options: Options, folder: Path) -> Workload:
 
 def _entry(file: Path, pictures: Path) -> Picture:
     class_name, *parts = file.relative_to(pictures).parts
-    return Picture("train", class_name, "/".join(parts), str(file), 0, file.stat().st_size)
+    return Picture("train", class_name, "/".join(parts), Extent.whole(file))
 
 
 def description(options: Options, work: Workload) -> dict[str, Any]:

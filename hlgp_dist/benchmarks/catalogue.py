@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hlgp_dist.benchmarks import cifar100, cub200, domainnet, vtab
 from hlgp_dist.benchmarks.archive import Members
+from hlgp_dist.benchmarks.lists import PACKAGED_LISTS, packaged_list, read_list
 from hlgp_dist.benchmarks.members import left_out
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, at_random, by_folders, by_list, packaged_list, read_list
+from hlgp_dist.benchmarks.split import at_random, by_folders, by_list
 from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import ConfigError, DataError

@@ -30,7 +30,7 @@ def read(members: Members, spool: Spool) -> list[Picture]:
         if PurePosixPath(path).parent.name != class_name:
             raise DataError(f"images.txt: {path} is not in the folder of its class {class_name}")
         extent = _of(by_path, path, "the archive's pictures, which images.txt lists")
-        found.append(Picture(split, class_name, PurePosixPath(path).name, *extent))
+        found.append(Picture(split, class_name, PurePosixPath(path).name, extent))
     return found
 
 

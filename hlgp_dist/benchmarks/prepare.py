@@ -191,17 +191,13 @@ def _storable(picture: Picture, spool: Spool) -> Picture:
 
     What cannot be read at all is left for sharding, which lists all bad pictures together.
     """
-    with open(picture.file, "rb") as stream:
-        stream.seek(picture.offset)
-        if stream.read(min(8, picture.size)).startswith(_HEADS):
-            return picture
-        stream.seek(picture.offset)
-        content = stream.read(picture.size)
     try:
-        with Image.open(BytesIO(content), formats=_OTHER_FORMATS) as image:
+        if picture.extent.read(8).startswith(_HEADS):
+            return picture
+        with Image.open(BytesIO(picture.extent.read()), formats=_OTHER_FORMATS) as image:
             converted = BytesIO()
             image.convert("RGB").save(converted, format="PNG")
             log.warning("%s/%s: a %s, stored as a PNG", picture.class_name, picture.name, image.format)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (DataError, UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return picture
-    return Picture(*picture[:3], *spool.add_bytes(converted.getvalue()))
+    return picture._replace(extent=spool.add_bytes(converted.getvalue()))

@@ -15,8 +15,9 @@ from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.matrix import labels
 from hlgp_dist.benchmarks.members import find, pictures
 from hlgp_dist.benchmarks.split import shuffled
-from hlgp_dist.benchmarks.spool import Extent, Spool
+from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture
 
 CLASSES = 10
@@ -77,4 +78,4 @@ def _classes(members: Members, pattern: re.Pattern[str], class_of: ClassOf) -> d
 def _divided(class_name: str, named: Mapping[str, Extent]) -> list[Picture]:
     order = shuffled(named, seed=0)
     train = set(order[: min(TRAIN, len(order) // 2)])
-    return [Picture("train" if name in train else "test", class_name, name, *named[name]) for name in order]
+    return [Picture("train" if name in train else "test", class_name, name, named[name]) for name in order]

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.fetch import fetch
 from hlgp_dist.data.manifest import (
+    COLUMNS,
     DIGEST,
     MANIFEST,
     SCHEMA_VERSION,
     SPLITS,
+    WRITTEN,
     Encoding,
     Manifest,
     Shard,
@@ -30,7 +32,6 @@ from hlgp_dist.data.manifest import (
 )
 from hlgp_dist.data.origin import parse_origin
 from hlgp_dist.data.place import open_place
-from hlgp_dist.data.record import CHECKSUM_DIGITS
 from hlgp_dist.errors import DataError
 
 _ASKED_AT_ONCE = 32
@@ -106,21 +107,16 @@ def _split(document: dict[str, Any], num_classes: int) -> Split:
     columns = document["samples"]
     split = Split(
         shards=shards,
-        key=np.array(columns["key"], dtype=np.bytes_),
-        class_index=np.array(columns["class"], dtype=np.int32),
-        shard=np.array(columns["shard"], dtype=np.int32),
-        offset=np.array(columns["offset"], dtype=np.int64),
-        size=np.array(columns["size"], dtype=np.int64),
-        width=np.array(columns["width"], dtype=np.int32),
-        height=np.array(columns["height"], dtype=np.int32),
-        checksum=_checksums(columns["checksum"]),
         counts=np.array(document["counts"], dtype=np.int64),
+        **{name: _column(name, columns[WRITTEN.get(name, name)]) for name in COLUMNS},
     )
     check_split(split, num_classes)
     return split
 
 
-def _checksums(text: str) -> NDArray[np.bytes_]:
-    """All samples' digits, one after the other, as an array S16 [N]."""
-    require(re.fullmatch(r"([0-9a-f]{16})*", text) is not None, "checksums are not 16 hex digits a sample")
-    return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
+def _column(name: str, values: Any) -> NDArray[Any]:
+    """A list's values; of checksums the text of all digits, one sample's after the other's."""
+    if name != "checksum":
+        return np.array(values, dtype=COLUMNS[name])
+    require(re.fullmatch(r"([0-9a-f]{16})*", values) is not None, "checksums are not 16 hex digits a sample")
+    return np.frombuffer(values.encode(), dtype=COLUMNS[name])

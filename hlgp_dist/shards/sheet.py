@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from hlgp_dist.data.manifest import UNTOUCHED, Split
 from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.place import Place, open_place
-from hlgp_dist.data.record import unpack
+from hlgp_dist.data.record import sample_of
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.encode import encode
 
@@ -57,12 +57,12 @@ def _thumbnails(place: Place, split: Split, class_index: int) -> Iterator[Image.
     own = np.flatnonzero(split.class_index == class_index)
     count = min(PICTURES, len(own))
     for index in own[np.arange(count) * len(own) // max(count, 1)].tolist():
-        name = split.shards[split.shard[index]].name
+        name, key = split.shards[split.shard[index]].name, split.key[index].decode()
         record = place.read(name, int(split.offset[index]), int(split.size[index]))
         try:
-            data = next(data for member, data in unpack(record) if member.endswith((".jpg", ".png")))
+            data = sample_of(record, key).picture
             encode(data, UNTOUCHED)
             with Image.open(BytesIO(data)) as picture:
                 yield ImageOps.pad(picture.convert("RGB"), (_EDGE, _EDGE), color="white")
-        except (DataError, ValueError, StopIteration) as error:
-            raise DataError(f"{place.url}/{name}: sample {split.key[index].decode()}: {error}") from error
+        except (DataError, ValueError) as error:
+            raise DataError(f"{place.url}/{name}: sample {key}: {error}") from error
