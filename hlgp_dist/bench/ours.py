@@ -14,8 +14,8 @@ from hlgp_dist.data.batches import evaluation_batches, training_batches
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.loading import Loading
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key

@@ -20,9 +20,9 @@ from hlgp_dist.bench.workload import Workload
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.class_store import class_layout, write_picture
 from hlgp_dist.data.decoding import Decoded, Decoding, Pixels
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.resize import resized
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource

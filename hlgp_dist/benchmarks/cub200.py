@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import pictures, rows
-from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.listing import Picture
 
@@ -16,7 +15,7 @@ Value = TypeVar("Value")
 _SPLIT = {"0": "test", "1": "train"}
 
 
-def read(members: Members, spool: Spool) -> list[Picture]:
+def read(members: Members) -> list[Picture]:
     """By the authors' lists; the classes' names begin with their numbers, so that sorted they are in order."""
     paths = _column(members, "images.txt")
     classes = _column(members, "classes.txt")

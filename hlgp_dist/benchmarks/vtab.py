@@ -15,7 +15,6 @@ from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.matrix import labels
 from hlgp_dist.benchmarks.members import find, pictures
 from hlgp_dist.benchmarks.split import shuffled
-from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture
@@ -27,7 +26,7 @@ TRAIN = 36
 ClassOf = Callable[[PurePosixPath], str]
 
 
-def read(members: Members, spool: Spool) -> list[Picture]:
+def read(members: Members) -> list[Picture]:
     """Classes are named GROUP_PART_CLASS, so that sorted they are in the order of the five tasks."""
     found = []
     for group, (part, (pattern, class_of)) in enumerate(_parts(members).items()):

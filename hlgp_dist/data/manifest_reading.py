@@ -30,8 +30,8 @@ from hlgp_dist.data.manifest import (
     check_split,
     require,
 )
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.origin import parse_origin
-from hlgp_dist.data.place import open_place
 from hlgp_dist.errors import DataError
 
 _ASKED_AT_ONCE = 32

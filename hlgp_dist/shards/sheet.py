@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hlgp_dist.data.manifest import UNTOUCHED, Split
 from hlgp_dist.data.manifest_reading import read_manifest
-from hlgp_dist.data.place import Place, open_place
+from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import sample_of
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.encode import encode

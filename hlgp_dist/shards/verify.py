@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import DIGEST, SAMPLE_COLUMNS, SIZES, UNTOUCHED, Manifest, Shard, Split
 from hlgp_dist.data.manifest_reading import length_problems, parse_manifest
-from hlgp_dist.data.place import Folder, Place, open_place, streamed
+from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.place import Folder, Place, streamed
 from hlgp_dist.data.record import checksum, sample_of
 from hlgp_dist.errors import DataError, counted
 from hlgp_dist.shards.encode import encode

@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.config.schema import GaussianAlignment
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import broadcast_, reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
@@ -57,8 +57,8 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
     session.prepare_next(task)
     if optimizer_state is None:
         learner.begin_task(task)
-    learner.task = task
-    learner.freeze_others()
+    else:
+        learner.continue_task(task)
     session.progress.trained_parameters = learner.num_trained_parameters()
     engine = _engine(session, pictures) if learner.method.has_gradients else None
     if engine is not None:
@@ -100,7 +100,7 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
-    assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
+    assert isinstance(config.alignment, GaussianAlignment)
     session.memory.add(
         stream.statistics(
             lambda images: learner.method.features(learner.trunk, images, task.index),

@@ -18,9 +18,9 @@ from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import parse_manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import gather_text, reduce_sum

@@ -18,7 +18,7 @@ import torch
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import parse_manifest
-from hlgp_dist.data.place import open_place
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.selection import select
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import FaultyServer, late

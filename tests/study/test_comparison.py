@@ -14,7 +14,8 @@ from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.cells import cells_of
 from hlgp_dist.study.collect import Run, find_runs
-from hlgp_dist.study.comparison import Comparison, Grid, compare
+from hlgp_dist.study.comparison import Comparison, compare
+from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import CLASSES, job
 from tests.ranks import Ranks

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config import hlgp_options, method_options, schema
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest_reading import read_manifest
@@ -22,7 +23,6 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.train.evaluate import Counts, evaluate_task
 from hlgp_dist.train.learner import Learner
-from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import TaskSpec, World
 from tests.jobs import TEST_PICTURES, evaluated, opened
 from tests.ranks import Ranks
