@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from torch import Tensor
@@ -88,10 +89,9 @@ class Cold:
         return self._epoch(number)
 
     def _epoch(self, number: int) -> Iterator[Finished]:
-        library = open_library(self._work, self._folder)
-        pictures = library.open(self._work.selection, self._work.stored)
-        yield from Warm(self._work, pictures, TRAINING).epoch(number)
-        library.close()
+        with closing(open_library(self._work, self._folder)) as library:
+            pictures = library.open(self._work.selection, self._work.stored)
+            yield from Warm(self._work, pictures, TRAINING).epoch(number)
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def prepared(options: Options, folder: Path) -> Workload:
         draw_folder(pictures, pictures=options.pictures, pixels=options.pixels, workers=options.workers)
     entries = [_entry(file, pictures) for file in pictures.glob("*/**/*") if file.suffix.lower() in SUFFIXES]
     shard_bytes = sum(entry.extent.size for entry in entries) // (SHARDS_A_WORKER * options.workers) + 1
-    manifest = shard_pictures(in_order(entries, pictures), folder / "shards", shard_bytes=shard_bytes)
+    with closing(in_order(entries, pictures)) as listing:
+        manifest = shard_pictures(listing, folder / "shards", shard_bytes=shard_bytes)
     return Workload(
         pictures=pictures,
         shards=folder / "shards",

@@ -32,6 +32,7 @@ from hlgp_dist.data.manifest import (
 )
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.origin import parse_origin
+from hlgp_dist.data.place import Facts, Place
 from hlgp_dist.errors import DataError
 
 _ASKED_AT_ONCE = 32
@@ -47,20 +48,39 @@ def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
         ConfigError: see `open_place`.
         DataError: the folder, the manifest or a shard is missing, or they do not agree.
     """
-    manifest = parse_manifest(path, cache=cache)
+    manifest = fetch_manifest(path, cache=cache)
     for problem in length_problems(path, manifest):
         raise DataError(problem)
     return manifest
 
 
-def parse_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
-    """The manifest alone, checked in itself but not against the shards."""
+def fetch_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest alone, compared with `manifest.sha256` and checked in itself, but not against the shards."""
     with closing(open_place(path)) as place:
+        content = fetch(place, MANIFEST, _facts(place), digest_name=DIGEST, cache=cache)
+        return parse_manifest(content, f"{place.url}/{MANIFEST}")
+
+
+def unchecked_manifest(place: Place) -> Manifest:
+    """As it lies there, whatever `manifest.sha256` says."""
+    _facts(place)
+    return parse_manifest(place.read(MANIFEST), f"{place.url}/{MANIFEST}")
+
+
+def _facts(place: Place) -> Facts:
+    facts = place.facts(MANIFEST)
+    if facts is None:
         file = f"{place.url}/{MANIFEST}"
-        facts = place.facts(MANIFEST)
-        if facts is None:
-            raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
-        content = fetch(place, MANIFEST, facts, digest_name=DIGEST, cache=cache)
+        raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
+    return facts
+
+
+def parse_manifest(content: bytes, file: str) -> Manifest:
+    """What a file that messages call `file` says.
+
+    Raises:
+        DataError: it is no manifest, or does not agree with itself.
+    """
     try:
         document = json.loads(content)
         version = document["schema_version"]

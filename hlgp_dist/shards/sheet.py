@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -34,15 +35,16 @@ def write_sheet(path: str | Path, file: Path) -> int:
         raise ConfigError(f"--sheet {file}: the sheet is a PNG; give a name that ends in .png")
     if file.exists():
         raise ConfigError(f"--sheet {file}: exists already")
-    manifest, place = read_manifest(path), open_place(path)
+    manifest = read_manifest(path)
     names, split = manifest.classes[:CLASSES], manifest.splits["train"]
     sheet = Image.new("RGB", (_NAMES + PICTURES * _ROW, len(names) * _ROW + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for row, name in enumerate(names):
-        top = row * _ROW + _GAP
-        draw.text((_GAP, top + _EDGE / 2), _cut(name, draw, font), fill="black", font=font, anchor="lm")
-        for column, picture in enumerate(_thumbnails(place, split, row)):
-            sheet.paste(picture, (_NAMES + column * _ROW, top))
+    with closing(open_place(path)) as place:
+        for row, name in enumerate(names):
+            top = row * _ROW + _GAP
+            draw.text((_GAP, top + _EDGE / 2), _cut(name, draw, font), fill="black", font=font, anchor="lm")
+            for column, picture in enumerate(_thumbnails(place, split, row)):
+                sheet.paste(picture, (_NAMES + column * _ROW, top))
     sheet.save(file, "PNG")
     return len(names)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import DIGEST, SAMPLE_COLUMNS, SIZES, UNTOUCHED, Manifest, Shard, Split
-from hlgp_dist.data.manifest_reading import length_problems, parse_manifest
+from hlgp_dist.data.manifest_reading import length_problems, unchecked_manifest
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.place import Folder, Place, streamed
 from hlgp_dist.data.record import checksum, sample_of
@@ -48,10 +48,11 @@ def verify(
     every sixteenth picture of a shard is decoded, or all. `progress` is called with (pictures read, pictures in all).
     """
     try:
-        manifest = parse_manifest(path)
+        with closing(open_place(path)) as place:
+            manifest = unchecked_manifest(place)
+            problems = [*length_problems(path, manifest), *_file_problems(place, manifest)]
     except DataError as error:
         return [str(error)]
-    problems = [*length_problems(path, manifest), *_file_problems(open_place(path), manifest)]
     total = sum(len(split) for split in manifest.splits.values())
     jobs = Jobs(_shard_problems, workers=crew(workers, pictures=total), total=total, progress=progress)
     found = list(jobs.results(_tasks(path, manifest, DECODED_EVERY[decode])))

@@ -17,7 +17,7 @@ from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.manifest_reading import parse_manifest
+from hlgp_dist.data.manifest_reading import fetch_manifest
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
@@ -135,7 +135,7 @@ def manifest_of(config: RunConfig) -> Manifest:
     a thousand ranks would ask a thousand times.
     """
     data = config.data
-    return parse_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
+    return fetch_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
 
 
 def cache_of(data: Data) -> Cache:
