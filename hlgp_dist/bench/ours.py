@@ -58,7 +58,8 @@ class Feed:
 def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -> Tensor:
     """float32 [B, 3, S, S] in 0 .. 1, as a step takes it."""
     sent, key = to_device(batch, work.device), Key(0, 0, epoch)
-    return augment(sent.images, sent.samples, size=work.form.size, augmentation=MODES[mode], key=key)
+    augmentation, memory = MODES[mode], work.memory
+    return augment(sent.images, sent.samples, size=work.form.size, augmentation=augmentation, key=key, memory=memory)
 
 
 class Warm:

@@ -109,7 +109,7 @@ def _training(work: Workload, pictures: Pictures) -> tuple[Parts, Parts]:
     size = work.form.size
     moved = _ms(work, lambda: (to_device(batch, work.device) for batch in batches))
     regions = [batch.images for batch in sent if isinstance(batch.images, Regions)]
-    cropped = _ms(work, lambda: (resized(batch, size.size, size.interpolation) for batch in regions))
+    cropped = _ms(work, lambda: (resized(batch, size.size, size.interpolation, work.memory) for batch in regions))
     floats = _ms(work, lambda: (on_device(work, batch, 0) for batch in sent))
     jittered = _ms(work, lambda: (on_device(work, batch, 0, "with jitter") for batch in sent))
     return {
@@ -127,8 +127,8 @@ def _evaluation(work: Workload, pictures: Pictures) -> Parts:
     return {
         "copy": _ms(work, Feed(work, pictures).evaluation),
         "to the device": _ms(work, lambda: (to_device(batch, work.device) for batch in batches)),
-        "to float": _ms(work, lambda: (to_float(images) for images in sent)),
-        "normalise": _normalising(work, [to_float(images) for images in sent]),
+        "to float": _ms(work, lambda: (to_float(images, work.memory) for images in sent)),
+        "normalise": _normalising(work, [to_float(images, work.memory) for images in sent]),
     }
 
 

@@ -19,7 +19,7 @@ from hlgp_dist.data.record import checksum, sample_of
 from hlgp_dist.errors import DataError, counted
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.manifest_files import digest_line, sizes
-from hlgp_dist.shards.processes import Jobs, Progress, advance, crew
+from hlgp_dist.shards.processes import Advance, Jobs, Progress, crew
 
 Decode = Literal["sample", "all"]
 DECODED_EVERY = {"sample": 16, "all": 1}
@@ -91,7 +91,7 @@ def _columns(split: Split, number: int) -> list[NDArray[Any]]:
     return [split.column(name)[start:end] for name in SAMPLE_COLUMNS]
 
 
-def _shard_problems(task: _Task) -> list[str]:
+def _shard_problems(task: _Task, advance: Advance) -> list[str]:
     """Of one shard, in one reading; at most a few messages."""
     problems: list[str] = []
     whole = hashlib.sha256()

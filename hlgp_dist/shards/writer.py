@@ -18,7 +18,7 @@ from hlgp_dist.files import replacing
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished, save_finished
 from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions
-from hlgp_dist.shards.processes import advance
+from hlgp_dist.shards.processes import Advance
 
 _VERSION = 1
 """Raise it when the bytes of a shard change, so that none of an older version is kept."""
@@ -46,7 +46,7 @@ def record_file(records: Path, name: str) -> Path:
     return records / f"{name}.npz"
 
 
-def make_shard(task: ShardTask) -> list[str]:
+def make_shard(task: ShardTask, advance: Advance) -> list[str]:
     """What is wrong with the shard's pictures; with none of them, the shard is there, written now or earlier."""
     plan = task.planned.digest((_VERSION, task.encoding, PIL.__version__ if task.encoding.resize else ""))
     if _is_kept(task, plan):
@@ -57,7 +57,7 @@ def make_shard(task: ShardTask) -> list[str]:
     samples = np.zeros(len(task.planned.samples), SAMPLE)
     whole = hashlib.sha256()
     with replacing(task.tar) as stream:
-        for chunk in _records(task, samples, bad):
+        for chunk in _records(task, samples, bad, advance):
             whole.update(chunk)
             stream.write(chunk)
         length = stream.tell()
@@ -84,14 +84,14 @@ def source_digests(planned: PlannedShard) -> bytes:
     return b"".join(hashlib.sha256(sample.picture.extent.read()).digest() for sample in planned.samples)
 
 
-def named_digests(planned: PlannedShard) -> tuple[str, bytes]:
+def named_digests(planned: PlannedShard, advance: Advance) -> tuple[str, bytes]:
     """The shard's name and its `source_digests`."""
     digests = source_digests(planned)
     advance(len(planned.samples))
     return planned.name, digests
 
 
-def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str]) -> Iterator[bytes]:
+def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str], advance: Advance) -> Iterator[bytes]:
     """A shard's bytes, record by record; goes on after a bad picture so that all of them are found."""
     offset = 0
     for row, sample in enumerate(task.planned.samples):

@@ -78,6 +78,7 @@ class TaskTrainer:
                 size=self.pictures.size,
                 augmentation=self.config.data.augmentation,
                 key=key,
+                memory=self.session.loading.memory,
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
             self.engine.backward(loss)
