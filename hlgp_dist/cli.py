@@ -133,7 +133,7 @@ def check(
     from hlgp_dist.config.load import resolve
 
     options = resolve({"data": {"path": "."}, "method": {"kind": kind}}, overrides or []).config.method
-    from hlgp_dist.train.contract import check_method
+    from hlgp_dist.contract.check import check_method
 
     check_method(options)
     typer.echo(f"{kind}: keeps the contract of every method")
@@ -162,7 +162,8 @@ def data_shard(
     from hlgp_dist.shards.encode import encoding_of
     from hlgp_dist.shards.info import info
     from hlgp_dist.shards.shard import shard
-    from hlgp_dist.study.tables import counting, show_dataset
+    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.terminal import counting
 
     with counting("sharding") as progress:
         shard(
@@ -195,7 +196,8 @@ def data_prepare(
     from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
     from hlgp_dist.benchmarks.prepare import prepare
     from hlgp_dist.shards.info import info
-    from hlgp_dist.study.tables import counting, show_dataset
+    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.terminal import counting
 
     benchmark = benchmark_named(name)
     choice = choose(benchmark, split=split, seed=seed, split_file=split_file, domain=domain)
@@ -220,7 +222,7 @@ def data_verify(
 ) -> None:
     """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
     from hlgp_dist.shards.verify import verify
-    from hlgp_dist.study.tables import counting
+    from hlgp_dist.terminal import counting
 
     with counting("verifying") as progress:
         problems = verify(folder, decode=decode, workers=workers, progress=progress)
@@ -267,7 +269,7 @@ def bench_data(
     from hlgp_dist.bench.setting import options_of
     from hlgp_dist.bench.tables import grids
     from hlgp_dist.files import write_json
-    from hlgp_dist.study.tables import show_grid
+    from hlgp_dist.terminal import show_grid
 
     options = options_of(
         source=source,
@@ -286,7 +288,7 @@ def bench_data(
     if json is not None:
         write_json(json, report)
     for grid in grids(report):
-        show_grid(*grid)
+        show_grid(grid)
 
 
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:

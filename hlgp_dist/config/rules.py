@@ -21,7 +21,9 @@ Origin = Callable[[str], str]
 RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker")
 GRADIENT_KEYS = (
     "optimizer.",
-    "train.",
+    "train.epochs",
+    "train.global_batch_size",
+    "train.max_steps_per_task",
     "data.augmentation",
     "alignment.",
     "engine.zero_stage",

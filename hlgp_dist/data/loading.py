@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlgp_dist.data.buffers import Buffers
+from hlgp_dist.data.buffers import Buffers, Memory
 from hlgp_dist.data.picture import as_evaluated
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.types import Regions
@@ -33,6 +33,7 @@ class Loading:
 
     def __init__(self, device: str = "cpu", workers: int = 1) -> None:
         self.workers, self.pin = workers, device.startswith("cuda")
+        self.memory = Memory()
         self._buffers = Buffers() if device == "cpu" else None
 
     def empty(self, length: int) -> Tensor:

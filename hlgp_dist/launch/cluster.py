@@ -19,6 +19,7 @@ import ray
 import torch
 
 from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.local import STOP_SIGNALS
 from hlgp_dist.launch.ports import free_port
@@ -143,7 +144,7 @@ def _start_here(launch: LaunchOptions) -> None:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), os.defpath])
     # Nobody preempts this machine, and each watcher is a process that imports torch.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
+    cpus = max(usable_cores(), launch.num_workers * launch.cpus_per_worker)
     ray.init(
         _node_ip_address=LOOPBACK,
         num_cpus=cpus,

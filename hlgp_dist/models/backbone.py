@@ -15,7 +15,8 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 
 from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.models.trunk import InputFormat, Trunk
+from hlgp_dist.models.input import InputFormat
+from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.models.weights import load_weights, weights_sha256
 from hlgp_dist.types import PictureSize
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hlgp_dist.launch.doctor.finding import ALL, Finding, Report, summary
-from hlgp_dist.study.tables import console
+from hlgp_dist.terminal import console
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 

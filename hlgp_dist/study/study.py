@@ -24,7 +24,8 @@ from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report
-from hlgp_dist.study.tables import console, show_search
+from hlgp_dist.study.tables import show_search
+from hlgp_dist.terminal import console
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 

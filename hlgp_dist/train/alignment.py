@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.config.schema import GaussianAlignment
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.seeding import Purpose, generator
@@ -72,7 +72,7 @@ class GaussianSampler:
 
 
 def align(
-    head: Head, memory: ClassMemory, options: FullAlignment | DiagonalAlignment, *, seed: int, task_index: int
+    head: Head, memory: ClassMemory, options: GaussianAlignment, *, seed: int, task_index: int
 ) -> tuple[Tensor, Tensor]:
     """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone."""
     sampler = memory.sampler(generator(seed, task_index, Purpose.ALIGNMENT))

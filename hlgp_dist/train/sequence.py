@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.config.schema import GaussianAlignment
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import broadcast_, reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
@@ -18,7 +18,8 @@ from hlgp_dist.train import metrics
 from hlgp_dist.train.alignment import align
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.evaluate import Counts, evaluate_task
-from hlgp_dist.train.loop import TaskPlan, TaskTrainer
+from hlgp_dist.train.loop import TaskTrainer
+from hlgp_dist.train.plan import TaskPlan
 from hlgp_dist.train.session import Session
 from hlgp_dist.train.stream import TaskStream
 from hlgp_dist.types import Engine, TaskSpec
@@ -56,8 +57,8 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
     session.prepare_next(task)
     if optimizer_state is None:
         learner.begin_task(task)
-    learner.task = task
-    learner.freeze_others()
+    else:
+        learner.continue_task(task)
     session.progress.trained_parameters = learner.num_trained_parameters()
     engine = _engine(session, pictures) if learner.method.has_gradients else None
     if engine is not None:
@@ -74,7 +75,7 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
 
 def _engine(session: Session, pictures: Pictures) -> Engine:
     config = session.config
-    plan = TaskPlan.of(config, len(pictures), session.context.world)
+    plan = TaskPlan.of(config, len(pictures), session.context.world.size)
     return DeepSpeedEngine(
         session.learner,
         session.learner.trained_parameters(),
@@ -99,7 +100,7 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
-    assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
+    assert isinstance(config.alignment, GaussianAlignment)
     session.memory.add(
         stream.statistics(
             lambda images: learner.method.features(learner.trunk, images, task.index),

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.config.schema import GaussianAlignment, RunConfig
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.pictures import Pictures
@@ -186,7 +186,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     setting = setting_of(config, trunk.dimensions, manifest)
     method = build_method(config.method, setting).to(context.device)
     memory = None
-    if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
+    if isinstance(config.alignment, GaussianAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
     supply = Supply(config, manifest, trunk.input_format.size, context.world)

@@ -5,25 +5,14 @@ Optuna, of what became of those before it. Nothing is drawn from hidden state, s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from hlgp_dist.config.search_options import Choice, Domain, Grid, LogUniform, OptunaSearch, Search, Uniform
-
-Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A configuration so far: objectives[i] is the mean over its replicates after i + 1 tasks."""
-
-    values: Mapping[str, Any]
-    state: Literal["running", "done", "stopped", "failed"]
-    objectives: Sequence[float]
+from hlgp_dist.tuning.observation import Observation, Values
 
 
 def num_configurations(search: Search) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hlgp_dist.config.search_options import Search
 from hlgp_dist.errors import ConfigError, DataError, NonFiniteLoss
-from hlgp_dist.tuning.proposals import Observation
+from hlgp_dist.tuning.observation import Observation
 from hlgp_dist.tuning.record import Event
 from hlgp_dist.tuning.rungs import Rungs, stratum_of
 from hlgp_dist.tuning.trial import Trial, replicates

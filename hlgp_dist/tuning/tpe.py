@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hlgp_dist.config.search_options import Choice, Domain, LogUniform, OptunaSearch, Search, Uniform
-from hlgp_dist.tuning.proposals import Observation, Values
+from hlgp_dist.tuning.observation import Observation, Values
 
 STATES = {
     "running": TrialState.RUNNING,

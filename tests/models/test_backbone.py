@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import file_sha256
 from hlgp_dist.models.backbone import build_trunk, create_vit, meta_trunk
-from hlgp_dist.train.rehearsal import TINY
 
 
 def saved(path: Path, spec: Backbone = TINY) -> dict[str, torch.Tensor]:

@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from hlgp_dist.tuning.proposals import Observation, num_configurations, propose
+from hlgp_dist.tuning.observation import Observation
+from hlgp_dist.tuning.proposals import num_configurations, propose
 from tests.tuning.simulated import LR, search_of
 
 MIXED = {

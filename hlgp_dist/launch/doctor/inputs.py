@@ -44,7 +44,8 @@ def manifest_digest(path: str) -> str:
 
 def weights_hash(path: str) -> str:
     """Sha256 of this node's."""
-    from hlgp_dist.models.weights import check_weights_file, file_sha256
+    from hlgp_dist.files import file_sha256
+    from hlgp_dist.models.weights import check_weights_file
 
     check_weights_file(Path(path))
     return file_sha256(Path(path))
