@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,14 +15,19 @@ import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.execution.context import get_train_context
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Failure
+from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
-from hlgp_dist.launch.trials import first_line
+from hlgp_dist.launch.losses import worker_failure
+from hlgp_dist.launch.retrying import run_attempts
+from hlgp_dist.launch.room import room
+from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
-from hlgp_dist.types import World
+from hlgp_dist.types import Pulse, World
 
 SCREEN = "progress.log"
 """RUN/logs/: what a rank without a terminal shows."""
@@ -31,6 +37,8 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 class RayContext:
     """A rank among the workers of a Ray Train worker group."""
+
+    pulse: Pulse
 
     def __init__(self, screen: TextIO) -> None:
         context = ray.train.get_context()
@@ -42,8 +50,16 @@ class RayContext:
         ray.train.report(dict(metrics))
 
     def stop_requested(self) -> bool:
-        """Ray ends workers itself; a resume goes on at the last checkpoint."""
-        return False
+        """By the launcher, or because a host of the run is about to be taken away."""
+        return self.pulse.stop_requested or is_preempted()
+
+
+def is_preempted() -> bool:
+    """Whether Ray has told this worker that a host of its group is being drained.
+
+    `ray.train.get_preemption_info` says the same, but is a barrier of all workers; the loop agrees by itself.
+    """
+    return get_train_context().preemption_context.preemption_info is not None
 
 
 def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
@@ -51,12 +67,13 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
 
     Raises:
         Failure: of the kind and with the reason that a rank left behind.
-        Interrupted: by a signal.
+        Interrupted: by a signal, once the ranks have saved.
     """
+    stop = Stop()
     with ray_cluster(config.launch):
         runs_at_once(config.launch)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
-            attended(lambda: fit(config, folder), meanwhile=copy)
+            attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 
 
 @contextmanager
@@ -74,15 +91,37 @@ def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
         yield copy
 
 
-def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> None:
-    """Run the worker group to its end; this process must be connected to Ray."""
+def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), stop: Stop | None = None) -> None:
+    """Run worker groups until one ends well; this process must be connected to Ray.
+
+    Raises:
+        Failure: of the kind and with the reason of the last attempt; see `run_attempts`.
+    """
+    stop = stop or Stop()
+    run_attempts(
+        config, folder, partial(_fit_once, folder=folder, callbacks=callbacks, stop=stop), stop=stop, room=room
+    )
+
+
+def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
+    """One worker group to its end."""
+    trainer = _trainer(config, folder, channel, callbacks)
+    with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise watch.hang or worker_failure(error, failure_of(folder)) from error
+
+
+def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> TorchTrainer:
     resources = worker_resources(config.launch)
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _worker_main,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "folder": str(folder.path.absolute()),
             "directory": str(Path.cwd()),
+            "attempt": channel.number,
         },
         scaling_config=ScalingConfig(
             num_workers=config.launch.num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
@@ -95,20 +134,9 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
             storage_path=str(folder.logs.absolute()),
             worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
             callbacks=list(callbacks),
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # the attempts are ours
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise failure_of(folder) or _lost(error) from error
-
-
-def _lost(error: Exception) -> Failure:
-    """What the first worker failed by, where no rank could leave a reason in RUN."""
-    first = next(iter(getattr(error, "worker_failures", {}).values()), error)
-    cause = getattr(first, "_base_exc", first)  # out of Ray's wrapping, whose text is a traceback
-    return cause if isinstance(cause, Failure) else Failure(f"a worker of the run was lost: {first_line(cause)}")
 
 
 def _worker_main(payload: dict[str, Any]) -> None:
@@ -118,6 +146,6 @@ def _worker_main(payload: dict[str, Any]) -> None:
         raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
     with open(folder.logs / SCREEN, "a") as screen:
-        code = work(config, RayContext(screen), folder)
+        code = work(config, RayContext(screen), folder, Channel(folder.logs, payload["attempt"]))
     if code:
         raise RuntimeError(f"exit code {code}")

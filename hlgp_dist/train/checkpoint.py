@@ -65,6 +65,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     return target
 
 
+def bytes_written(folder: Path) -> int:
+    """Of a checkpoint that is being saved."""
+    return sum(file.stat().st_size for file in folder.glob(".*.aside/*"))
+
+
+def newest_place(folder: Path) -> tuple[int, int]:
+    """(task, step) that the newest checkpoint continues at, whole or not; less than any where there is none."""
+    finished = _finished(folder)
+    return _place(finished[-1]) if finished else (-1, -1)
+
+
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, None where there has been none.
 

@@ -60,9 +60,11 @@ class TaskTrainer:
             NonFiniteLoss: on all ranks together, when any rank's loss is.
             Interrupted: on all ranks together, after a checkpoint.
         """
+        pulse = self.session.context.pulse
         steps = range(self.session.progress.position.step, self.plan.total_steps)
         with closing(self._batches(steps)) as batches:
             for step in steps:
+                pulse.beat(f"task {self.task.index} step {step + 1}")
                 with self.clock.waiting():
                     shares = next(batches)
                 self._train_step(step, shares)
@@ -97,6 +99,7 @@ class TaskTrainer:
                 key=key,
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
+            self.session.context.pulse.beat()  # behind it the ranks wait for each other
             self.engine.backward(loss)
             norm = self.engine.step(rates)
             self.meters.add("train/loss", loss.detach(), 1)

@@ -88,6 +88,7 @@ def _engine(session: Session, pictures: Pictures) -> Engine:
 def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
+    context.pulse.beat(f"the end of task {task.index}")
     stream = TaskStream(
         pictures,
         task,
@@ -108,7 +109,15 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
         )
     )
     if task.index > 0:
-        aligned = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
+        context.pulse.beat(f"the alignment after task {task.index}")
+        aligned = align(
+            learner.head,
+            session.memory,
+            config.alignment,
+            seed=config.seed,
+            task_index=task.index,
+            beat=context.pulse.beat,
+        )
         rows = [tensor.to(context.device) for tensor in aligned]
         broadcast_(rows)
         if not all(row.isfinite().all() for row in rows):
@@ -121,6 +130,7 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     is_last = session.is_last(last_task)
     counts = []
     for task in session.tested_after(last_task):
+        session.context.pulse.beat(f"the test of task {task.index} after task {last_task.index}")
         counts.append(
             evaluate_task(
                 session.learner,
