@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,7 +42,8 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        log.info("rank %d of %d on %s", context.world.rank, context.world.size, context.device)
+        host = f"process {os.getpid()} of {platform.node()}"
+        log.info("rank %d of %d on %s, %s", context.world.rank, context.world.size, context.device, host)
         with Pulse(channel or Channel(folder.logs, 0), context.world.rank, config.launch.hang_seconds) as pulse:
             context.pulse = pulse
             run(config, context, folder)

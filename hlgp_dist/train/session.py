@@ -35,6 +35,7 @@ from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.progress import Progress
+from hlgp_dist.train.retention import is_kept
 from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 
@@ -148,7 +149,9 @@ class Session:
                     tensors |= prefixed(name, part.state_dict())
                 checkpoint = Checkpoint(self.progress.position, tensors, self._record())
                 with self.context.pulse.watching(partial(bytes_written, self.folder.checkpoints)):
-                    save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
+                    options = self.config.checkpoint
+                    keep_too = partial(is_kept, options, self.progress.matrix())
+                    save_checkpoint(self.folder.checkpoints, checkpoint, keep=options.keep, keep_too=keep_too)
         barrier()
         self.context.pulse.beat()
 
