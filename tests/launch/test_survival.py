@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hlgp_dist.errors import Failure
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.train.folder import RunFolder
 from tests.failing import Fault, inject
-from tests.jobs import job, step_values, written
+from tests.jobs import job, step_values
 from tests.ranks import Ranks
 from tests.train.test_other_ranks import assert_equal
 
+pytestmark = pytest.mark.timeout(900)
+"""Many processes start, which takes minutes where others use the cores."""
 OPTIONS = ("train.epochs=4", "benchmark.max_tasks=4", "checkpoint.every_steps=2", "launch.num_workers=2")
 WAIT_SECONDS = 200
 MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
