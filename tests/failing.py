@@ -16,12 +16,13 @@ import torch
 from hlgp_dist.launch import local, ray_run
 from hlgp_dist.train.loop import TaskTrainer
 
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 FAULTS = "HLGP_TEST_FAULTS"
 _rank_main, _worker_main = local._rank_main, ray_run._worker_main
 
 
 class Fault(NamedTuple):
-    """kill, stop (SIGSTOP), sleep, or memory, of a rank before a step of a task."""
+    """A signal, sleep, or memory, of a rank before a step of a task."""
 
     kind: str
     rank: int
@@ -78,4 +79,5 @@ def _fail(kind: str) -> None:
         raise torch.OutOfMemoryError("injected")
     if kind == "sleep":
         time.sleep(10_000)
-    os.kill(os.getpid(), signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+    os.kill(os.getpid(), SIGNALS[kind])
+    time.sleep(5)  # Python heeds it now and then

@@ -15,13 +15,13 @@ import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.execution.context import get_train_context
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
 from hlgp_dist.launch.losses import worker_failure
+from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import room
 from hlgp_dist.launch.watch import Stop, Watch
@@ -51,15 +51,7 @@ class RayContext:
 
     def stop_requested(self) -> bool:
         """By the launcher, or because a host of the run is about to be taken away."""
-        return self.pulse.stop_requested or is_preempted()
-
-
-def is_preempted() -> bool:
-    """Whether Ray has told this worker that a host of its group is being drained.
-
-    `ray.train.get_preemption_info` says the same, but is a barrier of all workers; the loop agrees by itself.
-    """
-    return get_train_context().preemption_context.preemption_info is not None
+        return self.pulse.stop_requested or is_told_to_go()
 
 
 def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
@@ -133,7 +125,7 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
             name="ray",
             storage_path=str(folder.logs.absolute()),
             worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, HeedSigterm()],
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # the attempts are ours
         ),
     )
