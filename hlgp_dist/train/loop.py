@@ -121,6 +121,7 @@ class TaskTrainer:
         first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
         images = min(self.config.train.global_batch_size, len(self.pictures) - first)
         progress.trained_images += images
+        progress.passes |= self.session.learner.passes
         self.clock.count(images)
 
     def _is_last(self, step: int) -> bool:
@@ -152,7 +153,7 @@ class TaskTrainer:
             position, numbers = self.session.progress.position, means | rates | self.clock.read()
             self.session.chronicle.step(position, numbers, epoch=self._epoch(step))
         self.clock.restart()
-        if stop and not self._is_last(step):
+        if stop:  # at the last step, too: what follows takes long
             self.session.save(self.engine)
             raise Interrupted(
                 f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume"

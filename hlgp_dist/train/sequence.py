@@ -65,7 +65,6 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
             engine.restore(optimizer_state)
         learner.train()
         TaskTrainer(session, engine, task, pictures).run()
-        session.progress.passes |= learner.passes
     learner.eval()
     with engine.whole_parameters() if engine is not None else nullcontext():
         _freeze(session, task, pictures)
@@ -130,6 +129,8 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     is_last = session.is_last(last_task)
     counts = []
     for task in session.tested_after(last_task):
+        if session.is_saved_inside_tasks:  # else the end of the test is nearer than that of the training again
+            _leave_if_asked(session, f"before the test of task {task.index} after task {last_task.index}")
         session.context.pulse.beat(f"the test of task {task.index} after task {last_task.index}")
         counts.append(
             evaluate_task(
@@ -169,6 +170,11 @@ def _report(session: Session, numbers: Mapping[str, float]) -> None:
         {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}
         | {"tasks_finished": progress.position.task, "global_step": progress.position.global_step}
     )
+    _leave_if_asked(session, f"after task {progress.position.task - 1}")
+
+
+def _leave_if_asked(session: Session, where: str) -> None:
+    """Raise Interrupted on all ranks if any was asked to leave; the newest checkpoint is as good as any to come."""
     stop = reduce_sum(torch.tensor(float(session.context.stop_requested())))
     if stop > 0:
-        raise Interrupted(f"stopped by a signal after task {progress.position.task - 1}; run it again to resume")
+        raise Interrupted(f"stopped by a signal {where}; run it again to resume")

@@ -75,6 +75,11 @@ class Session:
         """What is evaluated on."""
         return self.config.benchmark.evaluated_on
 
+    @property
+    def is_saved_inside_tasks(self) -> bool:
+        """Whether there is a checkpoint of the last step of a task, or a task has no steps."""
+        return self.config.checkpoint.every_steps is not None or not self.learner.method.has_gradients
+
     def training_pictures(self, task: TaskSpec) -> Pictures:
         """Of one task, without the bad ones, each of which is named once.
 
