@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config.schema import CheckpointOptions, DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.data.selection import select
 from hlgp_dist.engine.options import state_keys
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.methods.build import build_method
@@ -23,9 +25,10 @@ from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.backbone import meta_trunk
 from hlgp_dist.train.alignment import ClassMemory
 from hlgp_dist.train.learner import Learner
+from hlgp_dist.train.loop import TaskPlan
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of
-from hlgp_dist.types import TaskSpec
+from hlgp_dist.types import TaskSpec, World
 
 log = logging.getLogger("hlgp_dist")
 MB, GB = 10**6, 10**9
@@ -44,10 +47,16 @@ class Footprint(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Bytes of one stage's checkpoints: inside of it, 0 if there is none, and at its end."""
+    """Of one stage's checkpoints: how many inside of it, the bytes of one of them, and of the one at its end."""
 
+    number: int
     inside: int
     end: int
+
+    @property
+    def written(self) -> list[int]:
+        """Bytes of each."""
+        return [self.inside] * self.number + [self.end]
 
 
 class NoPictures:
@@ -65,7 +74,7 @@ class NoPictures:
 
 
 def check_room(config: RunConfig, folder: Path) -> None:
-    """Say what the checkpoints in `folder` come to.
+    """Say what the checkpoints in `folder` come to, on the terminal where progress is shown.
 
     Raises:
         EnvironmentFailure: the disk cannot hold them.
@@ -75,6 +84,8 @@ def check_room(config: RunConfig, folder: Path) -> None:
     free = shutil.disk_usage(disk).free
     words = f"checkpoints: {footprint.words()}; {free / GB:.3g} GB free in {disk}"
     log.info("%s", words)
+    if config.telemetry.progress:
+        print(words, file=sys.stderr)
     there = sum(file.stat().st_size for file in folder.glob("task-*/*"))
     if footprint.kept + footprint.largest > free + there:  # one more while it is written
         raise EnvironmentFailure(f"{words}; lower checkpoint.keep, or take a run.dir with more room")
@@ -86,15 +97,15 @@ def footprint_of(config: RunConfig) -> Footprint:
 
 
 def summed(options: CheckpointOptions, stages: Sequence[Sizes]) -> Footprint:
-    """What stays of all the checkpoints that are written."""
-    written = [size for stage in stages for size in stage if size]
-    ends = [stage.end for stage in stages]
-    newest = options.keep if options.every_steps is not None else min(options.keep, len(ends))
-    kept = sorted(written)[-newest:] + [max(written)] * (newest - len(written))
+    """What stays of all the checkpoints that are written; the largest ones, as if they were the newest."""
+    written, ends = [size for stage in stages for size in stage.written], [stage.end for stage in stages]
+    inside = [stage.inside for stage in stages for _ in range(stage.number)]
     if options.keep_task_ends:
-        kept = ends + ([max(stage.inside for stage in stages)] * newest if options.every_steps is not None else [])
-    elif options.keep_best:
-        kept.append(max(ends))
+        kept = ends + sorted(inside)[-options.keep :]
+    else:
+        kept = sorted(written)[-options.keep :]
+        if options.keep_best and len(kept) < len(written):
+            kept.append(max(ends))
     return Footprint(max(written), len(kept), sum(kept))
 
 
@@ -111,21 +122,29 @@ def stage_sizes(config: RunConfig) -> list[Sizes]:
 def _stages(config: RunConfig) -> Iterator[Sizes]:
     trunk = meta_trunk(config.backbone)
     trunk.is_trained = config.method.trains_trunk
-    setting = setting_of(config, trunk.dimensions, manifest_of(config))
+    manifest, width = manifest_of(config), trunk.dimensions.feature_width
+    setting = setting_of(config, trunk.dimensions, manifest)
     learner = Learner(trunk, build_method(config.method, setting))
     memory = None
     if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
-        memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
+        memory = ClassMemory(width, config.alignment.kind).to("meta")
     for stage in setting.tasks:
         learner.begin_task(stage)
-        inside = 0
-        if config.checkpoint.every_steps is not None and learner.method.has_gradients:
-            inside = file_bytes(_tensors(learner, memory) | _moments(config, learner))
+        pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
+        number = _saved_inside(config, pictures) if learner.method.has_gradients else 0
+        inside = file_bytes(_tensors(learner, memory) | _moments(config, learner)) if number else 0
         stream = NoPictures(stage)
         learner.method.end_task(trunk, stream)
         if memory is not None:
-            memory.add(stream.statistics(trunk, trunk.dimensions.feature_width, memory.spread))
-        yield Sizes(inside, file_bytes(_tensors(learner, memory)))
+            with torch.device("meta"):
+                memory.add(stream.statistics(trunk, width, memory.spread))
+        yield Sizes(number, inside, file_bytes(_tensors(learner, memory)))
+
+
+def _saved_inside(config: RunConfig, pictures: int) -> int:
+    """Checkpoints of one stage before its end: every so many steps, and at the last."""
+    every = config.checkpoint.every_steps
+    return 0 if every is None else -(-TaskPlan.of(config, pictures, World()).total_steps // every)
 
 
 def _tensors(learner: Learner, memory: ClassMemory | None) -> dict[str, Tensor]:

@@ -58,19 +58,23 @@ def test_the_latest_of_the_best() -> None:
     ("options", "footprint"),
     [
         ({"keep": 2}, Footprint(30, 2, 50)),
+        ({"keep": 9, "keep_best": True}, Footprint(30, 3, 60)),
         ({"keep": 9}, Footprint(30, 3, 60)),
         ({"keep": 1, "keep_best": True}, Footprint(30, 2, 60)),
         ({"keep": 1, "keep_task_ends": True}, Footprint(30, 3, 60)),
     ],
 )
 def test_what_stays_of_three_task_ends(options: dict[str, int], footprint: Footprint) -> None:
-    assert summed(CheckpointOptions.model_validate(options), [Sizes(0, 10), Sizes(0, 20), Sizes(0, 30)]) == footprint
+    assert (
+        summed(CheckpointOptions.model_validate(options), [Sizes(0, 0, 10), Sizes(0, 0, 20), Sizes(0, 0, 30)])
+        == footprint
+    )
 
 
 def test_what_stays_with_checkpoints_inside_of_tasks() -> None:
-    stages = [Sizes(11, 10), Sizes(21, 20), Sizes(31, 30)]
+    stages = [Sizes(2, 11, 10), Sizes(2, 21, 20), Sizes(2, 31, 30)]
     options = {"keep": 2, "every_steps": 5}
-    assert summed(CheckpointOptions.model_validate(options), stages) == Footprint(31, 2, 61)
+    assert summed(CheckpointOptions.model_validate(options), stages) == Footprint(31, 2, 62)
     options["keep_task_ends"] = True
     assert summed(CheckpointOptions.model_validate(options), stages) == Footprint(31, 5, 122)
 
@@ -101,6 +105,7 @@ def test_the_size_is_known_before(overrides: tuple[str, ...], drawn: Path, tmp_p
     for stage, sizes in enumerate(stage_sizes(config)):
         end = folder.checkpoints / f"task-{stage + 1:02d}-step-000000"
         assert sizes.end == pytest.approx((end / TENSORS).stat().st_size, rel=0.03)
+        assert sizes.number == len(list(folder.checkpoints.glob(f"task-{stage:02d}-step-00000[1-9]")))
         for inside in folder.checkpoints.glob(f"task-{stage:02d}-step-00000[1-9]"):
             assert sizes.inside == pytest.approx((inside / TENSORS).stat().st_size, rel=0.03)
 
@@ -120,7 +125,7 @@ def test_a_disk_that_is_too_small_is_refused(
         if free == needed:
             with caplog.at_level(logging.INFO, "hlgp_dist"):
                 check_run(config, "job")
-            assert f"at most 99 kept, {footprint.kept / 1e6:.3g} MB; 0.0" in caplog.text
+            assert f"at most {footprint.number} kept, {footprint.kept / 1e6:.3g} MB; 0.0" in caplog.text
         else:
             with pytest.raises(EnvironmentFailure, match=r"checkpoints: about .* MB each.*lower checkpoint\.keep"):
                 check_run(config, "job")
