@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ray import exceptions
 from ray.train import PreemptionError
-from ray.train.v2._internal.exceptions import RayTrainError
+from ray.train.v2._internal.exceptions import RayTrainError, WorkerGroupStartupTimeoutError
 
 from hlgp_dist.errors import Failure, LostWorker, OutOfMemory, Preempted
 from hlgp_dist.launch.trials import first_line
@@ -35,6 +35,11 @@ def worker_failure(error: BaseException, left: Failure | None) -> Failure:
         if isinstance(cause, GONE):
             return LostWorker(f"{rank} was lost: {first_line(cause).rstrip('.')}; the same command resumes")
     return left or Failure(f"a worker of the run failed: {first_line(next(iter(causes.values())))}")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the group was never placed: others use the cluster, or a part of it has gone."""
+    return isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
 
 
 def _causes(error: BaseException) -> Iterator[tuple[str, BaseException]]:

@@ -20,10 +20,10 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
-from hlgp_dist.launch.losses import worker_failure
+from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import room
+from hlgp_dist.launch.room import has_room, room
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -96,13 +96,16 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), sto
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
-    """One worker group to its end."""
-    trainer = _trainer(config, folder, channel, callbacks)
+    """One worker group to its end; it waits for its turn where others use the cluster."""
     with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
-        try:
-            trainer.fit()
-        except Exception as error:
-            raise watch.hang or worker_failure(error, failure_of(folder)) from error
+        while True:
+            try:
+                _trainer(config, folder, channel, callbacks).fit()
+                return
+            except Exception as error:
+                if is_full(error) and has_room(config) and not stop.requested:
+                    continue
+                raise watch.hang or worker_failure(error, failure_of(folder)) from error
 
 
 def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> TorchTrainer:
@@ -126,7 +129,9 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
             storage_path=str(folder.logs.absolute()),
             worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
             callbacks=[*callbacks, HeedSigterm()],
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # the attempts are ours
+            failure_config=FailureConfig(  # the attempts are ours
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+            ),
         ),
     )
 

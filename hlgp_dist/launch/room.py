@@ -23,7 +23,8 @@ def room(config: RunConfig) -> int:
     """
     launch = config.launch
     until = time.monotonic() + launch.wait_seconds
-    while (holds := placeable(living_nodes(), worker_resources(launch))) < launch.num_workers:
+    while not has_room(config):
+        holds = placeable(living_nodes(), worker_resources(launch))
         if time.monotonic() > until:
             if launch.elastic and holds > 0:
                 return holds
@@ -33,6 +34,11 @@ def room(config: RunConfig) -> int:
             )
         time.sleep(LOOK_SECONDS)
     return launch.num_workers
+
+
+def has_room(config: RunConfig) -> bool:
+    """Whether the cluster holds all workers once nobody else uses it."""
+    return placeable(living_nodes(), worker_resources(config.launch)) >= config.launch.num_workers
 
 
 def placeable(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> int:

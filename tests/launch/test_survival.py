@@ -152,7 +152,8 @@ def test_a_node_that_goes_for_good(drained: bool, drawn: Path, tmp_path: Path, q
         cluster.remove_node(node, allow_graceful=False)
         _, message = command.communicate(timeout=WAIT_SECONDS)
     assert command.returncode == 0, message
-    assert [one["workers"] for one in folder.read_attempts()] == [2, 1]
+    workers = [one["workers"] for one in folder.read_attempts()]
+    assert (workers[0], workers[-1]) == (2, 1), "in between Ray may not yet know that the node has gone"
     assert folder.read_attempts()[0]["failure"] == ("Preempted" if drained else "LostWorker")
     assert_equal(folder, quiet)
 
@@ -163,3 +164,18 @@ def drain(cluster: Cluster, node: Any) -> None:
     preemption = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     accepted, why = GcsClient(address=cluster.address).drain_node(node.node_id, preemption, "a test", minute)
     assert accepted, why
+
+
+@pytest.mark.soak
+def test_a_stopped_rank_and_sigterm_at_one_under_ray(
+    drawn: Path, tmp_path: Path, quiet: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is stopped writes no stacks, and is named for it; SIGTERM has all ranks save, and none is waited for."""
+    inject(monkeypatch, tmp_path / "faults", Fault("stop", 1, 1, 3), Fault("term", 0, 2, 5))
+    config = job(drawn, tmp_path / "run", *OPTIONS, "launch.kind=ray", "launch.hang_seconds=20")
+    folder, result = start_run(config, "job")
+    stopped, told = result["attempts"]
+    assert re.match(r"rank 1 on \S+ silent for \d+ s in task 1 step \d+; stacks in logs/", stopped["reason"])
+    assert "all_reduce" in (folder.logs / "rank-000.stacks.txt").read_text()
+    assert told["failure"] == "Preempted"
+    assert_same(folder, quiet)
