@@ -60,7 +60,8 @@ def save_checkpoint(
     sync(aside / TENSORS)
     record = {"position": asdict(position), "sha256": _sha256(aside / TENSORS), **checkpoint.record}
     write_json(aside / RECORD, record)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        _drop(target)
     aside.rename(target)
     sync(folder)
     former = [path for path in _finished(folder) if _place(path) <= _place(target)]
@@ -68,8 +69,15 @@ def save_checkpoint(
         if path not in former[-keep:] and not (
             path in former and keep_too(_place(path))
         ):  # too old, or of a future that a damaged checkpoint has cut off
-            shutil.rmtree(path)
+            _drop(path)
     return target
+
+
+def _drop(path: Path) -> None:
+    """Out of sight first: killed on the way, it leaves what the next save sweeps up, and no half of a checkpoint."""
+    aside = path.with_name(f".{path.name}.dropped.aside")
+    path.rename(aside)
+    shutil.rmtree(aside)
 
 
 def bytes_written(folder: Path) -> int:
