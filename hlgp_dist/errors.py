@@ -61,6 +61,18 @@ class Interrupted(Failure):
     exit_code = 75
 
 
+class LostWorker(Interrupted):
+    """A rank or its host has gone, for a reason outside of the run: another attempt goes on at the last checkpoint."""
+
+
+class HungWorker(LostWorker):
+    """No rank has moved for too long; the message names the one that stopped first."""
+
+
+class Preempted(LostWorker):
+    """A host or a rank was told to go; all ranks saved before it did."""
+
+
 def describe(error: OSError) -> str:
     """What the machine refused, and where."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

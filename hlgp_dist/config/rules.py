@@ -18,7 +18,13 @@ from hlgp_dist.config.schema import Data, RunConfig
 
 Origin = Callable[[str], str]
 
-RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker")
+RAY_KEYS = (
+    "launch.address",
+    "launch.cpus_per_worker",
+    "launch.gpus_per_worker",
+    "launch.elastic",
+    "launch.wait_seconds",
+)
 GRADIENT_KEYS = (
     "optimizer.",
     "train.epochs",

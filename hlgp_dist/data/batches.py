@@ -69,7 +69,9 @@ def evaluation_batches(
     assert len(pictures) > 0
     chunks = evaluation_chunks(len(pictures), world.size, batch_size)[world.rank]
     work = partial(_work, pictures, boxes_of=lambda samples: None, weight=1.0, loading=loading)
-    return prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers)
+    for batch in prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers):
+        loading.beat()
+        yield batch
 
 
 def _boxes(pictures: Pictures, augmentation: Augmentation | None, key: Key, samples: Indices) -> Indices | None:

@@ -70,6 +70,10 @@ class Cache:
             if is_at(descriptor, self._path(name)):
                 self._path(name).unlink()
 
+    def activity(self) -> dict[str, int]:
+        """When each file in the making was last written to, in nanoseconds; read now and then, by any thread."""
+        return {path.name: path.stat().st_mtime_ns for path in self.folder.glob(f"*{PARTIAL}")}
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"
 

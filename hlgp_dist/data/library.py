@@ -104,6 +104,10 @@ class Library:
                         found[layout.name] = pictures
         return _gathered(selection, {layout: found[layout.name] for layout in layouts})
 
+    def activity(self) -> object:
+        """Changes while this process decodes, or another one that fills the same cache."""
+        return self.counts.decoded, self.counts.bytes_read, self._stores.activity()
+
     def prepare(self, selection: Selection, form: Form) -> None:
         """Decode and check in the background, at low priority, what of it nobody has and nobody is at.
 

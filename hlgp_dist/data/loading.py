@@ -29,10 +29,11 @@ class Loading:
     Args:
         device: where they go; for a GPU they lie in pinned memory.
         workers: threads, see `data.loader_workers`.
+        beat: called at every batch to evaluate.
     """
 
-    def __init__(self, device: str = "cpu", workers: int = 1) -> None:
-        self.workers, self.pin = workers, device.startswith("cuda")
+    def __init__(self, device: str = "cpu", workers: int = 1, beat: Callable[[], None] = lambda: None) -> None:
+        self.workers, self.pin, self.beat = workers, device.startswith("cuda"), beat
         self.memory = Memory()
         self._buffers = Buffers() if device == "cpu" else None
 

@@ -62,6 +62,10 @@ class Stores:
             record = self._filling.fill(layout, lambda position, picture: 0, run)
         return OfClass(Direct(layout, self._filling.counts), record)
 
+    def activity(self) -> object:
+        """Changes while anybody on this host writes a store."""
+        return self._cache.activity()
+
     def prepare(self, layout: Layout) -> None:
         """Make or check it without waiting for anybody; see `obtain`.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -23,12 +26,15 @@ from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.local import STOP_SIGNALS
 from hlgp_dist.launch.ports import free_port
+from hlgp_dist.launch.watch import Stop
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""
 LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
 UNWANTED_SECONDS = 5.0
+GRACE_SECONDS = 120.0
+"""For the ranks of a run to checkpoint and leave."""
 T = TypeVar("T")
 
 
@@ -69,40 +75,57 @@ def end_if_unwanted() -> None:
         sys.exit()
 
 
-def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
+def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None, stop: Stop | None = None) -> T:
     """What `call()` returns, called in a thread while this one waits for signals and now and then does `meanwhile`.
 
     On the main thread Ray Tune and Ray Train put in handlers of their own, after which a stopped job looks done.
+    stop: the call looks at it and ends by itself; it is given `GRACE_SECONDS`.
 
     Raises:
         Interrupted: by SIGINT, SIGTERM or SIGUSR1; leaving `ray_cluster` then ends what was called. A thread that
             turns to Ray after that ends the process with no word, so it is given time to end by itself.
+        SystemExit: by a second signal, where the first was a request.
     """
     thread = Attended(call)
-    former = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
+    handler = _interrupt if stop is None else partial(_request, stop)
+    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         thread.start()
-        while True:
-            try:
-                result: T = thread.future.result(timeout=MEANWHILE_SECONDS)
-                return result
-            except TimeoutError:
-                if thread.future.done():
-                    raise
-            finally:
-                meanwhile()
-    except Interrupted:
+        result: T = _wait(thread, meanwhile, stop)
+        return result
+    except (Interrupted, SystemExit):
         thread.is_unwanted = True
         thread.join(UNWANTED_SECONDS)
         raise
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, former_handler in former.items():
+            signal.signal(number, former_handler)
+
+
+def _wait(thread: Attended, meanwhile: Callable[[], None], stop: Stop | None) -> Any:
+    until = math.inf
+    while True:
+        try:
+            return thread.future.result(timeout=MEANWHILE_SECONDS)
+        except TimeoutError:
+            if thread.future.done():
+                raise
+        finally:
+            meanwhile()
+        if stop is not None and stop.requested:
+            until = min(until, time.monotonic() + GRACE_SECONDS)
+            if time.monotonic() > until:
+                stop.at_once = True
+                raise Interrupted(f"no checkpoint within {GRACE_SECONDS:.0f} s of a signal; run it again to resume")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     name = signal.Signals(number).name
     raise Interrupted(f"stopped by {name}; the same command resumes at the last checkpoints")
+
+
+def _request(stop: Stop, number: int, frame: FrameType | None) -> None:
+    stop.heed(number)
 
 
 @contextmanager

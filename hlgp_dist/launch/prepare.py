@@ -14,6 +14,7 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import file_sha256, write_text
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.footprint import check_room
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
 
@@ -25,10 +26,13 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
         ConfigError: the configuration does not fit, the folder holds a run of another one, or `run.resume` forbids
             what it holds.
         DataError: data or weights do not fit.
+        EnvironmentFailure: the disk cannot hold the checkpoints.
     """
     preflight(config)
     folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
     refuse_other(config, folder)
+    if folder.read_finished() is None:
+        check_room(config, folder.checkpoints)
     return folder
 
 

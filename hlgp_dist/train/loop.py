@@ -43,9 +43,11 @@ class TaskTrainer:
             NonFiniteLoss: on all ranks together, when any rank's loss is.
             Interrupted: on all ranks together, after a checkpoint.
         """
+        pulse = self.session.context.pulse
         steps = range(self.session.progress.position.step, self.plan.total_steps)
         with closing(self._batches(steps)) as batches:
             for step in steps:
+                pulse.beat(f"task {self.task.index} step {step + 1}")
                 with self.clock.waiting():
                     shares = next(batches)
                 self._train_step(step, shares)
@@ -81,6 +83,7 @@ class TaskTrainer:
                 memory=self.session.loading.memory,
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
+            self.session.context.pulse.beat()  # behind it the ranks wait for each other
             self.engine.backward(loss)
             norm = self.engine.step(rates)
             self.meters.add("train/loss", loss.detach(), 1)
@@ -101,6 +104,7 @@ class TaskTrainer:
         progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
         images = self._global_batch(step).size
         progress.trained_images += images
+        progress.passes |= self.session.learner.passes
         self.clock.count(images)
 
     def _is_last(self, step: int) -> bool:
@@ -132,7 +136,7 @@ class TaskTrainer:
             position, numbers = self.session.progress.position, means | rates | self.clock.read()
             self.session.chronicle.step(position, numbers, epoch=self._global_batch(step).epoch)
         self.clock.restart()
-        if stop and not self._is_last(step):
+        if stop:  # at the last step, too: what follows takes long
             self.session.save(self.engine)
             raise Interrupted(
                 f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume"

@@ -99,6 +99,10 @@ class Supply:
         since, self._told = decoded - self._told, decoded
         return int(reduce_sum(torch.tensor(since)))
 
+    def activity(self) -> object:
+        """Changes while pictures are decoded, by this rank or by whomever it waits for on this host."""
+        return self._library.activity()
+
     def close(self) -> None:
         """Leave off preparing."""
         self._library.close()
