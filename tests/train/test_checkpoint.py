@@ -148,7 +148,7 @@ def test_a_fresh_module_takes_grown_shapes(trunk: Trunk, tasks: tuple[TaskSpec, 
         grown.method.end_task(trunk, None)  # type: ignore[arg-type]
     for part in ("method", "head"):
         restore_module(getattr(fresh, part), getattr(grown, part).state_dict())
-    fresh.task = grown.task
+    fresh.continue_task(tasks[-1])
     images = torch.rand(3, 3, 32, 32)
     outputs = [one.eval().method(trunk, one.head, images, tasks[-1]).logits for one in (grown, fresh)]
     assert torch.equal(*outputs)
