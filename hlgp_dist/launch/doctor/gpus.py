@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import counted
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import ask_all
@@ -40,7 +41,7 @@ def check_gpus(site: Site) -> list[Finding]:
     """Of each node, then between them."""
     fix = "Run `nvidia-smi` there: if it does not answer either, reload the driver or restart the node."
     answers = ask_all(site.fleet, CHECK, gpus, seconds=SECONDS, fix=fix)
-    wanted = site.needs.launch.gpus_per_worker == 1
+    wanted = bool(site.needs.launch.gpus_per_worker)
     found = [judge(node, facts, wanted=wanted) for node, facts in answers.of.items()]
     return [*answers.missing, *found, *judge_alike(answers.of)]
 
@@ -59,7 +60,7 @@ def gpus() -> Gpus:
         usable=usable,
         problem=problem,
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
     )
 
 
@@ -101,7 +102,7 @@ def judge(node: str, facts: Gpus, *, wanted: bool) -> Finding:
         if not wanted:
             return Finding(CHECK, "ok", found, node=node, measured=measured)
         fix = "Give launch.gpus_per_worker=null, or run where `nvidia-smi` shows a GPU."
-        return Finding(CHECK, "failed", f"{found}, launch.gpus_per_worker is 1", fix, node, measured)
+        return Finding(CHECK, "failed", f"{found}, launch.gpus_per_worker asks for one", fix, node, measured)
     is_short = facts.visible is None and len(facts.usable) < len(facts.seen)
     if facts.problem is not None or is_short:
         found = f"torch computes on {len(facts.usable)} of {counted(len(facts.seen), 'GPU')}: {facts.problem}"
