@@ -17,13 +17,14 @@ from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import BudgetReached, ConfigError, Failure, TrialsFailed, counted
+from hlgp_dist.errors import BudgetReached, ConfigError, Failure, Interrupted, TrialsFailed, counted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import check_content, former_config, refuse_other
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
+from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
@@ -53,7 +54,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     if finished is not None:
         return folder, _finished_before(config, folder, finished, show)
     trial, num_tasks = check_search(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
     with alone(folder):
         finished = RunFolder(folder).read_finished()  # by another process, since we looked
         if finished is not None:
@@ -126,8 +127,12 @@ def _search(
     with ray_cluster(config.launch):
         slots = _slots(config)
         slots()  # a trial that can never be placed ends the search before it begins
+        stop = SharedStop(folder / "logs")
+        stop.clear()
         with closing(Course(folder, config.search, num_tasks, devices_of_run(config.launch))) as course:
-            attended(build_tuner(trial, config, folder, course, slots).fit)
+            attended(build_tuner(trial, config, folder, course, slots, stop).fit, stop=stop)
+            if stop.requested:
+                raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
             budget = course.conclude()
             spent = {"gpu_hours": course.gpu_hours(), "wall_hours": course.wall_hours()}
         state = course.state

@@ -16,12 +16,13 @@ from ray.tune.search import Searcher
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
-from hlgp_dist.errors import Failure
+from hlgp_dist.errors import Failure, Interrupted
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.trials import first_line, objectives
-from hlgp_dist.launch.worker import forget_failures, outcome_kept
+from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.trial import Trial
@@ -31,22 +32,27 @@ OBJECTIVE = "val/average_accuracy"
 RUNG = "tasks_finished"
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
-DRIVER_RESTARTS = 3
-"""Of a driver whose process died; what ends a run itself, and whether it is tried again, is the driver's to say."""
 
 
 def build_tuner(
-    trial: schema.RunConfig, config: schema.RunConfig, folder: Path, course: Course, slots: Callable[[], int]
+    trial: schema.RunConfig,
+    config: schema.RunConfig,
+    folder: Path,
+    course: Course,
+    slots: Callable[[], int],
+    stop: SharedStop,
 ) -> tune.Tuner:
-    """`trial` is what every proposal varies; `slots()` is how many of them the cluster holds at a time."""
+    """`trial` is what every proposal varies; `slots()` is how many of them the cluster holds at a time.
+
+    Once `stop` is requested drivers let their ranks save and end, and nothing more is started.
+    """
+    told = {"base": trial.model_dump(mode="json"), "directory": str(Path.cwd()), "stop": stop}
     driver = {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_drive, base=trial.model_dump(mode="json"), directory=str(Path.cwd())), driver
-        ),
+        tune.with_resources(tune.with_parameters(_drive, **told), driver),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the course says when it is over
-            search_alg=Proposer(course, slots),
+            search_alg=Proposer(course, slots, stop),
             scheduler=Judge(course, folder / "trials"),
             trial_name_creator=_name,
             trial_dirname_creator=_name,
@@ -55,7 +61,7 @@ def build_tuner(
             name="ray",
             storage_path=str((folder / "logs").absolute()),
             callbacks=[EndIfUnwanted()],
-            failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
+            failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
             stop=Spent(course),
             verbose=0,
         ),
@@ -76,12 +82,12 @@ class Unwritten:
 class Proposer(Unwritten, Searcher):  # type: ignore[misc]  # ray has no types here
     """Hands Tune the course's next trial when there is room for one."""
 
-    def __init__(self, course: Course, slots: Callable[[], int]) -> None:
+    def __init__(self, course: Course, slots: Callable[[], int], stop: SharedStop) -> None:
         super().__init__()
-        self._course, self._slots = course, slots
+        self._course, self._slots, self._stop = course, slots, stop
 
     def suggest(self, trial_id: str) -> Any:
-        if self._course.is_exhausted():
+        if self._stop.requested or self._course.is_exhausted():
             return Searcher.FINISHED
         if self._course.num_running() >= self._slots():
             return None
@@ -134,6 +140,8 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
             return
         folder = RunFolder(self._trials / name)
         result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
+        if result["exit_code"] == Interrupted.exit_code:
+            return  # the next command goes on with it
         self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))
         print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
 
@@ -158,7 +166,7 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
         end_if_unwanted()
 
 
-def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str) -> None:
+def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, stop: SharedStop) -> None:
     """The trial's driver: a small actor that starts the worker group and waits.
 
     A failure with a reason is left in result.json and not raised: Tune would start the driver again.
@@ -173,8 +181,7 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str) -> None
             _report_again(folder)
             if folder.read_finished() is None:
                 open_run(config, folder)
-                forget_failures(folder)
-                fit(config, folder, callbacks=[TuneReportCallback()])
+                fit(config, folder, callbacks=[TuneReportCallback()], stop=stop)
     except Failure:
         return
 

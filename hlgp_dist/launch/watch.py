@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from hlgp_dist.errors import HungWorker
@@ -27,9 +28,17 @@ class Stop:
     """Whether this run was asked to end, by the user; at_once: for the second time. Set in signal handlers."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = False
         self.at_once = False
         self._since = 0.0
+
+    @property
+    def requested(self) -> bool:
+        return self._requested
+
+    def request(self) -> None:
+        """Ranks checkpoint and leave."""
+        self._requested = True
 
     def heed(self, number: int) -> None:
         """A first signal asks the ranks to leave, a second ends everything at once.
@@ -38,10 +47,30 @@ class Stop:
             SystemExit: by the second.
         """
         if not self.requested:
-            self.requested, self._since = True, time.monotonic()
+            self._since = time.monotonic()
+            self.request()
         elif time.monotonic() - self._since > SAME_SIGNAL_SECONDS:
             self.at_once = True
             raise SystemExit(128 + number)
+
+
+class SharedStop(Stop):
+    """One that processes on many nodes see, a search and the drivers of its trials: a file where all of them look."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._file = folder / "stop-requested"
+
+    @property
+    def requested(self) -> bool:
+        return self._file.exists()
+
+    def request(self) -> None:
+        self._file.touch()
+
+    def clear(self) -> None:
+        """Before a search starts or goes on."""
+        self._file.unlink(missing_ok=True)
 
 
 class Watch:

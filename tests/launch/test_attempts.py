@@ -146,7 +146,7 @@ def test_ranks_that_nobody_told_to_go_were_preempted(config: RunConfig, tmp_path
 
 def test_what_the_user_stops_stays_stopped(config: RunConfig, tmp_path: Path) -> None:
     stop = Stop()
-    stop.requested = True
+    stop.request()
     for failure in (Interrupted("stopped by a signal"), LOST):
         with pytest.raises(Interrupted) as caught:
             run_attempts(config, RunFolder(tmp_path / "run"), Script(failure), stop=stop)

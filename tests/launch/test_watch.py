@@ -10,7 +10,7 @@ import pytest
 
 from hlgp_dist.launch.channel import Beat, Channel, next_number
 from hlgp_dist.launch.pulse import Pulse
-from hlgp_dist.launch.watch import Stop, Watch, hang_reason, silent_ranks
+from hlgp_dist.launch.watch import SharedStop, Stop, Watch, hang_reason, silent_ranks
 
 
 def soon(condition: object) -> None:
@@ -56,7 +56,7 @@ def test_ranks_hear_of_a_stop(tmp_path: Path) -> None:
     channel, stop = Channel(tmp_path, 1), Stop()
     with Watch(channel, 1, None, stop), Pulse(channel, 0, None) as pulse:
         assert not pulse.stop_requested
-        stop.requested = True
+        stop.request()
         soon(lambda: pulse.stop_requested)
     assert channel.asked() == "leave", "whoever outlives an attempt is told"
     assert not list(tmp_path.glob("*.stacks.txt"))
@@ -112,3 +112,13 @@ def test_one_wish_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SystemExit) as ending:
         stop.heed(signal.SIGTERM)
     assert stop.at_once and ending.value.code == 143
+
+
+def test_a_search_and_its_drivers_share_a_stop(tmp_path: Path) -> None:
+    search, driver = SharedStop(tmp_path), SharedStop(tmp_path)
+    search.clear()
+    assert not driver.requested
+    search.heed(signal.SIGTERM)
+    assert driver.requested and not driver.at_once
+    search.clear()
+    assert not driver.requested
