@@ -1,15 +1,15 @@
 """Run `hlgp train`, `tune` or `study` on the head of a Ray cluster, and say how it ended.
 
     ray submit cluster/onprem.yaml cluster/submit.py -- tune configs/search.yaml optimizer.prompt_lr=0.01
-    ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml
+    ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml     and so do KubeRay, Slurm, Docker
 
 `ray submit` copies this one file to the head's home, so it imports nothing that lies beside it and trusts no working
 directory. It joins the arguments without quotes, so only values that every shell leaves alone are accepted. And it
 turns every failure into exit code 1, so the last lines of the output say which one it was.
 
 A relative CONFIG is looked for in the project on the head, which every host has at the same path; relative `run.dir`,
-`data.path` and `backbone.weights` lie under $HLGP_STORAGE, the folder that all hosts share, but for weights that came
-with the project. Exit code: that of `hlgp` (docs/cluster.md).
+`data.path` and `backbone.weights` lie under $HLGP_STORAGE, the folder or bucket that all hosts share, but for weights
+that came with the project. Exit code: that of `hlgp` (docs/cluster.md).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _config_file(name: str, project: Path) -> Path:
     raise Refused(USAGE, f"no file {path}; there is {', '.join(found) or 'no configuration'} in {project}")
 
 
-def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) -> tuple[list[str], Path]:
+def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) -> tuple[list[str], str]:
     """All overrides for `hlgp`, and the folder that will hold result.json."""
     try:
         from hlgp_dist.config.identity import run_name
@@ -109,7 +109,7 @@ def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) ->
         final = resolve(config, [*overrides, *added]).config
     except ConfigError as error:
         raise Refused(USAGE, str(error)) from None
-    return [*overrides, *added], Path(final.run.dir) / name
+    return [*overrides, *added], _under(final.run.dir, name)
 
 
 def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
@@ -123,28 +123,33 @@ def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
         if key == "backbone.weights" and (project / path).is_file():
             yield f"{key}={project / path}"
         elif "HLGP_STORAGE" in os.environ:
-            yield f"{key}={Path(os.environ['HLGP_STORAGE']).expanduser() / path}"
+            yield f"{key}={_under(os.environ['HLGP_STORAGE'], path)}"
         else:
             raise Refused(ENVIRONMENT, f"{key}: {path} is relative and HLGP_STORAGE, the shared folder, is not set")
+
+
+def _under(folder: str, path: str) -> str:
+    """In a shared folder or a bucket (`s3://bucket/hlgp`)."""
+    return f"{folder.rstrip('/')}/{path}" if "://" in folder else str(Path(folder).expanduser() / path)
 
 
 def _run(command: Sequence[str]) -> int:
     """The exit code, 128 + N after signal N.
 
-    A terminal, a closed connection and `ray job stop` signal the whole process group, so `hlgp` gets its own copy
-    and decides what it means; this process only stays to report it.
+    A terminal, a closed connection, `ray job stop` and slurm.sh signal the whole process group, so `hlgp` gets its own
+    copy and decides what it means; this process only stays to report it.
     """
     child = subprocess.Popen(command)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     code = child.wait()
     return code if code >= 0 else 128 - code
 
 
-def _reason(folder: Path, code: int) -> str:
+def _reason(folder: str, code: int) -> str:
     """What result.json says, if it is about this ending."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result = json.loads((Path(folder) / "result.json").read_text())
     except (OSError, ValueError):
         return "no result.json; the reason is above"
     if result.get("exit_code") != code:

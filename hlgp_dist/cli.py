@@ -60,12 +60,13 @@ def tune(config: Config, overrides: Overrides = None) -> None:
     _refuse_study(resolved, config)
     if resolved.search is None:
         raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    from hlgp_dist.launch.search import check_trials, run_search
+    from hlgp_dist.launch.search import check_budget, check_trials, run_search
     from hlgp_dist.study.tables import show_outcome, show_search
 
     folder, outcome = run_search(resolved, config.stem, show_search)
     show_outcome(folder, outcome)
     check_trials(outcome)
+    check_budget(outcome)
 
 
 @app.command()
@@ -103,6 +104,27 @@ def report(
     run_report(folders, out=out, baseline=baseline, apart=apart)
 
 
+@app.command()
+def doctor(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...")] = None,
+    json: Annotated[Path | None, typer.Option(help="A file for everything found.")] = None,
+) -> None:
+    """Whether this machine, or every node of CONFIG's cluster, can do the job; each failure with its fix."""
+    from hlgp_dist.files import write_json
+    from hlgp_dist.launch.doctor.examine import examine
+    from hlgp_dist.launch.doctor.needs import needs_of
+    from hlgp_dist.study.health import examining, show_report
+
+    needs = needs_of(arguments or [])
+    with examining() as progress:
+        report = examine(needs, progress)
+    if json is not None:
+        write_json(json, report.as_json())
+    show_report(report)
+    if report.failed:
+        raise EnvironmentFailure(f"not ready: {', '.join(report.names_of_failed)}")
+
+
 @app.command("check-method")
 def check(
     kind: Annotated[str, typer.Argument(help="A method's kind, of a plug-in too.")], overrides: Overrides = None
@@ -111,7 +133,7 @@ def check(
     from hlgp_dist.config.load import resolve
 
     options = resolve({"data": {"path": "."}, "method": {"kind": kind}}, overrides or []).config.method
-    from hlgp_dist.train.contract import check_method
+    from hlgp_dist.contract.check import check_method
 
     check_method(options)
     typer.echo(f"{kind}: keeps the contract of every method")
@@ -140,7 +162,8 @@ def data_shard(
     from hlgp_dist.shards.encode import encoding_of
     from hlgp_dist.shards.info import info
     from hlgp_dist.shards.shard import shard
-    from hlgp_dist.study.tables import counting, show_dataset
+    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.terminal import counting
 
     with counting("sharding") as progress:
         shard(
@@ -173,7 +196,8 @@ def data_prepare(
     from hlgp_dist.benchmarks.catalogue import benchmark_named, choose
     from hlgp_dist.benchmarks.prepare import prepare
     from hlgp_dist.shards.info import info
-    from hlgp_dist.study.tables import counting, show_dataset
+    from hlgp_dist.study.tables import show_dataset
+    from hlgp_dist.terminal import counting
 
     benchmark = benchmark_named(name)
     choice = choose(benchmark, split=split, seed=seed, split_file=split_file, domain=domain)
@@ -198,7 +222,7 @@ def data_verify(
 ) -> None:
     """Every byte of a shard folder against its manifest; exit 3 and the list of problems if there are any."""
     from hlgp_dist.shards.verify import verify
-    from hlgp_dist.study.tables import counting
+    from hlgp_dist.terminal import counting
 
     with counting("verifying") as progress:
         problems = verify(folder, decode=decode, workers=workers, progress=progress)
@@ -245,7 +269,7 @@ def bench_data(
     from hlgp_dist.bench.setting import options_of
     from hlgp_dist.bench.tables import grids
     from hlgp_dist.files import write_json
-    from hlgp_dist.study.tables import show_grid
+    from hlgp_dist.terminal import show_grid
 
     options = options_of(
         source=source,
@@ -264,7 +288,7 @@ def bench_data(
     if json is not None:
         write_json(json, report)
     for grid in grids(report):
-        show_grid(*grid)
+        show_grid(grid)
 
 
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:

@@ -49,10 +49,28 @@ class TrialsFailed(Failure):
     exit_code = 7
 
 
+class BudgetReached(Failure):
+    """A search has used up its budget; what it found by then is valid."""
+
+    exit_code = 8
+
+
 class Interrupted(Failure):
     """Stopped by a signal after a checkpoint; the same command resumes."""
 
     exit_code = 75
+
+
+class LostWorker(Interrupted):
+    """A rank or its host has gone, for a reason outside of the run: another attempt goes on at the last checkpoint."""
+
+
+class HungWorker(LostWorker):
+    """No rank has moved for too long; the message names the one that stopped first."""
+
+
+class Preempted(LostWorker):
+    """A host or a rank was told to go; all ranks saved before it did."""
 
 
 def describe(error: OSError) -> str:
@@ -75,6 +93,7 @@ FAILURES: dict[int, type[Failure]] = {
         OutOfMemory,
         NonFiniteLoss,
         TrialsFailed,
+        BudgetReached,
         Interrupted,
     )
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,6 +63,29 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """`hlgp_dist` in the user's cache folder."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "hlgp_dist"
+
+
+def file_sha256(path: Path) -> str:
+    """Of a whole file, which may be larger than memory; read once a host as long as the file stays as it is.
+
+    What was found is kept in the user's cache folder under the file's place, inode, length and time of change.
+    """
+    about = path.stat()
+    told = f"{path.resolve()}\n{about.st_dev} {about.st_ino} {about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
+    known = user_cache() / "sha256" / hashlib.sha256(told.encode()).hexdigest()
+    with suppress(OSError):
+        return known.read_text()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(OSError):  # a cache that cannot be written costs time only
+        write_text(known, digest)
+    return digest
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
@@ -71,10 +71,27 @@ class Batch(NamedTuple):
     weights: Tensor
 
 
+class Pulse(Protocol):
+    """By which whoever launched a rank sees that it moves, and tells it to checkpoint and leave."""
+
+    stop_requested: bool
+
+    def beat(self, doing: str | None = None) -> None:
+        """The rank has moved, which every rank says equally often; `doing` says to what, until the next that does.
+
+        Costs no more than setting attributes.
+        """
+
+    def watching(self, gauge: Callable[[], object]) -> AbstractContextManager[None]:
+        """Inside, the rank has moved whenever `gauge()`, called by another thread now and then, gives another value:
+        for what takes long in one call."""
+
+
 class WorkerContext(Protocol):
     """What a rank needs from whoever launched it."""
 
     world: World
+    pulse: Pulse
     device: str
     screen: TextIO
     """Where the first rank shows its progress."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from hlgp_dist.contract.rehearsal import TASKS, TINY
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.shards.shard import shard
-from hlgp_dist.train.rehearsal import TASKS, TINY
 from hlgp_dist.types import TaskSpec
 from tests.jobs import draw_pictures
 from tests.ranks import Ranks

@@ -14,17 +14,24 @@ from torch import Tensor
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest_reading import read_manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form, as_evaluated
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Selection
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import PictureSize
+
+WITHOUT_GRADIENTS = (
+    "alignment.kind=none",
+    *("train.epochs=20", "train.global_batch_size=128", "optimizer.prompt_lr=0.003", "optimizer.head_lr=0.003"),
+    "data.augmentation.crop_scale=0.5",
+)
+"""What a job of a method that takes none may say: the defaults."""
 
 CLASSES = tuple("abcdefghij")
 TRAIN_PICTURES = (13, 10, 9, 12, 14, 11, 10, 13, 12, 9)

@@ -17,7 +17,7 @@ IMAGES = [10, 20, 10, 20, 40]
 """Test pictures of the five tasks of `job`."""
 EVEN = ((8,), (6, 10), (6, 10, 6), (6, 10, 6, 14), (6, 10, 6, 14, 32))
 """Right ones: after the last task 60, 50, 60, 70 and 80 %, so 64 % in the mean."""
-ENVIRONMENT = {"devices": ["cpu"], "cpu_cores": 2, "git_commit": "abc"}
+ENVIRONMENT = {"devices": ["cpu"], "usable_cores": 2, "git_commit": "abc"}
 
 
 def leave_run(

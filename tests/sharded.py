@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.shards.manifest_files import digest_line
 from hlgp_dist.shards.shard import shard
 from tests.faults import FaultyServer, forwarded, from_folder, serving
 from tests.objects import ENVIRONMENT, s3_server, upload
@@ -27,6 +29,12 @@ def _write_picture(path: Path, *, seed: int = 0, width: int = 20, height: int = 
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, format="PNG" if path.suffix.lower() == ".png" else "JPEG")
     return path
+
+
+def write_checked(folder: Path, manifest: str) -> None:
+    """Another manifest, and its checksum."""
+    (folder / "manifest.json").write_text(manifest)
+    (folder / "manifest.sha256").write_bytes(digest_line(hashlib.sha256(manifest.encode()).hexdigest()))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,25 +32,24 @@ def bench_data(options: Options) -> dict[str, Any]:
     """Rates, ratios, where the time goes, memory and a training step; the machine and versions beside them."""
     with _own_folder() as folder, timing.torch_threads(options.workers):
         work = prepared(options, folder)
-        library = open_library(work, folder / "cache")
-        pictures, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
-        rates = {
-            mode: _rates(work, mode, tested if MODES[mode] is None else pictures, folder, options.repeats)
-            for mode in MODES
-        }
-        report = {
-            "machine": machine(options.device),
-            "workload": description(options, work),
-            "bytes_per_picture": _bytes(work, pictures),
-            "pictures_per_second": rates,
-            "compared": {FIRST: TRAINING} | {mode: mode for mode in MODES},
-            "ratios": {rival: _ratios(rates, rival) for rival in RIVALS},
-            "evaluation_difference": _evaluation_difference(work, tested),
-            "memory": _memory(work, pictures, options.epochs),
-            "step": training_step(options.spec, work, pictures, options.steps) if options.steps else None,
-            "decoded_per_picture": library.counts.decoded / (len({work.stored, "scaled"}) * len(work)),
-        }
-        library.close()
+        with closing(open_library(work, folder / "cache")) as library:
+            pictures, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
+            rates = {
+                mode: _rates(work, mode, tested if MODES[mode] is None else pictures, folder, options.repeats)
+                for mode in MODES
+            }
+            report = {
+                "machine": machine(options.device),
+                "workload": description(options, work),
+                "bytes_per_picture": _bytes(work, pictures),
+                "pictures_per_second": rates,
+                "compared": {FIRST: TRAINING} | {mode: mode for mode in MODES},
+                "ratios": {rival: _ratios(rates, rival) for rival in RIVALS},
+                "evaluation_difference": _evaluation_difference(work, tested),
+                "memory": _memory(work, pictures, options.epochs),
+                "step": training_step(options.spec, work, pictures, options.steps) if options.steps else None,
+                "decoded_per_picture": library.counts.decoded / (len({work.stored, "scaled"}) * len(work)),
+            }
         return report | {"where_time_goes": where_time_goes(work, folder / "parts")}
 
 
@@ -75,8 +74,8 @@ def _ratios(rates: dict[Mode, dict[str, float]], rival: str) -> dict[str, float]
 def _evaluation_difference(work: Workload, pictures: Pictures) -> float:
     """Of the pictures as ours and ImageFolder give them to the model in 0 .. 1, the largest in a batch."""
     rival = image_folder(work, "evaluation")
-    theirs, ours = (next(islice(way.epoch(0), 1)) for way in (rival, Warm(work, pictures, "evaluation")))
-    rival.close()
+    with closing(rival):
+        theirs, ours = (next(islice(way.epoch(0), 1)) for way in (rival, Warm(work, pictures, "evaluation")))
     order = {sample: place for place, sample in enumerate(theirs.ids.tolist())}
     both = [(place, order[sample]) for place, sample in enumerate(ours.ids.tolist()) if sample in order]
     mine, other = (list(places) for places in zip(*both, strict=True))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
-from hlgp_dist.train.environment import environment
+from hlgp_dist.train.environment import device_name, environment
 
 
 def machine(device: str) -> dict[str, object]:
@@ -18,8 +15,7 @@ def machine(device: str) -> dict[str, object]:
     del known["platform"]  # names a kernel's build
     return known | {
         "processor": _processor(),
-        "usable_cores": len(os.sched_getaffinity(0)),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "device": device_name(device),
         "pillow": version("pillow"),
     }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
@@ -15,11 +15,12 @@ from hlgp_dist.data.batches import evaluation_batches, training_batches
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.loading import Loading
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
+from hlgp_dist.models.input import Normalisation
 from hlgp_dist.types import Batch, World
 
 TRAINING: Mode = "crop and flip"
@@ -57,13 +58,8 @@ class Feed:
 def on_device(work: Workload, batch: Batch, epoch: int, mode: Mode = TRAINING) -> Tensor:
     """float32 [B, 3, S, S] in 0 .. 1, as a step takes it."""
     sent, key = to_device(batch, work.device), Key(0, 0, epoch)
-    return augment(sent.images, sent.samples, size=work.form.size, augmentation=MODES[mode], key=key)
-
-
-def normalised(work: Workload, images: Tensor) -> Tensor:
-    """What the trunk makes of them first; in place, for fresh pages would cost a CPU four times as much."""
-    mean, std = (torch.tensor(of, device=work.device).view(1, 3, 1, 1) for of in (work.form.mean, work.form.std))
-    return images.sub_(mean).div_(std)
+    augmentation, memory = MODES[mode], work.memory
+    return augment(sent.images, sent.samples, size=work.form.size, augmentation=augmentation, key=key, memory=memory)
 
 
 class Warm:
@@ -71,12 +67,13 @@ class Warm:
 
     def __init__(self, work: Workload, pictures: Pictures, mode: Mode) -> None:
         self._work, self._mode, self._feed = work, mode, Feed(work, pictures)
+        self._normalisation = Normalisation(work.form, work.device)
 
     def epoch(self, number: int) -> Iterator[Finished]:
         is_training = MODES[self._mode] is not None
         for batch in self._feed.training(number, self._mode) if is_training else self._feed.evaluation():
             images = on_device(self._work, batch, number, self._mode)
-            yield Finished(normalised(self._work, images), batch.samples)
+            yield Finished(self._normalisation(images, images.dtype), batch.samples)
 
     def close(self) -> None:
         pass
@@ -93,10 +90,9 @@ class Cold:
         return self._epoch(number)
 
     def _epoch(self, number: int) -> Iterator[Finished]:
-        library = open_library(self._work, self._folder)
-        pictures = library.open(self._work.selection, self._work.stored)
-        yield from Warm(self._work, pictures, TRAINING).epoch(number)
-        library.close()
+        with closing(open_library(self._work, self._folder)) as library:
+            pictures = library.open(self._work.selection, self._work.stored)
+            yield from Warm(self._work, pictures, TRAINING).epoch(number)
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

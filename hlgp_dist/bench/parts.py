@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,19 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, normalised, on_device, open_library
+from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
 from hlgp_dist.bench.timing import torch_threads
 from hlgp_dist.bench.workload import Workload
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.class_store import class_layout, write_picture
 from hlgp_dist.data.decoding import Decoded, Decoding, Pixels
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
+from hlgp_dist.data.place import Place
 from hlgp_dist.data.resize import resized
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
 from hlgp_dist.data.transfer import to_device
+from hlgp_dist.models.input import Normalisation
 from hlgp_dist.types import Regions, TaskSpec
 
 PASSES = 3
@@ -41,24 +44,23 @@ Parts = dict[str, float]
 def where_time_goes(work: Workload, folder: Path) -> dict[str, dict[str, Any]]:
     """For each kind of epoch: milliseconds a picture in all and of its parts, and the part of it that they explain."""
     work = replace(_some(work), workers=0)  # batches are made by who asks for them; decoding has one thread
-    library = open_library(work, folder / "warm")
-    trained, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
-    first = Cold(work, folder / "cold")
-    with torch_threads(1):
-        warm, jittered = _training(work, trained)
-        parts = {
-            "first epoch": _decoding(work, folder) | warm,
-            "crop and flip": warm,
-            "with jitter": warm | jittered,
-            "evaluation": _evaluation(work, tested),
-        }
-        wholes = {
-            "first epoch": _ms(work, partial(first.epoch, 0)),
-            "crop and flip": _ms(work, partial(Warm(work, trained, TRAINING).epoch, 0)),
-            "with jitter": _ms(work, partial(Warm(work, trained, "with jitter").epoch, 0)),
-            "evaluation": _ms(work, partial(Warm(work, tested, "evaluation").epoch, 0)),
-        }
-    library.close()
+    with closing(open_library(work, folder / "warm")) as library:
+        trained, tested = library.open(work.selection, work.stored), library.open(work.selection, "scaled")
+        first = Cold(work, folder / "cold")
+        with torch_threads(1):
+            warm, jittered = _training(work, trained)
+            parts = {
+                "first epoch": _decoding(work, folder) | warm,
+                "crop and flip": warm,
+                "with jitter": warm | jittered,
+                "evaluation": _evaluation(work, tested),
+            }
+            wholes = {
+                "first epoch": _ms(work, partial(first.epoch, 0)),
+                "crop and flip": _ms(work, partial(Warm(work, trained, TRAINING).epoch, 0)),
+                "with jitter": _ms(work, partial(Warm(work, trained, "with jitter").epoch, 0)),
+                "evaluation": _ms(work, partial(Warm(work, tested, "evaluation").epoch, 0)),
+            }
     return {
         name: {"whole_ms": wholes[name], "parts_ms": own, "explained": sum(own.values()) / wholes[name]}
         for name, own in parts.items()
@@ -74,7 +76,12 @@ def _some(work: Workload) -> Workload:
 
 def _decoding(work: Workload, folder: Path) -> Parts:
     """The shards' bytes to a store's; `resize` is what a scaled picture takes beyond a full one."""
-    place, indices = open_place(work.shards), work.selection.indices
+    with closing(open_place(work.shards)) as place:
+        return _decoding_from(place, work, folder)
+
+
+def _decoding_from(place: Place, work: Workload, folder: Path) -> Parts:
+    indices = work.selection.indices
 
     def pixels(form: Form) -> Pixels:
         return Pixels(place, work.manifest, work.selection.split, work.form.size, form)
@@ -102,7 +109,7 @@ def _training(work: Workload, pictures: Pictures) -> tuple[Parts, Parts]:
     size = work.form.size
     moved = _ms(work, lambda: (to_device(batch, work.device) for batch in batches))
     regions = [batch.images for batch in sent if isinstance(batch.images, Regions)]
-    cropped = _ms(work, lambda: (resized(batch, size.size, size.interpolation) for batch in regions))
+    cropped = _ms(work, lambda: (resized(batch, size.size, size.interpolation, work.memory) for batch in regions))
     floats = _ms(work, lambda: (on_device(work, batch, 0) for batch in sent))
     jittered = _ms(work, lambda: (on_device(work, batch, 0, "with jitter") for batch in sent))
     return {
@@ -120,13 +127,15 @@ def _evaluation(work: Workload, pictures: Pictures) -> Parts:
     return {
         "copy": _ms(work, Feed(work, pictures).evaluation),
         "to the device": _ms(work, lambda: (to_device(batch, work.device) for batch in batches)),
-        "to float": _ms(work, lambda: (to_float(images) for images in sent)),
-        "normalise": _normalising(work, [to_float(images) for images in sent]),
+        "to float": _ms(work, lambda: (to_float(images, work.memory) for images in sent)),
+        "normalise": _normalising(work, [to_float(images, work.memory) for images in sent]),
     }
 
 
 def _normalising(work: Workload, images: list[Tensor]) -> float:
-    return _ms(work, lambda: (normalised(work, batch) for batch in images))
+    """As a trunk does in fp32."""
+    normalisation = Normalisation(work.form, work.device)
+    return _ms(work, lambda: (normalisation(batch, batch.dtype) for batch in images))
 
 
 def _ms(work: Workload, run: Callable[[], Iterable[object]]) -> float:

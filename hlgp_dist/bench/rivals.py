@@ -19,7 +19,7 @@ from torchvision.datasets import ImageFolder
 
 from hlgp_dist.bench.workload import MODES, Finished, Mode, Workload
 from hlgp_dist.data.crops import ASPECT_RATIOS
-from hlgp_dist.models.trunk import InputFormat
+from hlgp_dist.models.input import InputFormat
 
 SHUFFLED = 1000
 """Samples in webdataset's shuffle buffer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import torch
 from hlgp_dist.bench.drawing import draw_folder
 from hlgp_dist.bench.workload import MODES, Workload
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.selection import select
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import SUFFIXES, Picture, in_order
 from hlgp_dist.shards.shard import shard_pictures
 from hlgp_dist.types import TaskSpec
@@ -76,7 +78,7 @@ def options_of(
         pictures=pictures or PICTURES,
         pixels=pixels or PIXELS,
         backbone=backbone or BACKBONES[device],
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers or usable_cores(),
         device=device,
         **others,
     )
@@ -88,8 +90,9 @@ def prepared(options: Options, folder: Path) -> Workload:
     if options.source is None:
         draw_folder(pictures, pictures=options.pictures, pixels=options.pixels, workers=options.workers)
     entries = [_entry(file, pictures) for file in pictures.glob("*/**/*") if file.suffix.lower() in SUFFIXES]
-    shard_bytes = sum(entry.size for entry in entries) // (SHARDS_A_WORKER * options.workers) + 1
-    manifest = shard_pictures(in_order(entries, pictures), folder / "shards", shard_bytes=shard_bytes)
+    shard_bytes = sum(entry.extent.size for entry in entries) // (SHARDS_A_WORKER * options.workers) + 1
+    with closing(in_order(entries, pictures)) as listing:
+        manifest = shard_pictures(listing, folder / "shards", shard_bytes=shard_bytes)
     return Workload(
         pictures=pictures,
         shards=folder / "shards",
@@ -105,7 +108,7 @@ def prepared(options: Options, folder: Path) -> Workload:
 
 def _entry(file: Path, pictures: Path) -> Picture:
     class_name, *parts = file.relative_to(pictures).parts
-    return Picture("train", class_name, "/".join(parts), str(file), 0, file.stat().st_size)
+    return Picture("train", class_name, "/".join(parts), Extent.whole(file))
 
 
 def description(options: Options, work: Workload) -> dict[str, Any]:

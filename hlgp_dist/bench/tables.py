@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from hlgp_dist.telemetry.progress import rate
-
-
-class Grid(NamedTuple):
-    """A title, its columns' names and its rows."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
+from hlgp_dist.terminal import Grid
 
 
 def grids(report: Mapping[str, Any]) -> Iterator[Grid]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
+from hlgp_dist.benchmarks.lists import PACKAGED_LISTS, packaged_list
 from hlgp_dist.config.protocols import CLASSES, benchmark_of
 from hlgp_dist.config.schema import Benchmark
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.record import Names
 from hlgp_dist.errors import DataError
-from hlgp_dist.shards.layout import sample_key
-from hlgp_dist.shards.listing import SUFFIXES, Picture
+from hlgp_dist.shards.listing import SUFFIXES
 
 _BOTH = ("protocol", "split")
 
@@ -79,4 +79,4 @@ def _spelled(suffixes: frozenset[str]) -> frozenset[str]:
 
 def _test_key(place: str) -> str:
     class_name, _, name = place.partition("/")
-    return sample_key(Picture("test", class_name, name, "", 0, 0))
+    return Names("test", class_name, name).key

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from hlgp_dist.benchmarks.spool import Extent, Spool
+from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.tar_members import check_end, plain_members, safe_path
 
 GROWTH = 100

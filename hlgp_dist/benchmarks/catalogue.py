@@ -11,9 +11,11 @@ from pathlib import Path
 
 from hlgp_dist.benchmarks import cifar100, cub200, domainnet, vtab
 from hlgp_dist.benchmarks.archive import Members
+from hlgp_dist.benchmarks.lists import PACKAGED_LISTS, packaged_list, read_list
 from hlgp_dist.benchmarks.members import left_out
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, at_random, by_folders, by_list, packaged_list, read_list
+from hlgp_dist.benchmarks.split import at_random, by_folders, by_list
 from hlgp_dist.benchmarks.spool import Spool
+from hlgp_dist.config.protocols import CLASSES
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.listing import Picture
@@ -118,18 +120,26 @@ _CIFAR100 = Expected(
     },
     train=50_000,
     test=10_000,
-    classes=100,
+    classes=CLASSES["cifar100"],
 )
 # MD5s of Hendrycks' two archives, unverified: many public loaders have them. The counts are the papers'.
-_IMAGENET_R = Expected({"imagenet-r.tar": "a61312130a589d0ca1a8fca1f2bd3337"}, pictures=30_000, classes=200)
-_IMAGENET_A = Expected({"imagenet-a.tar": "c3e55429088dc681f30d81f4726b6595"}, pictures=7_500, classes=200)
-_CODA = Expected(_IMAGENET_R.archives, train=24_000, test=6_000, pictures=30_000, classes=200)
+_IMAGENET_R = Expected(
+    {"imagenet-r.tar": "a61312130a589d0ca1a8fca1f2bd3337"}, pictures=30_000, classes=CLASSES["imagenet_r"]
+)
+_IMAGENET_A = Expected(
+    {"imagenet-a.tar": "c3e55429088dc681f30d81f4726b6595"}, pictures=7_500, classes=CLASSES["imagenet_a"]
+)
+_CODA = Expected(_IMAGENET_R.archives, train=24_000, test=6_000, pictures=30_000, classes=CLASSES["imagenet_r"])
 # RevisitingCIL's archive of ImageNet-A has no published MD5; its counts are unverified, from works that use it.
-_IMAGENET_A_SPLIT = Expected(train=5_981, test=1_519, classes=200, is_published=False)
+_IMAGENET_A_SPLIT = Expected(train=5_981, test=1_519, classes=CLASSES["imagenet_a"], is_published=False)
 # MD5 from issue 5 of LAMDA-CL/RevisitingCIL, unverified, and the file's name is ours; the counts are unverified, from
 # works that use the archive.
 _VTAB = Expected(
-    {"vtab.zip": "a9c37bde6105a2516c900b0c33a437c1"}, train=1_796, test=8_619, classes=50, is_published=False
+    {"vtab.zip": "a9c37bde6105a2516c900b0c33a437c1"},
+    train=1_796,
+    test=8_619,
+    classes=CLASSES["vtab"],
+    is_published=False,
 )
 # MD5s as torchvision has them, unverified; RESISC45's authors give none, nor a release in a format read here.
 _VTAB_PARTS = Expected(
@@ -141,11 +151,15 @@ _VTAB_PARTS = Expected(
         "102flowers.tgz": "52808999861908f626f3c1f4e79d11fa",
         "imagelabels.mat": "e0620be6f572b9609742df49c70aed4d",
     },
-    classes=50,
+    classes=CLASSES["vtab_rebuild"],
 )
 # MD5 as torchvision-style loaders have it, unverified; the counts are of the authors' own lists.
 _CUB200 = Expected(
-    {"CUB_200_2011.tgz": "97eceeb196236b17998738112f37df78"}, train=5_994, test=5_794, pictures=11_788, classes=200
+    {"CUB_200_2011.tgz": "97eceeb196236b17998738112f37df78"},
+    train=5_994,
+    test=5_794,
+    pictures=11_788,
+    classes=CLASSES["cub200"],
 )
 # No MD5 is published. The counts of the cleaned lists are unverified, from works that use them; their sums are the
 # 409,832 and 176,743 that are often cited. The painting lists are said to lack training pictures of one class.
@@ -161,12 +175,12 @@ _DOMAINNET = {
 
 def _domain(*names: str) -> Expected:
     train, test = (sum(_DOMAINNET[name][side] for name in names) for side in (0, 1))
-    return Expected(train=train, test=test, classes=345, is_published=False)
+    return Expected(train=train, test=test, classes=CLASSES["domainnet"], is_published=False)
 
 
 def _read_domainnet(members: Members, spool: Spool, choice: Choice) -> list[Picture]:
     domains = tuple(_DOMAINNET) if choice.domain == "all" else (str(choice.domain),)
-    return domainnet.read(members, spool, domains)
+    return domainnet.read(members, domains)
 
 
 _ALL = (
@@ -197,14 +211,14 @@ _ALL = (
         "VTAB, 5-task subset, a rebuild from its parts",
         ("rebuild",),
         {"rebuild": _VTAB_PARTS},
-        lambda members, spool, choice: vtab.read(members, spool),
+        lambda members, spool, choice: vtab.read(members),
     ),
     Benchmark(
         "cub200",
         "CUB-200-2011",
         (PUBLISHED,),
         {PUBLISHED: _CUB200},
-        lambda members, spool, choice: cub200.read(members, spool),
+        lambda members, spool, choice: cub200.read(members),
     ),
     Benchmark(
         "domainnet",

@@ -13,9 +13,10 @@ from PIL import Image
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import find, has, text
 from hlgp_dist.benchmarks.pickled import byte_rows, unpickle
-from hlgp_dist.benchmarks.spool import Extent, Spool
+from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture
 
 EDGE = 32
@@ -32,7 +33,7 @@ def read(members: Members, spool: Spool) -> list[Picture]:
         for row, (label, extent) in enumerate(zip(labels, _stored(pixels, spool), strict=True)):
             if not 0 <= label < len(names):
                 raise DataError(f"{split}: row {row} has label {label}, and there are {len(names)} classes")
-            found.append(Picture(split, names[label], f"{row:05d}.png", *extent))
+            found.append(Picture(split, names[label], f"{row:05d}.png", extent))
     return found
 
 

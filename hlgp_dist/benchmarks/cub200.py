@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import pictures, rows
-from hlgp_dist.benchmarks.spool import Spool
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.listing import Picture
 
@@ -16,7 +15,7 @@ Value = TypeVar("Value")
 _SPLIT = {"0": "test", "1": "train"}
 
 
-def read(members: Members, spool: Spool) -> list[Picture]:
+def read(members: Members) -> list[Picture]:
     """By the authors' lists; the classes' names begin with their numbers, so that sorted they are in order."""
     paths = _column(members, "images.txt")
     classes = _column(members, "classes.txt")
@@ -30,7 +29,7 @@ def read(members: Members, spool: Spool) -> list[Picture]:
         if PurePosixPath(path).parent.name != class_name:
             raise DataError(f"images.txt: {path} is not in the folder of its class {class_name}")
         extent = _of(by_path, path, "the archive's pictures, which images.txt lists")
-        found.append(Picture(split, class_name, PurePosixPath(path).name, *extent))
+        found.append(Picture(split, class_name, PurePosixPath(path).name, extent))
     return found
 
 

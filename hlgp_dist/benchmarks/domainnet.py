@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 
 from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.members import has, pictures, rows
-from hlgp_dist.benchmarks.spool import Extent, Spool
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture
 
 
-def read(members: Members, spool: Spool, domains: Sequence[str]) -> list[Picture]:
+def read(members: Members, domains: Sequence[str]) -> list[Picture]:
     """Classes are named LABEL_NAME, so that sorted they are in the order of the authors' labels."""
     by_path = {"/".join(path.parts[-3:]): extent for path, extent in pictures(members).items()}
     found, names = [], dict[str, str]()
@@ -41,4 +41,4 @@ def _picture(
         raise DataError(f"{file}: label {label} is {class_name} and {names[label]}")
     if path not in by_path:
         raise DataError(f"{file}: {path} is not in the archives; is {domain}.zip whole and among --from?")
-    return Picture(split, f"{int(label):03d}_{class_name}", f"{domain}/{name}", *by_path[path])
+    return Picture(split, f"{int(label):03d}_{class_name}", f"{domain}/{name}", by_path[path])

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from hlgp_dist.benchmarks.archive import Members
-from hlgp_dist.benchmarks.spool import Extent
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import OTHER_PICTURES, SUFFIXES, Picture
 
 
@@ -61,7 +61,7 @@ def pictures(members: Members) -> dict[PurePosixPath, Extent]:
 
 def left_out(members: Members, taken: Iterable[Picture]) -> list[PurePosixPath]:
     """The pictures, those of formats that are not read among them, that are not in `taken`, sorted by path."""
-    extents = {picture[3:] for picture in taken}
+    extents = {picture.extent for picture in taken}
     found = _with_suffix(members, SUFFIXES | OTHER_PICTURES)
     return [path for path, extent in found.items() if extent not in extents]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -75,16 +75,17 @@ def prepare(
     with bar("checksums") as progress:
         digests = {file.name: None if file.is_dir() else md5(file, progress) for file in files}
     differences = list(_accepted(_checksum_differences(files, digests, expected), benchmark, unverified))
-    with Spool(Path(destination).resolve().parent) as spool:
+    with Spool(Path(destination).resolve().parent) as spool, ExitStack() as listings:
         with bar("reading") as progress:
             members = _unpacked(files, spool, progress)
         try:
-            pictures = in_order(benchmark.read(members, spool, choice), benchmark.title)
+            found = listings.enter_context(closing(in_order(benchmark.read(members, spool, choice), benchmark.title)))
         except DataError as error:
             raise DataError(f"{benchmark.name}: {error}") from error
-        _tell_left_out(members, pictures, benchmark.name)
-        differences += _accepted(_count_differences(pictures, expected, benchmark.name), benchmark, unverified)
-        pictures = in_order((_storable(picture, spool) for picture in pictures), benchmark.title)
+        _tell_left_out(members, found, benchmark.name)
+        differences += _accepted(_count_differences(found, expected, benchmark.name), benchmark, unverified)
+        storable = in_order((_storable(picture, spool) for picture in found), benchmark.title)
+        pictures = listings.enter_context(closing(storable))
         origin = _origin(benchmark, choice, differences, digests)
         with bar("sharding") as progress:
             return shard_pictures(
@@ -192,17 +193,13 @@ def _storable(picture: Picture, spool: Spool) -> Picture:
 
     What cannot be read at all is left for sharding, which lists all bad pictures together.
     """
-    with open(picture.file, "rb") as stream:
-        stream.seek(picture.offset)
-        if stream.read(min(8, picture.size)).startswith(_HEADS):
-            return picture
-        stream.seek(picture.offset)
-        content = stream.read(picture.size)
     try:
-        with Image.open(BytesIO(content), formats=_OTHER_FORMATS) as image:
+        if picture.extent.read(8).startswith(_HEADS):
+            return picture
+        with Image.open(BytesIO(picture.extent.read()), formats=_OTHER_FORMATS) as image:
             converted = BytesIO()
             image.convert("RGB").save(converted, format="PNG")
             log.warning("%s/%s: a %s, stored as a PNG", picture.class_name, picture.name, image.format)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (DataError, UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return picture
-    return Picture(*picture[:3], *spool.add_bytes(converted.getvalue()))
+    return picture._replace(extent=spool.add_bytes(converted.getvalue()))

@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from hlgp_dist.benchmarks.archive import Members
+from hlgp_dist.benchmarks.lists import Listed
 from hlgp_dist.benchmarks.members import pictures
-from hlgp_dist.benchmarks.spool import Extent
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
-from hlgp_dist.shards.listing import SUFFIXES, Picture
-
-Listed = frozenset[str]
-"""The test pictures as CLASS/STEM."""
-
-# `dataloaders/splits/imagenet-r_test.yaml` of GT-RIPL/CODA-Prompt, the split that the field compares on.
-PACKAGED_LISTS = {"coda": "imagenet_r_coda_test.txt"}
-"""The lists of test pictures that the package carries, by split."""
+from hlgp_dist.shards.extent import Extent
+from hlgp_dist.shards.listing import Picture
 
 
 def by_folders(members: Members) -> list[Picture]:
@@ -30,7 +23,7 @@ def by_folders(members: Members) -> list[Picture]:
         depth = next((depth for depth, part in enumerate(path.parts[:-2]) if part in SPLITS), None)
         if depth is not None:
             split, class_name, *rest = path.parts[depth:]
-            found.append(Picture(split, class_name, "/".join(rest), *extent))
+            found.append(Picture(split, class_name, "/".join(rest), extent))
     splits = {picture.split for picture in found}
     for split in SPLITS:
         if split not in splits:
@@ -83,41 +76,4 @@ def _tree(members: Members) -> dict[str, tuple[PurePosixPath, Extent]]:
 
 
 def _picture(split: str, path: PurePosixPath, extent: Extent) -> Picture:
-    return Picture(split, path.parts[-2], path.name, *extent)
-
-
-def packaged_list(name: str) -> Listed:
-    """One of `PACKAGED_LISTS`."""
-    file = files("hlgp_dist.benchmarks") / "splits" / name
-    if not file.is_file():
-        raise DataError(f"this installation lacks the list {name}; give the list by --split-file")
-    return parse_list(file.read_text(encoding="utf-8"), name)
-
-
-def read_list(file: Path) -> Listed:
-    """A list of the user's: see `parse_list`."""
-    try:
-        return parse_list(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the split's list cannot be read ({error})") from error
-
-
-def parse_list(content: str, where: str) -> Listed:
-    """One CLASS/NAME a line, whatever stands before it; CODA-Prompt's YAML lists are such lines.
-
-    Those have `data:` before the names, each behind a dash, then `targets:` and numbers, which say nothing new. Their
-    paths go through train/ or test/, but that is where the pictures lay on their authors' disk: the file is the split.
-    """
-    listed = set()
-    for number, line in enumerate(content.splitlines(), start=1):
-        entry = line.strip().removeprefix("- ").strip("'\" ")
-        if not entry or entry.startswith("#") or entry in ("data:", "targets:") or entry.isdecimal():
-            continue
-        path = PurePosixPath(entry)
-        if len(path.parts) < 2:
-            raise DataError(f"{where}:{number}: {entry!r} is not CLASS/NAME")
-        name = path.stem if path.suffix.lower() in SUFFIXES else path.name
-        listed.add(f"{path.parts[-2]}/{name}")
-    if not listed:
-        raise DataError(f"{where}: an empty list")
-    return frozenset(listed)
+    return Picture(split, path.parts[-2], path.name, extent)

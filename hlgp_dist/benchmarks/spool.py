@@ -1,4 +1,4 @@
-"""Where an archive's content waits for sharding: byte ranges of files, and one nameless file for what was packed."""
+"""Where what was packed in an archive waits for sharding: one nameless file."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import IO, Self
 
 from hlgp_dist.errors import DataError, EnvironmentFailure
+from hlgp_dist.shards.extent import Extent
 
 _CHUNK = 1 << 20
-
-
-class Extent(NamedTuple):
-    """The bytes `file[offset : offset + size]`."""
-
-    file: str
-    offset: int
-    size: int
-
-    def read(self, length: int = -1) -> bytes:
-        """The first `length` bytes, all by default."""
-        with open(self.file, "rb") as stream:
-            stream.seek(self.offset)
-            return stream.read(self.size if length < 0 else min(length, self.size))
 
 
 class Spool:

@@ -15,8 +15,8 @@ from hlgp_dist.benchmarks.archive import Members
 from hlgp_dist.benchmarks.matrix import labels
 from hlgp_dist.benchmarks.members import find, pictures
 from hlgp_dist.benchmarks.split import shuffled
-from hlgp_dist.benchmarks.spool import Extent, Spool
 from hlgp_dist.errors import DataError
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture
 
 CLASSES = 10
@@ -26,7 +26,7 @@ TRAIN = 36
 ClassOf = Callable[[PurePosixPath], str]
 
 
-def read(members: Members, spool: Spool) -> list[Picture]:
+def read(members: Members) -> list[Picture]:
     """Classes are named GROUP_PART_CLASS, so that sorted they are in the order of the five tasks."""
     found = []
     for group, (part, (pattern, class_of)) in enumerate(_parts(members).items()):
@@ -77,4 +77,4 @@ def _classes(members: Members, pattern: re.Pattern[str], class_of: ClassOf) -> d
 def _divided(class_name: str, named: Mapping[str, Extent]) -> list[Picture]:
     order = shuffled(named, seed=0)
     train = set(order[: min(TRAIN, len(order) // 2)])
-    return [Picture("train" if name in train else "test", class_name, name, *named[name]) for name in order]
+    return [Picture("train" if name in train else "test", class_name, name, named[name]) for name in order]

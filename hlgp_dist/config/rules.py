@@ -18,10 +18,18 @@ from hlgp_dist.config.schema import Data, RunConfig
 
 Origin = Callable[[str], str]
 
-RAY_KEYS = ("launch.address", "launch.cpus_per_worker", "launch.gpus_per_worker")
+RAY_KEYS = (
+    "launch.address",
+    "launch.cpus_per_worker",
+    "launch.gpus_per_worker",
+    "launch.elastic",
+    "launch.wait_seconds",
+)
 GRADIENT_KEYS = (
     "optimizer.",
-    "train.",
+    "train.epochs",
+    "train.global_batch_size",
+    "train.max_steps_per_task",
     "data.augmentation",
     "alignment.",
     "engine.zero_stage",

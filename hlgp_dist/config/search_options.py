@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hlgp_dist.config.section import Section, Seed, operational
 
@@ -24,6 +24,34 @@ class Fifo(Section):
 
 
 Scheduler = Annotated[Asha | Fifo, Field(discriminator="kind")]
+
+
+class RandomSearch(Section):
+    """Independent draws; `grid` domains are gone through in order."""
+
+    kind: Literal["random"] = "random"
+
+
+class OptunaSearch(Section):
+    """Optuna's tree-structured Parzen estimator; the first `startup_trials` are drawn independently."""
+
+    kind: Literal["optuna"]
+    startup_trials: PositiveInt = 10
+
+
+Algorithm = Annotated[RandomSearch | OptunaSearch, Field(discriminator="kind")]
+
+
+class Budget(Section):
+    """Bounds on a search's trials, over all resumes; where one is reached the search ends with what it has (exit 8).
+
+    gpu_hours: hours that trials ran, times the GPUs they hold (where they hold none, times their workers); wall_hours:
+    of the command; trials: how many are started.
+    """
+
+    gpu_hours: PositiveFloat | None = operational(None)
+    wall_hours: PositiveFloat | None = operational(None)
+    trials: PositiveInt | None = operational(None)
 
 
 class Choice(Section):
@@ -48,13 +76,32 @@ Domain = Choice | Uniform | LogUniform | Grid
 class Search(Section):
     """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once.
 
-    max_tasks: trials end after that many tasks, so that nothing of later ones has a say, and cost less.
+    seeds: replicates of each configuration, whose mean objective counts; they are stopped together. max_tasks: trials
+    end after that many tasks, so that nothing of later ones has a say, and cost less.
     """
 
     space: dict[str, Domain] = Field(min_length=1)
+    algorithm: Algorithm = RandomSearch()
     num_samples: PositiveInt = 8
     seed: Seed = 0
+    seeds: tuple[Seed, ...] | None = Field(default=None, min_length=2)
     scheduler: Scheduler = Asha()
     max_tasks: PositiveInt | None = None
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     max_concurrent_trials: PositiveInt | None = operational(None)
+    budget: Budget = operational(Budget())
+
+    @model_validator(mode="after")
+    def _replicates_are_other_runs(self) -> Search:
+        if self.seeds is not None and len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        if self.seeds is not None and "seed" in self.space:
+            raise ValueError("space.seed: seeds are replicates of each configuration already; give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _optuna_chooses(self) -> Search:
+        for key, domain in self.space.items():
+            if isinstance(self.algorithm, OptunaSearch) and isinstance(domain, Grid):
+                raise ValueError(f"space.{key}: optuna goes through no grid; write `choice` in place of `grid`")
+        return self

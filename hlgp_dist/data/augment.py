@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlgp_dist.config.schema import Augmentation
-from hlgp_dist.data.buffers import Buffers
+from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.crops import mirrored
 from hlgp_dist.data.jitter import jitter_, plan
 from hlgp_dist.data.resize import resized
@@ -19,26 +19,32 @@ from hlgp_dist.data.transfer import sent
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import PictureSize, Regions
 
-_floats = Buffers()
-"""Of a batch on a CPU, where fresh pages take three times as long as the conversion."""
-
-
 _AT_ONCE = 8
 """Pictures: a few megabytes, which a CPU's caches hold from one operation to the next."""
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [B, 3, S, S] as float32 in 0 .. 1, plane by plane: what follows is several times as fast then on a CPU."""
+def to_float(images: Tensor, memory: Memory | None = None) -> Tensor:
+    """uint8 [B, 3, S, S] as float32 in 0 .. 1, plane by plane: what follows is several times as fast then on a CPU.
+
+    memory: there fresh pages take three times as long as the conversion.
+    """
     if images.device.type != "cpu":
         return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
-    floats = _floats.empty(4 * images.numel()).view(torch.float32).view(images.shape)
+    memory = memory or Memory()
+    floats = memory.floats.empty(4 * images.numel()).view(torch.float32).view(images.shape)
     for out, part in zip(floats.split(_AT_ONCE), images.split(_AT_ONCE), strict=True):
         out.copy_(part).div_(255.0)
     return floats
 
 
 def augment(
-    images: Tensor | Regions, samples: Tensor, *, size: PictureSize, augmentation: Augmentation | None, key: Key
+    images: Tensor | Regions,
+    samples: Tensor,
+    *,
+    size: PictureSize,
+    augmentation: Augmentation | None,
+    key: Key,
+    memory: Memory | None = None,
 ) -> Tensor:
     """Float32 [B, 3, S, S] in 0 .. 1: regions resized, flipped and jittered; whole pictures only converted.
 
@@ -48,17 +54,18 @@ def augment(
         size: S, and how to interpolate.
         augmentation: the batch's.
         key: of the epoch.
+        memory: to be used again by the next batch on a CPU.
     """
     if isinstance(images, Tensor):
         assert augmentation is None, "an augmentation begins with a region"
-        return to_float(images)
+        return to_float(images, memory)
     assert augmentation is not None
     assert samples.device.type == "cpu"
     ids = samples.numpy()
-    whole = resized(images, size.size, size.interpolation)
+    whole = resized(images, size.size, size.interpolation, memory)
     if augmentation.flip:
         whole = _flipped(whole, mirrored(ids, key))
-    planes = to_float(whole)
+    planes = to_float(whole, memory)
     if augmentation.jitter is not None:
         jitter_(planes, plan(ids, augmentation.jitter, key))
     return planes

@@ -16,7 +16,7 @@ from hlgp_dist.config.schema import Augmentation
 from hlgp_dist.data.crops import crop_boxes
 from hlgp_dist.data.loading import Loading, regions, whole_pictures
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.plan import Indices, epoch_order, evaluation_chunks, shares, steps_per_epoch
+from hlgp_dist.data.plan import Indices, epoch_order, evaluation_chunks, global_batch_of, shares
 from hlgp_dist.data.prefetch import Work, prefetch
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.types import Batch, Regions, World
@@ -48,12 +48,12 @@ def training_batches(
     order_of = lru_cache(maxsize=1)(lambda epoch: epoch_order(seed, task, epoch, len(pictures)))
 
     def step_work(step: int) -> Work[list[Batch]]:
-        epoch, step = divmod(step, steps_per_epoch(len(pictures), global_batch_size))
-        batch = order_of(epoch)[step * global_batch_size : (step + 1) * global_batch_size]
-        weight = world.size * accumulation / len(batch)
-        boxes_of = partial(_boxes, pictures, augmentation, Key(seed, task, epoch))
-        own = [micro_step[world.rank] for micro_step in shares(batch, world.size, accumulation)]
-        works = [_work(pictures, samples, boxes_of, weight=weight, loading=loading) for samples in own]
+        whole = global_batch_of(step, len(pictures), global_batch_size)
+        samples = order_of(whole.epoch)[whole.start : whole.stop]
+        weight = world.size * accumulation / whole.size
+        boxes_of = partial(_boxes, pictures, augmentation, Key(seed, task, whole.epoch))
+        own = [micro_step[world.rank] for micro_step in shares(samples, world.size, accumulation)]
+        works = [_work(pictures, share, boxes_of, weight=weight, loading=loading) for share in own]
         return Work([work.result for work in works], [job for work in works for job in work.jobs])
 
     return prefetch(step_work, steps, depth=PREFETCHED_STEPS, workers=loading.workers)
@@ -69,7 +69,9 @@ def evaluation_batches(
     assert len(pictures) > 0
     chunks = evaluation_chunks(len(pictures), world.size, batch_size)[world.rank]
     work = partial(_work, pictures, boxes_of=lambda samples: None, weight=1.0, loading=loading)
-    return prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers)
+    for batch in prefetch(work, chunks, depth=PREFETCHED_STEPS, workers=loading.workers):
+        loading.beat()
+        yield batch
 
 
 def _boxes(pictures: Pictures, augmentation: Augmentation | None, key: Key, samples: Indices) -> Indices | None:

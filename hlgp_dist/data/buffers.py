@@ -30,3 +30,10 @@ class Buffers:
         lent = block[:length]
         weakref.finalize(lent, self._free.append, block).atexit = False
         return torch.from_numpy(lent)
+
+
+class Memory:
+    """What batches on a CPU are made in on their way from stored pixels to floats; of whoever makes them."""
+
+    def __init__(self) -> None:
+        self.images, self.floats = Buffers(), Buffers()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hlgp_dist.data.room import FULL, PARTIAL, SUFFIX, NoRoom, Room, is_at, open_locked
+from hlgp_dist.files import user_cache
 
 Write = Callable[[int], int]
 """Fills an open file and returns the length that it is to have."""
@@ -68,6 +69,10 @@ class Cache:
         with self._room.locked():
             if is_at(descriptor, self._path(name)):
                 self._path(name).unlink()
+
+    def activity(self) -> dict[str, int]:
+        """When each file in the making was last written to, in nanoseconds; read now and then, by any thread."""
+        return {path.name: path.stat().st_mtime_ns for path in self.folder.glob(f"*{PARTIAL}")}
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"
@@ -137,5 +142,4 @@ def _note_use(descriptor: int) -> None:
 
 def default_cache_dir() -> Path:
     """`hlgp_dist/stores` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "hlgp_dist" / "stores"
+    return user_cache() / "stores"

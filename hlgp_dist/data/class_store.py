@@ -24,7 +24,7 @@ from PIL import features
 
 from hlgp_dist.data.decoding import Pixels
 
-_VERSION = 2
+_VERSION = 3
 _FOOTER = struct.Struct("<8sQI")
 _MAGIC = b"pictures"
 _ROOM, _ROOM_EACH = 1024, 512
@@ -73,15 +73,16 @@ def class_layout(pixels: Pixels, class_index: int) -> Layout:
 
 @dataclass(frozen=True)
 class Record:
-    """What making the file took, and what it came to.
+    """What making the file came to.
 
-    checksums: CRC-32 of each picture, of a bad one 0; bad: position -> reason; bytes_read: of the shards.
+    checksums: CRC-32 of each picture, of a bad one 0; bad: position -> reason; bytes_read: of the shards;
+    stamp: random, so that no other making has it.
     """
 
     checksums: list[int]
     bad: dict[int, str]
     bytes_read: int
-    seconds: float
+    stamp: str
 
 
 def write_record(descriptor: int, layout: Layout, record: Record) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import webdataset
@@ -89,7 +89,7 @@ class Decoding:
         decode = webdataset.decode(partial(_decode, pixels=self.pixels), only=list(PICTURE_SUFFIXES))
         try:
             for sample in webdataset.DataPipeline(source, decode):
-                yield self._only_picture(sample, int(indices[done]))
+                yield next(sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample)
                 done += 1
         except BadSample as bad:
             yield bad
@@ -97,10 +97,6 @@ class Decoding:
             yield self.pixels.bad(int(indices[done]), f"cannot be decoded ({error.__cause__})")
         finally:
             self.bytes_read += source.bytes_read
-
-    def _only_picture(self, sample: dict[str, Any], index: int) -> Decoded:
-        pictures = [sample[suffix] for suffix in PICTURE_SUFFIXES if suffix in sample]
-        return pictures[0] if len(pictures) == 1 else self.pixels.bad(index, f"{len(pictures)} pictures, not one")
 
     def _checked(self, decoded: Decoded, shape: NDArray[np.int64], index: int) -> Decoded:
         if isinstance(decoded, BadSample) or decoded.shape[:2] == tuple(shape):

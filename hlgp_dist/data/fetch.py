@@ -17,7 +17,7 @@ _DIGITS = 64
 def fetch(place: Place, name: str, facts: Facts, *, digest_name: str, cache: Cache | None) -> bytes:
     """The file `name`. `facts` are what is known of it.
 
-    digest_name: a file beside it, as `sha256sum` writes it, that what comes over a network is compared with.
+    digest_name: a file beside it, as `sha256sum` writes it, that it is compared with.
     cache: keeps a copy, named by URL and version, which other processes and runs of the host read instead; `None`, or
         a server that tells no version: none is kept.
 
@@ -44,8 +44,6 @@ def fetch(place: Place, name: str, facts: Facts, *, digest_name: str, cache: Cac
 def _checked(place: Place, name: str, size: int, digest_name: str) -> bytes:
     for _ in range(1 + place.rereads):
         content = place.read(name, 0, size)
-        if not place.rereads:
-            return content
         expected = place.read(digest_name)[:_DIGITS]
         if _digest(content) == expected:
             return content

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -77,7 +77,6 @@ class Filling:
             DataError: a shard is missing or cannot be read.
             CancelledError: as it says.
         """
-        began = time.monotonic()
         blocks = list(run(partial(self._block, layout, sink), _blocks(layout)))
         checksums = {position: checksum for block in blocks for position, checksum in block.checksums.items()}
         bad = {position: _printable(bad.reason) for block in blocks for position, bad in block.bad.items()}
@@ -85,7 +84,7 @@ class Filling:
             checksums=[checksums.get(position, 0) for position in range(len(layout))],
             bad=bad,
             bytes_read=sum(block.bytes_read for block in blocks),
-            seconds=round(time.monotonic() - began, 3),
+            stamp=secrets.token_hex(8),
         )
 
     def _block(self, layout: Layout, sink: Sink, positions: Positions) -> Block:

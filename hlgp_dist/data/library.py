@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.class_store import Layout, class_layout
 from hlgp_dist.data.decoding import Pixels
@@ -71,7 +72,7 @@ class Library:
     ) -> None:
         self.counts = Counts()
         self._place, self._manifest, self._size = place, manifest, size
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or usable_cores()
         self._closing = threading.Event()
         self._stores = Stores(cache, Filling(self.counts, keeps_bad, self._closing))
         self._to_prepare: queue.SimpleQueue[list[Layout] | None] = queue.SimpleQueue()
@@ -102,6 +103,10 @@ class Library:
                     if pictures is not None:
                         found[layout.name] = pictures
         return _gathered(selection, {layout: found[layout.name] for layout in layouts})
+
+    def activity(self) -> object:
+        """Changes while this process decodes, or another one that fills the same cache."""
+        return self.counts.decoded, self.counts.bytes_read, self._stores.activity()
 
     def prepare(self, selection: Selection, form: Form) -> None:
         """Decode and check in the background, at low priority, what of it nobody has and nobody is at.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlgp_dist.data.buffers import Buffers
+from hlgp_dist.data.buffers import Buffers, Memory
 from hlgp_dist.data.picture import as_evaluated
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.types import Regions
@@ -29,10 +29,12 @@ class Loading:
     Args:
         device: where they go; for a GPU they lie in pinned memory.
         workers: threads, see `data.loader_workers`.
+        beat: called at every batch to evaluate.
     """
 
-    def __init__(self, device: str = "cpu", workers: int = 1) -> None:
-        self.workers, self.pin = workers, device.startswith("cuda")
+    def __init__(self, device: str = "cpu", workers: int = 1, beat: Callable[[], None] = lambda: None) -> None:
+        self.workers, self.pin, self.beat = workers, device.startswith("cuda"), beat
+        self.memory = Memory()
         self._buffers = Buffers() if device == "cpu" else None
 
     def empty(self, length: int) -> Tensor:

@@ -8,17 +8,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.record import CHECKSUM_DIGITS
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "test")
 MANIFEST = "manifest.json"
 SIZES = "sizes.json"
 DIGEST = "manifest.sha256"
+
+
+COLUMNS: Mapping[str, Any] = {
+    "key": np.bytes_,
+    "class_index": np.int32,
+    "shard": np.int32,
+    "offset": np.int64,
+    "size": np.int64,
+    "width": np.int32,
+    "height": np.int32,
+    "checksum": f"S{CHECKSUM_DIGITS}",
+}
+"""What a split says of its samples, by the names that `Split` has, and their types there."""
+SAMPLE_COLUMNS = tuple(name for name in COLUMNS if name != "shard")
+"""What is known of a sample before its shard has a number."""
+WRITTEN = {"class_index": "class"}
+"""In the file, where a column has another name there."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.key)
 
+    def column(self, name: str) -> NDArray[Any]:
+        """One of COLUMNS."""
+        return getattr(self, name)  # type: ignore[no-any-return]
+
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
@@ -88,9 +111,7 @@ class Manifest:
 
 def check_split(split: Split, num_classes: int) -> None:
     """Raise a ValueError that says what does not hold of all that a reader relies on."""
-    columns = (split.key, split.class_index, split.shard, split.offset, split.size)
-    about = (split.width, split.height, split.checksum)
-    require(len({len(column) for column in columns + about}) == 1, "columns of different lengths")
+    require(len({len(split.column(name)) for name in COLUMNS}) == 1, "columns of different lengths")
     require(bool((split.width > 0).all() and (split.height > 0).all()), "a picture without width or height")
     require(all(PurePath(shard.name).name == shard.name for shard in split.shards), "a shard's name is a path")
     require(bool((np.diff(split.class_index) >= 0).all()), "the samples of a class are not contiguous")

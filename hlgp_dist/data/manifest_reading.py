@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.fetch import fetch
 from hlgp_dist.data.manifest import (
+    COLUMNS,
     DIGEST,
     MANIFEST,
     SCHEMA_VERSION,
     SPLITS,
+    WRITTEN,
     Encoding,
     Manifest,
     Shard,
@@ -28,9 +30,9 @@ from hlgp_dist.data.manifest import (
     check_split,
     require,
 )
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.origin import parse_origin
-from hlgp_dist.data.place import open_place
-from hlgp_dist.data.record import CHECKSUM_DIGITS
+from hlgp_dist.data.place import Facts, Place
 from hlgp_dist.errors import DataError
 
 _ASKED_AT_ONCE = 32
@@ -46,20 +48,39 @@ def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
         ConfigError: see `open_place`.
         DataError: the folder, the manifest or a shard is missing, or they do not agree.
     """
-    manifest = parse_manifest(path, cache=cache)
+    manifest = fetch_manifest(path, cache=cache)
     for problem in length_problems(path, manifest):
         raise DataError(problem)
     return manifest
 
 
-def parse_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
-    """The manifest alone, checked in itself but not against the shards."""
+def fetch_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+    """The manifest alone, compared with `manifest.sha256` and checked in itself, but not against the shards."""
     with closing(open_place(path)) as place:
+        content = fetch(place, MANIFEST, _facts(place), digest_name=DIGEST, cache=cache)
+        return parse_manifest(content, f"{place.url}/{MANIFEST}")
+
+
+def unchecked_manifest(place: Place) -> Manifest:
+    """As it lies there, whatever `manifest.sha256` says."""
+    _facts(place)
+    return parse_manifest(place.read(MANIFEST), f"{place.url}/{MANIFEST}")
+
+
+def _facts(place: Place) -> Facts:
+    facts = place.facts(MANIFEST)
+    if facts is None:
         file = f"{place.url}/{MANIFEST}"
-        facts = place.facts(MANIFEST)
-        if facts is None:
-            raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
-        content = fetch(place, MANIFEST, facts, digest_name=DIGEST, cache=cache)
+        raise DataError(f"{file}: no such shard folder, or no {MANIFEST} in it (`hlgp data shard` makes one)")
+    return facts
+
+
+def parse_manifest(content: bytes, file: str) -> Manifest:
+    """What a file that messages call `file` says.
+
+    Raises:
+        DataError: it is no manifest, or does not agree with itself.
+    """
     try:
         document = json.loads(content)
         version = document["schema_version"]
@@ -106,21 +127,16 @@ def _split(document: dict[str, Any], num_classes: int) -> Split:
     columns = document["samples"]
     split = Split(
         shards=shards,
-        key=np.array(columns["key"], dtype=np.bytes_),
-        class_index=np.array(columns["class"], dtype=np.int32),
-        shard=np.array(columns["shard"], dtype=np.int32),
-        offset=np.array(columns["offset"], dtype=np.int64),
-        size=np.array(columns["size"], dtype=np.int64),
-        width=np.array(columns["width"], dtype=np.int32),
-        height=np.array(columns["height"], dtype=np.int32),
-        checksum=_checksums(columns["checksum"]),
         counts=np.array(document["counts"], dtype=np.int64),
+        **{name: _column(name, columns[WRITTEN.get(name, name)]) for name in COLUMNS},
     )
     check_split(split, num_classes)
     return split
 
 
-def _checksums(text: str) -> NDArray[np.bytes_]:
-    """All samples' digits, one after the other, as an array S16 [N]."""
-    require(re.fullmatch(r"([0-9a-f]{16})*", text) is not None, "checksums are not 16 hex digits a sample")
-    return np.frombuffer(text.encode(), dtype=f"S{CHECKSUM_DIGITS}")
+def _column(name: str, values: Any) -> NDArray[Any]:
+    """A list's values; of checksums the text of all digits, one sample's after the other's."""
+    if name != "checksum":
+        return np.array(values, dtype=COLUMNS[name])
+    require(re.fullmatch(r"([0-9a-f]{16})*", values) is not None, "checksums are not 16 hex digits a sample")
+    return np.frombuffer(values.encode(), dtype=COLUMNS[name])

@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional as tensors
 from hlgp_dist.data.formats import FORMATS, SIXTEEN_BIT, is_16_bit
 from hlgp_dist.types import PictureSize
 
-warnings.filterwarnings("ignore", message="Palette images with Transparency")  # which is dropped, see `to_array`
+warnings.filterwarnings("ignore", message="Palette images with Transparency")  # which is dropped, see `scaled_exactly`
 
 Form = Literal["scaled", "full"]
 """scaled: the whole picture at the size from which timm's evaluation transform crops; full: at its own size."""
@@ -47,14 +47,14 @@ def stored_of(content: bytes, size: PictureSize, form: Form, *, is_exact: bool) 
     """uint8 [H, W, 3], read-only, of a JPEG or PNG file; is_exact: a scaled one bit for bit as by timm."""
     if form == "scaled" and is_exact:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
-            return to_array(picture, size, form)
+            return scaled_exactly(picture, size)
     stored = whole(content) if form == "full" else scaled(whole(content), size)
     stored.flags.writeable = False
     return stored
 
 
 def whole(content: bytes) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of a JPEG or PNG file; see `to_array`.
+    """uint8 [H, W, 3] of a JPEG or PNG file; see `scaled_exactly`.
 
     Grey and coloured JPEGs are left to torchvision, which copies less than PIL around the same decoder: equal values,
     in two thirds of the time. What it refuses is PIL's to judge.
@@ -68,8 +68,8 @@ def whole(content: bytes) -> NDArray[np.uint8]:
         return np.array(_coloured(picture))
 
 
-def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3], read-only.
+def scaled_exactly(picture: Image.Image, size: PictureSize) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], read-only, bit for bit as by timm.
 
     Grey, palette, CMYK and transparent pictures are converted by PIL's `convert("RGB")`, transparency is dropped,
     and the EXIF orientation is NOT applied: all as timm and torchvision's ImageFolder do.
@@ -77,10 +77,7 @@ def to_array(picture: Image.Image, size: PictureSize, form: Form) -> NDArray[np.
     Raises:
         ValueError: it is of 16-bit grey, most of which that conversion makes white.
     """
-    picture = _coloured(picture)
-    if form == "scaled":
-        picture = transforms.resize(picture, _edges(size), InterpolationMode(size.interpolation))
-    return np.asarray(picture)
+    return np.asarray(transforms.resize(_coloured(picture), _edges(size), InterpolationMode(size.interpolation)))
 
 
 def _coloured(picture: Image.Image) -> Image.Image:

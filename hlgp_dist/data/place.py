@@ -7,11 +7,9 @@ import io
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
-from hlgp_dist.config.places import place_problem, scheme_of, shown
 from hlgp_dist.data.patience import Attempts, Patience, Transient
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import DataError
 
 _PASSING = (errno.EIO, errno.ESTALE)
 """What NFS answers while its server is away, or after a file was replaced; a new `open` may succeed."""
@@ -76,25 +74,6 @@ class Folder:
 
     def close(self) -> None:
         self._attempts.closed.set()
-
-
-def open_place(path: str | Path) -> Place:
-    """The shard folder at a path or URL; nothing is asked of a server yet.
-
-    Raises:
-        ConfigError: the URL cannot be one, or a package that it needs is missing.
-    """
-    path = str(path)
-    if (problem := place_problem(path)) is not None:
-        raise ConfigError(f"data.path: {problem} (got {shown(path)!r})")
-    match scheme_of(path):
-        case None:
-            return Folder(Path(path))
-        case "file":
-            return Folder(Path(unquote(urlsplit(path).path)))
-    from hlgp_dist.data.remote import open_remote  # a local folder needs no fsspec
-
-    return open_remote(path)
 
 
 def streamed(place: Place, name: str) -> BinaryIO:

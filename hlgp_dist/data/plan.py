@@ -5,10 +5,10 @@ Legend: n samples, W ranks, A accumulation steps (micro-steps a step).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-
-from hlgp_dist.errors import ConfigError
 
 Indices = NDArray[np.int64]
 _UINT32 = 2**32 - 1
@@ -34,16 +34,28 @@ def steps_per_epoch(n: int, global_batch_size: int) -> int:
     return -(-n // global_batch_size)
 
 
-def accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size: int | None) -> int:
-    """Micro-steps a step, so that no share exceeds `micro_batch_size` (`None`: one micro-step).
+class GlobalBatch(NamedTuple):
+    """A step's samples over all ranks: `start .. stop - 1` of the order of an epoch."""
 
-    Raises:
-        ConfigError: there are more ranks than samples in a batch.
-    """
-    if world_size > global_batch_size:
-        raise ConfigError(
-            f"launch.num_workers={world_size}: more ranks than samples (train.global_batch_size={global_batch_size})"
-        )
+    epoch: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+def global_batch_of(step: int, n: int, global_batch_size: int) -> GlobalBatch:
+    """Of a task's step, counted through its epochs."""
+    epoch, within = divmod(step, steps_per_epoch(n, global_batch_size))
+    start = within * global_batch_size
+    return GlobalBatch(epoch, start, min(start + global_batch_size, n))
+
+
+def accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size: int | None) -> int:
+    """Micro-steps a step, so that no share exceeds `micro_batch_size` (`None`: one micro-step)."""
+    assert world_size <= global_batch_size, "the preflight refuses more ranks than samples"
     if micro_batch_size is None:
         return 1
     return -(-global_batch_size // (world_size * micro_batch_size))

@@ -6,15 +6,53 @@ Sizes follow from the lengths of the members alone, so a shard folder can be lai
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from hlgp_dist.data.formats import PICTURE_SUFFIXES
 
 BLOCK = tarfile.BLOCKSIZE
 TRAILER = bytes(2 * BLOCK)
 CHECKSUM_DIGITS = 16
+_STEM, _HASH = 40, 16
+KEY_LENGTH = _STEM + 1 + _HASH
+"""At most."""
 _EMPTY = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
 _NAME, _LENGTH, _SUM = slice(0, 100), slice(124, 135), slice(148, 154)
 _EMPTY_SUM = int(_EMPTY[_SUM], 8)
+
+
+class Names(NamedTuple):
+    """What a picture is called in its source; a file's name need not be text."""
+
+    split: str
+    class_name: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+    def __bytes__(self) -> bytes:
+        return b"\0".join(os.fsencode(part) for part in self)
+
+    @property
+    def key(self) -> str:
+        """Of its sample: without periods, distinct even where stems repeat, the same whatever else the source holds."""
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(self.name).stem)[:_STEM]
+        return f"{stem}-{hashlib.sha256(bytes(self)).hexdigest()[:_HASH]}"
+
+
+class Sample(NamedTuple):
+    """What a record holds: a label, and one picture's bytes under its suffix; members: all, by suffix."""
+
+    label: int
+    suffix: str
+    picture: bytes
+    members: Mapping[str, bytes]
 
 
 def padded(length: int) -> int:
@@ -68,3 +106,19 @@ def unpack(record: bytes) -> Iterator[tuple[str, bytes]]:
         if not info.isreg() or position > len(record):
             raise ValueError(f"member {info.name} is cut off or not a plain file")
         yield info.name, record[start : start + info.size]
+
+
+def sample_of(record: bytes, key: str) -> Sample:
+    """Raises ValueError: it is not the record of one picture with a label, all under that key."""
+    members = {}
+    for name, data in unpack(record):
+        stem, _, suffix = name.partition(".")
+        if stem != key:
+            raise ValueError(f"it is {stem}")
+        members[suffix] = data
+    if "cls" not in members:
+        raise ValueError("it has no label")
+    pictures = [suffix for suffix in PICTURE_SUFFIXES if suffix in members]
+    if len(pictures) != 1:
+        raise ValueError(f"{len(pictures)} pictures, not one")
+    return Sample(int(members["cls"]), pictures[0], members[pictures[0]], members)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hlgp_dist.data.buffers import Buffers
+from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.taps import antialias_taps
 from hlgp_dist.data.transfer import sent
 from hlgp_dist.types import Regions
@@ -25,19 +25,16 @@ ROWS_AT_ONCE = 2**15
 """Of several regions together, in one pass of an accelerator: with S it bounds the memory of a pass."""
 
 
-_images = Buffers()
-"""Of a batch on a CPU."""
-
-
-def resized(regions: Regions, size: int, interpolation: str) -> Tensor:
+def resized(regions: Regions, size: int, interpolation: str, memory: Memory | None = None) -> Tensor:
     """uint8 [B, 3, S, S] on the regions' device, a view of [B, S, S, 3]; interpolation: `bilinear` or `bicubic`."""
-    resize = resized_each if regions.pixels.device.type == "cpu" else resized_together
-    return resize(regions, size, interpolation)
+    if regions.pixels.device.type == "cpu":
+        return resized_each(regions, size, interpolation, memory or Memory())
+    return resized_together(regions, size, interpolation)
 
 
-def resized_each(regions: Regions, size: int, interpolation: str) -> Tensor:
+def resized_each(regions: Regions, size: int, interpolation: str, memory: Memory) -> Tensor:
     """See `resized`; picture by picture on a CPU, by as many threads as torch has, bit for bit as torchvision."""
-    images = _images.empty(3 * size * size * len(regions.shapes)).view(len(regions.shapes), size, size, 3)
+    images = memory.images.empty(3 * size * size * len(regions.shapes)).view(len(regions.shapes), size, size, 3)
     out = images.numpy()
     pictures = regions.pixels.split((3 * regions.shapes.prod(1)).tolist())
     shapes = regions.shapes.tolist()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.place import Place
-from hlgp_dist.data.record import checksum, unpack
+from hlgp_dist.data.record import checksum, sample_of
 from hlgp_dist.errors import DataError
 
 webdataset.utils.enforce_security = True  # neither pickles nor `pipe:`, whatever a later stage asks for
@@ -46,7 +46,7 @@ class RangeSource:
         """Samples as webdataset has them: `__key__`, `__url__` and each member's bytes by suffix.
 
         Raises:
-            BadSample: a record is not the manifest's; those before it have been yielded.
+            BadSample: a record is not the manifest's, or is of no single picture; those before it have been yielded.
             DataError: a shard is missing, too short or cannot be read.
         """
         for run in merged_runs(self.split, self.indices):
@@ -80,18 +80,13 @@ class RangeSource:
 
     def _sample(self, index: np.int64, record: bytes) -> dict[str, Any]:
         key, url = self.split.key[index].decode(), self.split.shards[self.split.shard[index]].name
-        sample: dict[str, Any] = {"__key__": key, "__url__": url}
         try:
-            for name, data in unpack(record):
-                stem, suffix = name.split(".", 1)
-                if stem != key:
-                    raise ValueError(f"it is {stem}")
-                sample[suffix] = data
-            if int(sample["cls"]) != self.split.class_index[index]:
-                raise ValueError(f"its label is {int(sample['cls'])}")
-        except (ValueError, KeyError) as error:
+            sample = sample_of(record, key)
+            if sample.label != self.split.class_index[index]:
+                raise ValueError(f"its label is {sample.label}")
+        except ValueError as error:
             raise self._bad(int(index), f"not the sample of the manifest: {error}") from error
-        return sample
+        return {"__key__": key, "__url__": url, **sample.members}
 
 
 def bad_sample(manifest: Manifest, split_name: str, index: int, reason: str) -> BadSample:

@@ -41,7 +41,7 @@ class Stores:
     def __init__(self, cache: Cache, filling: Filling) -> None:
         self._cache = cache
         self._filling = filling
-        self._checked: set[tuple[str, int, float]] = set()
+        self._checked: set[tuple[str, int, str]] = set()
         self._is_warned = False
 
     def obtain(self, layout: Layout, *, run: Map, wait: bool) -> OfClass | None:
@@ -57,10 +57,14 @@ class Stores:
             return self._stored(layout, run=run, wait=wait)
         except NoRoom as error:
             self._warn(error)
-        record = Record([], {}, 0, 0.0)
+        record = Record([], {}, 0, stamp="")
         if self._filling.keeps_bad_of(layout):
             record = self._filling.fill(layout, lambda position, picture: 0, run)
         return OfClass(Direct(layout, self._filling.counts), record)
+
+    def activity(self) -> object:
+        """Changes while anybody on this host writes a store."""
+        return self._cache.activity()
 
     def prepare(self, layout: Layout) -> None:
         """Make or check it without waiting for anybody; see `obtain`.
@@ -89,7 +93,7 @@ class Stores:
         """The record of a good file; None where it is to be made again. Checked once a process and file."""
         try:
             record = read_record(held.descriptor, layout)
-            identity = (layout.name, os.fstat(held.descriptor).st_ino, record.seconds)
+            identity = (layout.name, os.fstat(held.descriptor).st_ino, record.stamp)
             if not held.made and identity not in self._checked:
                 check_pictures(held.descriptor, layout, record, self._filling.cancelled)
         except (Damaged, OSError) as damage:

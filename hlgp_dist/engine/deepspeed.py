@@ -12,14 +12,7 @@ from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimiz
 from torch import Tensor, nn
 
 from hlgp_dist.config import schema
-from hlgp_dist.engine.options import deepspeed_config, torch_optimizer
-
-
-def _state_keys(optimizer: schema.Optimizer) -> tuple[str, ...]:
-    """What torch calls the tensors that an optimizer keeps of each parameter."""
-    if isinstance(optimizer, schema.Sgd):
-        return ("momentum_buffer",) if optimizer.momentum > 0.0 else ()
-    return ("exp_avg", "exp_avg_sq")
+from hlgp_dist.engine.options import deepspeed_config, state_keys, torch_optimizer
 
 
 class _Root(nn.Module):
@@ -50,7 +43,7 @@ class DeepSpeedEngine:
         accumulation: int,
     ) -> None:
         self._stage = options.zero_stage
-        self._state_keys = _state_keys(optimizer)
+        self._state_keys = state_keys(optimizer)
         self._module = module
         names = {parameter: name for name, parameter in module.named_parameters()}
         self._parameters = {names[parameter]: parameter for group in parameters.values() for parameter in group}

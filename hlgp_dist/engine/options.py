@@ -41,3 +41,10 @@ def torch_optimizer(
     if isinstance(options, schema.AdamW):
         return torch.optim.AdamW(groups, lr=0.0, betas=options.betas, weight_decay=options.weight_decay)
     return torch.optim.Adam(groups, lr=0.0, betas=options.betas)
+
+
+def state_keys(optimizer: schema.Optimizer) -> tuple[str, ...]:
+    """What torch calls the tensors that an optimizer keeps of each parameter."""
+    if isinstance(optimizer, schema.Sgd):
+        return ("momentum_buffer",) if optimizer.momentum > 0.0 else ()
+    return ("exp_avg", "exp_avg_sq")

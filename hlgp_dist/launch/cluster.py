@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -19,14 +22,19 @@ import ray
 import torch
 
 from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
-from hlgp_dist.launch.local import STOP_SIGNALS, free_port
+from hlgp_dist.launch.local import STOP_SIGNALS
+from hlgp_dist.launch.ports import free_port
+from hlgp_dist.launch.watch import Stop
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 """Where the state API of a Ray looks for its dashboard."""
 LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
 UNWANTED_SECONDS = 5.0
+GRACE_SECONDS = 120.0
+"""For the ranks of a run to checkpoint and leave."""
 T = TypeVar("T")
 
 
@@ -39,9 +47,9 @@ def enter(directory: str) -> None:
 def worker_resources(launch: LaunchOptions) -> dict[str, float]:
     """What one DeepSpeed rank reserves. GPUs default to one where the driver sees any."""
     sees_gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
-    has_gpu = sees_gpus if launch.gpus_per_worker is None else launch.gpus_per_worker == 1
+    gpus = float(sees_gpus) if launch.gpus_per_worker is None else launch.gpus_per_worker
     resources = {"CPU": float(launch.cpus_per_worker)}
-    return resources | {"GPU": 1.0} if has_gpu else resources
+    return resources | {"GPU": gpus} if gpus else resources
 
 
 class Attended(threading.Thread):
@@ -67,40 +75,57 @@ def end_if_unwanted() -> None:
         sys.exit()
 
 
-def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
+def attended(call: Callable[[], T], meanwhile: Callable[[], None] = lambda: None, stop: Stop | None = None) -> T:
     """What `call()` returns, called in a thread while this one waits for signals and now and then does `meanwhile`.
 
     On the main thread Ray Tune and Ray Train put in handlers of their own, after which a stopped job looks done.
+    stop: the call looks at it and ends by itself; it is given `GRACE_SECONDS`.
 
     Raises:
         Interrupted: by SIGINT, SIGTERM or SIGUSR1; leaving `ray_cluster` then ends what was called. A thread that
             turns to Ray after that ends the process with no word, so it is given time to end by itself.
+        SystemExit: by a second signal, where the first was a request.
     """
     thread = Attended(call)
-    former = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
+    handler = _interrupt if stop is None else partial(_request, stop)
+    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         thread.start()
-        while True:
-            try:
-                result: T = thread.future.result(timeout=MEANWHILE_SECONDS)
-                return result
-            except TimeoutError:
-                if thread.future.done():
-                    raise
-            finally:
-                meanwhile()
-    except Interrupted:
+        result: T = _wait(thread, meanwhile, stop)
+        return result
+    except (Interrupted, SystemExit):
         thread.is_unwanted = True
         thread.join(UNWANTED_SECONDS)
         raise
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, former_handler in former.items():
+            signal.signal(number, former_handler)
+
+
+def _wait(thread: Attended, meanwhile: Callable[[], None], stop: Stop | None) -> Any:
+    until = math.inf
+    while True:
+        try:
+            return thread.future.result(timeout=MEANWHILE_SECONDS)
+        except TimeoutError:
+            if thread.future.done():
+                raise
+        finally:
+            meanwhile()
+        if stop is not None and stop.requested:
+            until = min(until, time.monotonic() + GRACE_SECONDS)
+            if time.monotonic() > until:
+                stop.at_once = True
+                raise Interrupted(f"no checkpoint within {GRACE_SECONDS:.0f} s of a signal; run it again to resume")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     name = signal.Signals(number).name
     raise Interrupted(f"stopped by {name}; the same command resumes at the last checkpoints")
+
+
+def _request(stop: Stop, number: int, frame: FrameType | None) -> None:
+    stop.heed(number)
 
 
 @contextmanager
@@ -142,7 +167,7 @@ def _start_here(launch: LaunchOptions) -> None:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), os.defpath])
     # Nobody preempts this machine, and each watcher is a process that imports torch.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    cpus = max(os.cpu_count() or 1, launch.num_workers * launch.cpus_per_worker)
+    cpus = max(usable_cores(), launch.num_workers * launch.cpus_per_worker)
     ray.init(
         _node_ip_address=LOOPBACK,
         num_cpus=cpus,
@@ -154,18 +179,30 @@ def _start_here(launch: LaunchOptions) -> None:
 
 
 def runs_at_once(launch: LaunchOptions) -> int:
-    """How many runs of `launch.num_workers` ranks the cluster holds at a time.
+    """How many runs of `launch.num_workers` ranks the cluster holds at a time, grown as far as it may.
 
     Raises:
         EnvironmentFailure: not even one can ever be placed.
     """
-    total = ray.cluster_resources()
+    total = _capacity()
     needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
     fits = min(int(total.get(name, 0.0) // amount) for name, amount in needs.items())
     if fits < 1:
         has = {name: total.get(name, 0.0) for name in needs}
         raise EnvironmentFailure(f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}")
     return fits
+
+
+def devices_of_run(launch: LaunchOptions) -> float:
+    """GPUs that one run holds; where it holds none, its workers."""
+    return launch.num_workers * worker_resources(launch).get("GPU", 1.0)
+
+
+def _capacity() -> dict[str, float]:
+    """What the cluster has, or what an autoscaler may make of it."""
+    has = dict(ray.cluster_resources())
+    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return has | {name: max(amount, has.get(name, 0.0)) for name, amount in most.items()}
 
 
 def _words(resources: dict[str, float]) -> str:

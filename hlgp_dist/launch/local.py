@@ -7,21 +7,26 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 import torch
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Failure, Interrupted
+from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker
+from hlgp_dist.launch.channel import Channel
+from hlgp_dist.launch.ports import free_port
+from hlgp_dist.launch.retrying import run_attempts
+from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.types import World
+from hlgp_dist.types import Pulse, World
 
 GRACE_SECONDS = 20.0
 """How long the other ranks may take to notice that one has left, before they are killed."""
@@ -36,6 +41,8 @@ class LocalContext:
 
     SIGINT is the launcher's: a terminal sends it to every process, and the launcher passes one SIGTERM on.
     """
+
+    pulse: Pulse
 
     def __init__(self, world: World, device: str) -> None:
         self.world = world
@@ -52,57 +59,73 @@ class LocalContext:
         """Nobody schedules a local run."""
 
     def stop_requested(self) -> bool:
-        return self._stop
+        return self._stop or self.pulse.stop_requested
 
 
 def run_local(config: RunConfig, folder: RunFolder) -> None:
-    """Run `launch.num_workers` ranks to their end.
+    """Run `launch.num_workers` ranks to their end, again where one is lost.
 
     Raises:
         EnvironmentFailure: there are fewer GPUs than ranks.
         Failure: of the kind and with the reason of the first rank that failed.
-        Interrupted: a rank was killed, or a signal came; the same command resumes.
+        Interrupted: a signal came; the same command resumes.
     """
     if config.launch.num_workers > torch.cuda.device_count() > 0:
         raise EnvironmentFailure(
             f"launch.num_workers: {config.launch.num_workers} ranks on {torch.cuda.device_count()} GPUs; "
             "hide them with CUDA_VISIBLE_DEVICES= to run on the CPU"
         )
-    port = free_port()
-    spawn = multiprocessing.get_context("spawn")
-    ranks = [
-        spawn.Process(target=_rank_main, args=(config.model_dump(mode="json"), str(folder.path), rank, port))
-        for rank in range(config.launch.num_workers)
-    ]
-    stop = _stopper(ranks)
-    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    ranks: list[SpawnProcess] = []
+    stop = Stop()
+    handler = _stopper(stop, ranks)
+    previous = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
-        for process in ranks:
-            process.start()
-        _watch(ranks, folder)
+        run_attempts(config, folder, partial(_run_ranks, folder=folder, ranks=ranks, stop=stop), stop=stop)
     finally:
-        for process in ranks:
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, former in previous.items():
+            signal.signal(number, former)
 
 
-def _stopper(ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
-    """The launcher's handler: a first signal asks the ranks to leave, a second ends everything at once."""
-    asked = False
+def _run_ranks(
+    config: RunConfig, channel: Channel, *, folder: RunFolder, ranks: list[SpawnProcess], stop: Stop
+) -> None:
+    """One attempt, whose processes are put into `ranks`."""
+    port, size = free_port(), config.launch.num_workers
+    spawn = multiprocessing.get_context("spawn")
+    plain = config.model_dump(mode="json")
+    ranks[:] = [
+        spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)
+    ]
+    with Watch(channel, size, config.launch.hang_seconds, stop, end=partial(_kill, ranks)) as watch:
+        try:
+            for process in ranks:
+                process.start()
+            _watch(ranks, folder)
+        except Failure as failure:
+            raise watch.hang or failure from failure
+        finally:
+            _kill(ranks)
+            for process in ranks:
+                if process.pid is not None:
+                    process.join()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise SystemExit(128 + number)
-        asked = True
+
+def _kill(ranks: list[SpawnProcess]) -> None:
+    for process in ranks:
+        if process.is_alive():
+            process.kill()
+
+
+def _stopper(stop: Stop, ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
+    """The launcher's handler: what asks it to stop asks the ranks, too."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        stop.heed(number)
         for process in ranks:
             if process.is_alive():
                 process.terminate()
 
-    return stop
+    return handler
 
 
 def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
@@ -128,15 +151,16 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
 def _failure_of(rank: int, exit_code: int, folder: RunFolder) -> Failure:
     """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash."""
     left = failure_of(folder)
-    if exit_code >= 0 or (left is not None and left.exit_code != Failure.exit_code):
+    says_why = left is not None and left.exit_code != Failure.exit_code and not isinstance(left, LostWorker)
+    if exit_code >= 0 or (left is not None and says_why):
         return left or Failure(f"rank {rank} ended with exit code {exit_code}; see {folder.logs}")
     name = signal.Signals(-exit_code).name
     if -exit_code in SENT_SIGNALS:
-        return Interrupted(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
+        return LostWorker(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
     return Failure(f"rank {rank} crashed with {name}; see {folder.logs}")
 
 
-def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> None:
+def _rank_main(config: dict[str, object], folder: Path, rank: int, port: int, channel: Channel) -> None:
     _die_with_parent()
     resolved = RunConfig.model_validate(config)
     size = resolved.launch.num_workers
@@ -147,7 +171,8 @@ def _rank_main(config: dict[str, object], folder: str, rank: int, port: int) -> 
     device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     if device != "cpu":
         torch.cuda.set_device(rank)
-    raise SystemExit(work(resolved, LocalContext(World(rank, size, host_size=size), device), RunFolder(folder)))
+    context = LocalContext(World(rank, size, host_size=size), device)
+    raise SystemExit(work(resolved, context, RunFolder(folder), channel))
 
 
 def _die_with_parent() -> None:
@@ -158,10 +183,3 @@ def _die_with_parent() -> None:
     launcher = multiprocessing.parent_process()
     if launcher is not None and not launcher.is_alive():
         raise SystemExit(1)
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

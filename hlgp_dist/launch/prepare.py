@@ -13,12 +13,12 @@ from hlgp_dist.config.method_options import Method
 from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
+from hlgp_dist.contract.check import check_method
+from hlgp_dist.contract.demand import ContractBroken
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.files import write_text
-from hlgp_dist.models.weights import file_sha256
-from hlgp_dist.train.contract import check_method
-from hlgp_dist.train.demand import ContractBroken
+from hlgp_dist.files import file_sha256, write_text
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.footprint import check_room
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
 
@@ -30,10 +30,13 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
         ConfigError: the configuration does not fit, the folder holds a run of another one, or `run.resume` forbids
             what it holds.
         DataError: data or weights do not fit.
+        EnvironmentFailure: the disk cannot hold the checkpoints.
     """
     preflight(config)
     folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
     refuse_other(config, folder)
+    if folder.read_finished() is None:
+        check_room(config, folder.checkpoints)
     return folder
 
 

@@ -7,21 +7,28 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import ray.train
 import ray.train.torch
+import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Failure
+from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
-from hlgp_dist.launch.trials import first_line
+from hlgp_dist.launch.losses import is_full, worker_failure
+from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
+from hlgp_dist.launch.retrying import run_attempts
+from hlgp_dist.launch.room import has_room, room
+from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
-from hlgp_dist.types import World
+from hlgp_dist.types import Pulse, World
 
 SCREEN = "progress.log"
 """RUN/logs/: what a rank without a terminal shows."""
@@ -31,6 +38,8 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 class RayContext:
     """A rank among the workers of a Ray Train worker group."""
+
+    pulse: Pulse
 
     def __init__(self, screen: TextIO) -> None:
         context = ray.train.get_context()
@@ -42,8 +51,8 @@ class RayContext:
         ray.train.report(dict(metrics))
 
     def stop_requested(self) -> bool:
-        """Ray ends workers itself; a resume goes on at the last checkpoint."""
-        return False
+        """By the launcher, or because a host of the run is about to be taken away."""
+        return self.pulse.stop_requested or is_told_to_go()
 
 
 def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
@@ -51,12 +60,13 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
 
     Raises:
         Failure: of the kind and with the reason that a rank left behind.
-        Interrupted: by a signal.
+        Interrupted: by a signal, once the ranks have saved.
     """
+    stop = Stop()
     with ray_cluster(config.launch):
         runs_at_once(config.launch)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
-            attended(lambda: fit(config, folder), meanwhile=copy)
+            attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 
 
 @contextmanager
@@ -74,15 +84,40 @@ def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
         yield copy
 
 
-def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> None:
-    """Run the worker group to its end; this process must be connected to Ray."""
+def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), stop: Stop | None = None) -> None:
+    """Run worker groups until one ends well; this process must be connected to Ray.
+
+    Raises:
+        Failure: of the kind and with the reason of the last attempt; see `run_attempts`.
+    """
+    stop = stop or Stop()
+    run_attempts(
+        config, folder, partial(_fit_once, folder=folder, callbacks=callbacks, stop=stop), stop=stop, room=room
+    )
+
+
+def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
+    """One worker group to its end; it waits for its turn where others use the cluster."""
+    with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
+        while True:
+            try:
+                _trainer(config, folder, channel, callbacks).fit()
+                return
+            except Exception as error:
+                if is_full(error) and has_room(config) and not stop.requested:
+                    continue
+                raise watch.hang or worker_failure(error, failure_of(folder)) from error
+
+
+def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> TorchTrainer:
     resources = worker_resources(config.launch)
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _worker_main,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "folder": str(folder.path.absolute()),
             "directory": str(Path.cwd()),
+            "attempt": channel.number,
         },
         scaling_config=ScalingConfig(
             num_workers=config.launch.num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
@@ -94,21 +129,12 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = ()) -> 
             name="ray",
             storage_path=str(folder.logs.absolute()),
             worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
-            callbacks=list(callbacks),
-            failure_config=FailureConfig(max_failures=0),
+            callbacks=[*callbacks, HeedSigterm()],
+            failure_config=FailureConfig(  # the attempts are ours
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+            ),
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise failure_of(folder) or _lost(error) from error
-
-
-def _lost(error: Exception) -> Failure:
-    """What the first worker failed by, where no rank could leave a reason in RUN."""
-    first = next(iter(getattr(error, "worker_failures", {}).values()), error)
-    cause = getattr(first, "_base_exc", first)  # out of Ray's wrapping, whose text is a traceback
-    return cause if isinstance(cause, Failure) else Failure(f"a worker of the run was lost: {first_line(cause)}")
 
 
 def _worker_main(payload: dict[str, Any]) -> None:
@@ -117,7 +143,9 @@ def _worker_main(payload: dict[str, Any]) -> None:
     if not folder.config.is_file():  # the launcher wrote it
         raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
+    if 0.0 < (config.launch.gpus_per_worker or 0.0) < 1.0:
+        torch.cuda.set_per_process_memory_fraction(config.launch.gpus_per_worker)
     with open(folder.logs / SCREEN, "a") as screen:
-        code = work(config, RayContext(screen), folder)
+        code = work(config, RayContext(screen), folder, Channel(folder.logs, payload["attempt"]))
     if code:
         raise RuntimeError(f"exit code {code}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError, TrialsFailed
+from hlgp_dist.errors import BudgetReached, ConfigError, Failure, Interrupted, TrialsFailed, counted
 from hlgp_dist.files import as_csv, write_json, write_text
-from hlgp_dist.launch.cluster import attended, ray_cluster, runs_at_once
+from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster, runs_at_once
 from hlgp_dist.launch.prepare import check_content, check_contract, former_config, refuse_other
 from hlgp_dist.launch.start import alone, start_run
-from hlgp_dist.launch.trials import Ended, first_line, forget_stopped, trial_rows
+from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
+from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 from hlgp_dist.train.result import failed
+from hlgp_dist.tuning.course import Course
+from hlgp_dist.tuning.state import SearchState
 
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
@@ -50,7 +54,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     if finished is not None:
         return folder, _finished_before(config, folder, finished, show)
     trial, num_tasks = check_search(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
     with alone(folder):
         finished = RunFolder(folder).read_finished()  # by another process, since we looked
         if finished is not None:
@@ -93,6 +97,12 @@ def check_trials(outcome: dict[str, Any]) -> None:
         raise TrialsFailed(outcome["reason"])
 
 
+def check_budget(outcome: dict[str, Any]) -> None:
+    """Raise BudgetReached if it was, once the outcome has been shown."""
+    if outcome["exit_code"] == BudgetReached.exit_code:
+        raise BudgetReached(outcome["reason"])
+
+
 def _check_rungs(search: search_options.Search, num_tasks: int) -> None:
     scheduler = search.scheduler
     if isinstance(scheduler, search_options.Asha) and scheduler.grace_tasks >= num_tasks:
@@ -117,17 +127,38 @@ def _search(
 ) -> dict[str, Any]:
     assert config.search is not None
     with ray_cluster(config.launch):
-        tuner = build_tuner(trial, config, folder, num_tasks, runs_at_once(config.launch))
-        ended = {Path(result.path).name: _ended(result) for result in attended(tuner.fit)}
-        forget_stopped(folder / "trials", {name for name, end in ended.items() if end.error is not None})
-        rows = trial_rows(folder / "trials", ended)
+        slots = _slots(config)
+        slots()  # a trial that can never be placed ends the search before it begins
+        stop = SharedStop(folder / "logs")
+        stop.clear()
+        with closing(Course(folder, config.search, num_tasks, devices_of_run(config.launch))) as course:
+            attended(build_tuner(trial, config, folder, course, slots, stop).fit, stop=stop)
+            if stop.requested:
+                raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
+            budget = course.conclude()
+            spent = {"gpu_hours": course.gpu_hours(), "wall_hours": course.wall_hours()}
+        state = course.state
+        forget_failures_of(
+            folder / "trials", {name for name, trial in state.trials.items() if trial.status != "failed"}
+        )
+        rows = [trial.row() for trial in state.trials.values()]
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
-        return _conclude(config, folder, rows)
+        outcome = _conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        runs = [folder / "best", *(folder / "trials" / name for name in state.trials)]
+        return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}
 
 
-def _ended(result: Any) -> Ended:
-    return Ended(result.config, None if result.error is None else first_line(result.error))
+def _slots(config: schema.RunConfig) -> Callable[[], int]:
+    """How many trials may run at a time, as the cluster now is."""
+    assert config.search is not None
+    most = config.search.max_concurrent_trials
+
+    def slots() -> int:
+        fits = runs_at_once(config.launch)
+        return fits if most is None else min(fits, most)
+
+    return slots
 
 
 def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
@@ -155,24 +186,39 @@ def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
     return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}
 
 
-def _conclude(config: schema.RunConfig, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Refit the best finished trial on everything and test it once."""
-    assert config.search is not None
-    finished = [row for row in rows if row["status"] == "done"]
-    failures = [row for row in rows if row["status"] == "failed"]
+def _conclude(config: schema.RunConfig, folder: Path, state: SearchState, budget: str | None) -> dict[str, Any]:
+    """Refit the best finished configuration on everything and test it once."""
+    finished = state.finished()
     if not finished:
-        reasons = "; ".join(f"{row['trial']}: {row['reason']}" for row in failures[:3])
-        raise TrialsFailed(f"no trial finished: {reasons or 'see the logs'}")
-    best = max(finished, key=lambda row: row["objective"])
-    values = {key: best[key] for key in config.search.space}
-    outcome: dict[str, Any] = {"exit_code": 0, "reason": "done"}
+        raise _no_winner(state, budget)
+    number = max(finished, key=lambda each: finished[each])
+    best = state.configurations()[number][0]
+    outcome = _ending(state, budget)
+    outcome |= {"best_trial": best.name, "best_values": best.values}
+    outcome |= {"objective": OBJECTIVE, "best_objective": finished[number]}
+    return outcome | {"test": _refit(config, folder, best.values)}
+
+
+def _failures(state: SearchState) -> list[str]:
+    return [f"{name}: {trial.reason}" for name, trial in state.trials.items() if trial.status == "failed"]
+
+
+def _no_winner(state: SearchState, budget: str | None) -> Failure:
+    failures = _failures(state)
+    if budget is not None and not failures:
+        return BudgetReached(f"{budget} before any trial finished; raise it and the same command goes on")
+    return TrialsFailed(f"no trial finished: {'; '.join(failures[:3]) or 'see the logs'}")
+
+
+def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
+    """Exit code and reason of a search that has a winner."""
+    failures = _failures(state)
     if failures:
-        first = failures[0]
-        reason = f"{len(failures)} of {len(rows)} trials failed, first {first['trial']}: {first['reason']}"
-        outcome = failed(TrialsFailed(reason))
-    outcome |= {"best_trial": best["trial"], "best_values": values}
-    outcome |= {"objective": OBJECTIVE, "best_objective": best["objective"]}
-    return outcome | {"test": _refit(config, folder, values), "trials": rows}
+        reason = f"{len(failures)} of {counted(len(state.trials), 'trial')} failed, first {failures[0]}"
+        return failed(TrialsFailed("; ".join(filter(None, [reason, budget]))))
+    if budget is not None:
+        return failed(BudgetReached(f"{budget}; the results are valid, raise it and the same command goes on"))
+    return {"exit_code": 0, "reason": "done"}
 
 
 def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:

@@ -1,22 +1,31 @@
-"""What Ray Tune is told of a search: the space, the scheduler, and a driver that runs one trial."""
+"""What Ray Tune is told of a search: a course decides what to start and what to stop, drivers run the trials.
+
+Tune keeps no state of its own that matters: killed anywhere, a new Tuner over the same course goes on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-from hlgp_dist.config import schema, search_options
+from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
+from hlgp_dist.errors import Failure, Interrupted
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
-from hlgp_dist.launch.worker import forget_failures, outcome_kept
+from hlgp_dist.launch.trials import first_line, objectives
+from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.tuning.course import Course
+from hlgp_dist.tuning.trial import Trial
 
 OBJECTIVE = "val/average_accuracy"
 """Mean over the tasks seen, of the validation part held out of each task's training pictures."""
@@ -26,34 +35,128 @@ HEAD_NODE = "node:__internal_head__"
 
 
 def build_tuner(
-    trial: schema.RunConfig, config: schema.RunConfig, folder: Path, num_tasks: int, slots: int
+    trial: schema.RunConfig,
+    config: schema.RunConfig,
+    folder: Path,
+    course: Course,
+    slots: Callable[[], int],
+    stop: SharedStop,
 ) -> tune.Tuner:
-    """`trial` is what every sample varies; `slots` is how many of them run at a time."""
-    assert config.search is not None
-    search, driver = config.search, {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
+    """`trial` is what every proposal varies; `slots()` is how many of them the cluster holds at a time.
+
+    Once `stop` is requested drivers let their ranks save and end, and nothing more is started.
+    """
+    told = {"base": trial.model_dump(mode="json"), "directory": str(Path.cwd()), "stop": stop}
+    driver = {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_drive, trial=trial.model_dump(mode="json"), directory=str(Path.cwd())), driver
-        ),
-        param_space={key: _domain(domain) for key, domain in search.space.items()},
+        tune.with_resources(tune.with_parameters(_drive, **told), driver),
         tune_config=tune.TuneConfig(
-            metric=OBJECTIVE,
-            mode="max",
-            num_samples=search.num_samples,
-            search_alg=BasicVariantGenerator(
-                random_state=search.seed, max_concurrent=min(slots, search.max_concurrent_trials or slots)
-            ),
-            scheduler=_scheduler(search.scheduler, num_tasks),
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            num_samples=-1,  # the course says when it is over
+            search_alg=Proposer(course, slots, stop),
+            scheduler=Judge(course, folder / "trials"),
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str((folder / "logs").absolute()),
-            callbacks=[EndIfUnwanted(), Narrator(num_tasks)],
+            callbacks=[EndIfUnwanted()],
+            failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
+            stop=Spent(course),
             verbose=0,
         ),
     )
+
+
+def _name(trial: Any) -> str:
+    return str(trial.config["trial"])
+
+
+class Unwritten:
+    """Tune pickles what it is given into files that a search never goes on from: this leaves nothing there."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (object, ())
+
+
+class Proposer(Unwritten, Searcher):  # type: ignore[misc]  # ray has no types here
+    """Hands Tune the course's next trial when there is room for one."""
+
+    def __init__(self, course: Course, slots: Callable[[], int], stop: SharedStop) -> None:
+        super().__init__()
+        self._course, self._slots, self._stop = course, slots, stop
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._stop.requested or self._course.is_exhausted():
+            return Searcher.FINISHED
+        if self._course.num_running() >= self._slots():
+            return None
+        trial = self._course.next_trial()
+        return None if trial is None else _sample(trial)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The judge has told the course."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The course is on disk already; Tune wants a file all the same."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a search goes on by its course, not by Tune's state")
+
+
+def _sample(trial: Trial) -> dict[str, Any]:
+    seed = {} if trial.seed is None else {"seed": trial.seed}
+    return {"trial": trial.name, "values": trial.values | seed}
+
+
+class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types here
+    """Tells the course of each report and each ending, and the terminal in a line."""
+
+    def __init__(self, course: Course, trials: Path) -> None:
+        super().__init__()
+        self._course, self._trials = course, trials
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if OBJECTIVE not in result:  # Tune's own last word
+            return str(TrialScheduler.CONTINUE)
+        name, tasks, objective = _name(trial), int(result[RUNG]), float(result[OBJECTIVE])
+        is_news = tasks > len(self._course.state.trials[name].reports)
+        stops = self._course.reported(name, tasks, objective)
+        if is_news:
+            num_tasks, end = self._course.state.num_tasks, ": stopped" if stops else ""
+            print(f"{name}: task {tasks}/{num_tasks} done, val accuracy {100 * objective:.2f} %{end}", flush=True)
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._ended(_name(trial), "the driver ended without a result")
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        self._ended(_name(trial), first_line(trial.get_error()))
+
+    def _ended(self, name: str, reason: str) -> None:
+        """What the trial's own result.json says; one that died early has left none, nor a folder."""
+        if self._course.state.trials[name].is_over:
+            return
+        folder = RunFolder(self._trials / name)
+        result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
+        if result["exit_code"] == Interrupted.exit_code:
+            return  # the next command goes on with it
+        self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))
+        print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
+
+
+class Spent(Unwritten, tune.Stopper):  # type: ignore[misc]  # ray has no types here
+    """Ends everything once a budget of time is used up."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._course.spent_up() is not None
 
 
 class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types here
@@ -63,56 +166,27 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
         end_if_unwanted()
 
 
-class Narrator(tune.Callback):  # type: ignore[misc]  # ray has no types here
-    """One line on the terminal for each task that a trial finishes, so that a long search can be watched."""
+def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, stop: SharedStop) -> None:
+    """The trial's driver: a small actor that starts the worker group and waits.
 
-    def __init__(self, num_tasks: int) -> None:
-        self._num_tasks = num_tasks
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        accuracy = 100 * result[OBJECTIVE]
-        print(f"{trial}: task {result[RUNG]}/{self._num_tasks} done, val accuracy {accuracy:.2f} %", flush=True)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        print(f"{trial}: ended", flush=True)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        print(f"{trial}: failed", flush=True)
-
-
-def _trial_name(trial: Any) -> str:
-    return "trial-" + str(trial.trial_id).rpartition("_")[2]
-
-
-def _domain(domain: search_options.Domain) -> Any:
-    if isinstance(domain, search_options.Choice):
-        return tune.choice(list(domain.choice))
-    if isinstance(domain, search_options.Uniform):
-        return tune.uniform(*domain.uniform)
-    if isinstance(domain, search_options.LogUniform):
-        return tune.loguniform(*domain.loguniform)
-    return tune.grid_search(list(domain.grid))
+    A failure with a reason is left in result.json and not raised: Tune would start the driver again.
+    """
+    resolved, name = schema.RunConfig.model_validate(base), sample["trial"]
+    folder = RunFolder(Path(resolved.run.dir) / name)
+    try:
+        with outcome_kept(folder):
+            enter(directory)
+            config = apply(resolved, sample["values"] | {"run.name": name})
+            check_run(config, name)
+            _report_again(folder)
+            if folder.read_finished() is None:
+                open_run(config, folder)
+                fit(config, folder, callbacks=[TuneReportCallback()], stop=stop)
+    except Failure:
+        return
 
 
-def _scheduler(scheduler: search_options.Asha | search_options.Fifo, num_tasks: int) -> TrialScheduler:
-    if isinstance(scheduler, search_options.Fifo):
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr=RUNG,
-        max_t=num_tasks + 1,
-        grace_period=scheduler.grace_tasks,
-        reduction_factor=scheduler.reduction_factor,
-    )
-
-
-def _drive(sample: dict[str, Any], trial: dict[str, Any], directory: str) -> None:
-    """The trial's driver: a small actor that starts the worker group and waits."""
-    name, base = tune.get_context().get_trial_name(), schema.RunConfig.model_validate(trial)
-    folder = RunFolder(Path(base.run.dir) / name)
-    with outcome_kept(folder):
-        enter(directory)
-        config = apply(base, sample | {"run.name": name})
-        check_run(config, name)
-        open_run(config, folder)
-        forget_failures(folder)
-        fit(config, folder, callbacks=[TuneReportCallback()])
+def _report_again(folder: RunFolder) -> None:
+    """What an earlier driver may have been killed before it told Tune."""
+    for tasks, objective in enumerate(objectives(folder), 1):
+        tune.report({OBJECTIVE: objective, RUNG: tasks})

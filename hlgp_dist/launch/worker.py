@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, OutOfMemory, describe
+from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, LostWorker, OutOfMemory, describe
 from hlgp_dist.files import write_json
+from hlgp_dist.launch.channel import Channel
+from hlgp_dist.launch.pulse import Pulse
+from hlgp_dist.launch.trials import first_line
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.train.run import run
 from hlgp_dist.types import WorkerContext
 
 log = logging.getLogger("hlgp_dist")
+LOST_PEER = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
+"""One of these is in what torch says where another rank no longer answers."""
 
 
-def work(config: RunConfig, context: WorkerContext, folder: RunFolder) -> int:
-    """Run one rank; the exit code. Its log is RUN/logs/rank-NNN.log, a failure's reason beside it."""
+def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: Channel | None = None) -> int:
+    """Run one rank; the exit code. Its log is RUN/logs/rank-NNN.log, a failure's reason beside it.
+
+    channel: to the launcher, who may be none.
+    """
     rank = f"rank-{context.world.rank:03d}"
     folder.logs.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder.logs / f"{rank}.log")
@@ -31,13 +42,17 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder) -> int:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        log.info("rank %d of %d on %s", context.world.rank, context.world.size, context.device)
-        run(config, context, folder)
+        host = f"process {os.getpid()} of {platform.node()}"
+        log.info("rank %d of %d on %s, %s", context.world.rank, context.world.size, context.device, host)
+        with Pulse(channel or Channel(folder.logs, 0), context.world.rank, config.launch.hang_seconds) as pulse:
+            context.pulse = pulse
+            run(config, context, folder)
         return 0
     except Exception as error:
         failure = as_failure(error)
         log.error("%s", traceback.format_exc())
-        write_json(_reason_file(folder, context.world.rank), failed(failure))
+        lost = {"lost_peer": True} if isinstance(failure, LostWorker) else {}
+        write_json(_reason_file(folder, context.world.rank), failed(failure) | lost)
         return failure.exit_code
     finally:
         log.removeHandler(handler)
@@ -55,10 +70,14 @@ def forget_failures(folder: RunFolder) -> None:
 
 
 def failure_of(folder: RunFolder) -> Failure | None:
-    """What the ranks of the last attempt left behind: a documented failure before an internal one."""
+    """What the ranks of the last attempt left behind: a documented failure before an internal one, that before those
+    of ranks that only noticed that another had gone."""
     records = [json.loads(file.read_text()) for file in sorted(folder.logs.glob("rank-*.failure.json"))]
-    records.sort(key=lambda record: record["exit_code"] == Failure.exit_code)
-    return FAILURES[records[0]["exit_code"]](records[0]["reason"]) if records else None
+    if not records:
+        return None
+    first = min(records, key=lambda record: ("lost_peer" in record, record["exit_code"] == Failure.exit_code))
+    kind = LostWorker if "lost_peer" in first else FAILURES[first["exit_code"]]
+    return kind(first["reason"])
 
 
 @contextmanager
@@ -80,6 +99,10 @@ def as_failure(error: Exception) -> Failure:
     on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     if on_host or isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
+    if isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PEER)
+    ):
+        return LostWorker(f"another rank does not answer: {first_line(error)}")
     if isinstance(error, OSError) and error.filename:
         return EnvironmentFailure(describe(error))
     return Failure(f"internal error: {type(error).__name__}: {error}; the traceback is in the run's logs")

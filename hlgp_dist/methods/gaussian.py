@@ -11,13 +11,13 @@ from torch import Tensor
 from hlgp_dist.config.classifier_options import UnpromptedClassifier
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.statistics import ClassStatistics
-from hlgp_dist.methods.unprompted import ClosedForm
+from hlgp_dist.methods.unprompted import Solved
 
 SHRINKAGE = 0.1
 """Part of the covariance replaced by its mean diagonal: with few pictures a class it has no full rank."""
 
 
-class Gaussian(ClosedForm):
+class Gaussian(Solved):
     """Logits f S^-1 mu_c - mu_c S^-1 mu_c / 2: the posterior of equally frequent classes, but for a constant.
 
     S is the pooled scatter over (pictures - classes), shrunk.
@@ -32,7 +32,6 @@ class Gaussian(ClosedForm):
         self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("means", torch.zeros(0, self.width))
         self.register_buffer("scatter", torch.zeros(self.width, self.width))
-        self._solved_for: Tensor | None = None
 
     def add(self, statistics: ClassStatistics) -> None:
         device = self.means.device
@@ -41,13 +40,15 @@ class Gaussian(ClosedForm):
         self.scatter = self.scatter + statistics.spread.to(device)
 
     def forward(self, features: Tensor) -> Tensor:
-        if self._solved_for is not self.means:
-            self._directions, self._offsets, self._solved_for = *self._solve(), self.means
-        logits: Tensor = features.double() @ self._directions + self._offsets
+        directions, offsets = self.solution()
+        logits: Tensor = features.double() @ directions + offsets
         return logits.float()
 
-    def _solve(self) -> tuple[Tensor, Tensor]:
-        """Directions [H, C] and offsets [C]: the same until the next task."""
+    def moments(self) -> Tensor:
+        return self.means
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Directions [H, C] and offsets [C]."""
         freedom = (self.counts.sum() - len(self.counts)).clamp_min(1)
         covariance = self.scatter.double() / freedom
         scale = covariance.diagonal().mean()

@@ -15,11 +15,11 @@ from hlgp_dist.config.classifier_options import RanPac as RanPacOptions
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.initialisation import gaussian_
 from hlgp_dist.methods.statistics import ClassStatistics
-from hlgp_dist.methods.unprompted import ClosedForm
+from hlgp_dist.methods.unprompted import Solved
 from hlgp_dist.models.seeding import Purpose, generator
 
 
-class RanPac(ClosedForm):
+class RanPac(Solved):
     """Logits h W with h = relu(f P) and W = (G + r I)^-1 C, G the Gram matrix of h, C = sum of h one-hot(y)^T.
 
     r = ridge * mean of G's diagonal.
@@ -37,7 +37,6 @@ class RanPac(ClosedForm):
         self.register_buffer("projection", projection, persistent=False)
         self.register_buffer("gram", torch.zeros(self.width, self.width))
         self.register_buffer("correlation", torch.zeros(0, self.width))
-        self._solved_for: Tensor | None = None
 
     def embed(self, features: Tensor) -> Tensor:
         return functional.relu(features @ self.projection)
@@ -49,13 +48,15 @@ class RanPac(ClosedForm):
         self.correlation = torch.cat([self.correlation, means * counts[:, None]])
 
     def forward(self, features: Tensor) -> Tensor:
-        if self._solved_for is not self.correlation:
-            self._weights, self._solved_for = self._solve(), self.correlation
-        return features @ self._weights
+        (weights,) = self.solution()
+        return features @ weights
 
-    def _solve(self) -> Tensor:
-        """W [H, C]: the same until the next task."""
+    def moments(self) -> Tensor:
+        return self.correlation
+
+    def solve(self) -> tuple[Tensor]:
+        """W [H, C]."""
         gram = self.gram.double()
         gram.diagonal().add_(self.ridge * gram.diagonal().mean())
         root = torch.linalg.cholesky(gram)
-        return torch.cholesky_solve(self.correlation.double().T, root).float()
+        return (torch.cholesky_solve(self.correlation.double().T, root).float(),)

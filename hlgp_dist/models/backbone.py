@@ -15,7 +15,8 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 
 from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.models.trunk import InputFormat, Trunk
+from hlgp_dist.models.input import InputFormat
+from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.models.weights import load_weights, weights_sha256
 from hlgp_dist.types import PictureSize
 
@@ -52,9 +53,7 @@ def build_trunk(
         ConfigError: an unknown name, an unsupported architecture or keyword.
         DataError: weights that are missing or do not fit.
     """
-    vit = _from_hub(spec) if spec.weights == "hub" else _random_vit(spec, seed)
-    if spec.weights not in ("hub", "none"):
-        load_weights(vit, Path(spec.weights))
+    vit = _vit(spec, seed)
     identity = BackboneIdentity(spec.name, spec.weights, weights_sha256(vit, spec.weights), timm.__version__)
     check_hash(spec, identity.sha256)
     form, dtype = input_format(spec, vit), DTYPES[precision]
@@ -62,6 +61,21 @@ def build_trunk(
         return Trunk(vit.to(device, dtype), form), identity
     autocast = None if dtype == torch.float32 else dtype
     return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast), identity
+
+
+def _vit(spec: Backbone, seed: int) -> VisionTransformer:
+    """With its weights. Those of a file are mapped, not read: what stays in its precision all processes share."""
+    if spec.weights == "hub":
+        return _from_hub(spec)
+    path = Path(spec.weights)
+    if spec.weights == "none" or path.suffix == ".npz":  # timm copies the latter into weights that are there
+        vit = _random_vit(spec, seed)
+    else:
+        with torch.device("meta"):
+            vit = create_vit(spec)
+    if spec.weights != "none":
+        load_weights(vit, path)
+    return vit
 
 
 def check_hash(spec: Backbone, sha256: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hlgp_dist.models.block import PromptedBlock
 from hlgp_dist.models.injection import Injection
-from hlgp_dist.types import PictureSize
+from hlgp_dist.models.input import InputFormat, Normalisation
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,6 @@ class Dimensions:
     has_cls: bool = True
 
 
-@dataclass(frozen=True)
-class InputFormat:
-    """How the trunk wants its pictures: size, and mean and deviation of each channel."""
-
-    size: PictureSize
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
 class Trunk(nn.Module):
     """A timm VisionTransformer, always in eval mode. Frozen, unless a method trains it.
 
@@ -44,9 +35,6 @@ class Trunk(nn.Module):
         vit: on its device; frozen in the dtype it computes in, to be trained in fp32.
         autocast: the dtype that a trained trunk computes its matrix products in, None for its own.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -61,11 +49,13 @@ class Trunk(nn.Module):
         self.is_trained = trained
         self.autocast = autocast
         self.input_format = input_format
-        device = next(vit.parameters()).device
-        self.register_buffer("mean", torch.tensor(input_format.mean, device=device).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(input_format.std, device=device).view(1, 3, 1, 1), persistent=False)
+        self.normalisation = Normalisation(input_format, next(vit.parameters()).device)
         blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
         vit.blocks = nn.Sequential(*blocks)
+
+    @property
+    def device(self) -> torch.device:
+        return self.normalisation.mean.device
 
     @property
     def dimensions(self) -> Dimensions:
@@ -118,7 +108,7 @@ class Trunk(nn.Module):
         """[1, 1, D]: what the CLS token gets for its position, zero where it gets nothing."""
         embedding = self.vit.pos_embed
         if embedding is None or self.vit.no_embed_class or self.vit.cls_token is None:
-            return self.mean.new_zeros(1, 1, self.vit.embed_dim)
+            return torch.zeros(1, 1, self.vit.embed_dim, device=self.device)
         return embedding[:, :1].float()  # type: ignore[no-any-return]
 
     def _pooled(self, tokens: Tensor) -> Tensor:
@@ -126,7 +116,9 @@ class Trunk(nn.Module):
 
     def _tokens(self, images: Tensor, injection: Injection | None) -> Tensor:
         """[B, S, D] behind the last norm."""
-        pixels = (images - self.mean).div_(self.std).to(self.vit.patch_embed.proj.weight.dtype)
+        embedding = self.vit.patch_embed.proj.weight
+        has_gradient = torch.is_grad_enabled() and (embedding.requires_grad or images.requires_grad)
+        pixels = self.normalisation(images, embedding.dtype, is_kept=has_gradient)
         with self._injecting(injection), torch.autocast(images.device.type, self.autocast, self.autocast is not None):
             return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
 

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 
 from hlgp_dist.errors import DataError
+from hlgp_dist.files import file_sha256
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
@@ -69,12 +70,6 @@ def _shape_of(vit: VisionTransformer) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[:2])[:300]
-
-
-def file_sha256(path: Path) -> str:
-    """Of a whole file, which may be larger than memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(vit: VisionTransformer, weights: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import SPLITS, Shard, Split
-from hlgp_dist.shards.finished import COLUMNS, SAMPLE, Finished, load_finished
+from hlgp_dist.data.manifest import SAMPLE_COLUMNS, SPLITS, Shard, Split
+from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished
 from hlgp_dist.shards.listing import Picture
 from hlgp_dist.shards.partial import Partial
 from hlgp_dist.shards.writer import record_file
@@ -41,7 +40,7 @@ def source_hash(pictures: Iterable[Picture], digests: Iterable[bytes]) -> str:
     whole = hashlib.sha256()
     each = (block[start : start + 32] for block in digests for start in range(0, len(block), 32))
     for picture, digest in zip(pictures, each, strict=True):
-        whole.update(b"\0".join(os.fsencode(part) for part in picture[:3]) + b"\0" + digest)
+        whole.update(bytes(picture.names) + b"\0" + digest)
     return whole.hexdigest()
 
 
@@ -53,12 +52,12 @@ def _finished(partial: Partial, name: str) -> Finished:
 
 def _split(names: Sequence[str], records: Iterable[Finished], num_classes: int) -> Split:
     shards: list[Shard] = []
-    columns: dict[str, list[NDArray[Any]]] = {column: [_NONE[column]] for column in COLUMNS}
+    columns: dict[str, list[NDArray[Any]]] = {column: [_NONE[column]] for column in SAMPLE_COLUMNS}
     for name, finished in zip(names, records, strict=True):
         shards.append(Shard(name, finished.bytes, finished.sha256, len(finished.samples)))
         for column, parts in columns.items():
             parts.append(finished.samples[column].copy())
-    whole = {column: np.concatenate(columns.pop(column)) for column in COLUMNS}
+    whole = {column: np.concatenate(columns.pop(column)) for column in SAMPLE_COLUMNS}
     lengths = np.array([shard.samples for shard in shards], dtype=np.int64)
     return Split(
         shards=tuple(shards),

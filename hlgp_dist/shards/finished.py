@@ -10,24 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.record import CHECKSUM_DIGITS
+from hlgp_dist.data.manifest import COLUMNS, SAMPLE_COLUMNS
+from hlgp_dist.data.record import KEY_LENGTH
 from hlgp_dist.files import write_atomically
 
-SAMPLE = np.dtype(
-    [
-        ("key", "S57"),
-        ("class_index", np.int32),
-        ("offset", np.int64),
-        ("size", np.int64),
-        ("width", np.int32),
-        ("height", np.int32),
-        ("checksum", f"S{CHECKSUM_DIGITS}"),
-        ("source", np.uint8, 32),
-    ]
-)
+_TYPES = {**COLUMNS, "key": f"S{KEY_LENGTH}"}
+SAMPLE = np.dtype([*((name, _TYPES[name]) for name in SAMPLE_COLUMNS), ("source", np.uint8, 32)])
 """A sample's columns of the manifest, and the SHA-256 of its picture's bytes in the source."""
-COLUMNS = ("key", "class_index", "offset", "size", "width", "height", "checksum")
-"""Those of them that `manifest.Split` has under the same names."""
 
 
 @dataclass(frozen=True, eq=False)

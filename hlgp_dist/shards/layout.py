@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from hlgp_dist.data.record import TRAILER, record_size
@@ -36,16 +33,8 @@ class PlannedShard(NamedTuple):
         """What the tar's bytes follow from, but for the pictures' own; `encoding` as it is printed."""
         whole = hashlib.sha256(repr((self.name, encoding)).encode())
         for picture, class_index in self.samples:
-            line = (*(os.fsencode(part) for part in picture[:3]), b"%d %d" % (class_index, picture.size))
-            whole.update(b"\0".join(line) + b"\n")
+            whole.update(b"%b\0%d %d\n" % (bytes(picture.names), class_index, picture.extent.size))
         return whole.hexdigest()
-
-
-def sample_key(picture: Picture) -> str:
-    """A key without periods, distinct even where stems repeat, and the same whatever else the source holds."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(picture.name).stem)[:40]
-    digest = hashlib.sha256(b"\0".join(os.fsencode(part) for part in picture[:3]))
-    return f"{stem}-{digest.hexdigest()[:16]}"
 
 
 def companions(picture: Picture, class_index: int) -> tuple[tuple[str, bytes], ...]:
@@ -65,7 +54,7 @@ def plan_shards(pictures: Iterable[Picture], classes: Sequence[str], *, shard_by
     for picture in pictures:
         class_index = index[picture.class_name]
         beside = companions(picture, class_index)
-        size = record_size([picture.size, *(len(data) for _, data in beside)])
+        size = record_size([picture.extent.size, *(len(data) for _, data in beside)])
         if group and (
             (is_other := group[0].picture.split != picture.split)
             or end + size + len(TRAILER) > shard_bytes

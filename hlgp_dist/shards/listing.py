@@ -9,10 +9,12 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from hlgp_dist.data.record import Names
 from hlgp_dist.errors import DataError, EnvironmentFailure
+from hlgp_dist.shards.extent import Extent
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 OTHER_PICTURES = frozenset(
@@ -26,17 +28,17 @@ CREATE TABLE pictures (split TEXT, class BLOB, name BLOB, file BLOB, start INTEG
 
 
 class Picture(NamedTuple):
-    """One picture before sharding; `name` is its path below its class, or as a list file writes it.
-
-    Its bytes are `file[offset : offset + size]`.
-    """
+    """One picture before sharding; `name` is its path below its class, or as a list file writes it."""
 
     split: str
     class_name: str
     name: str
-    file: str
-    offset: int
-    size: int
+    extent: Extent
+
+    @property
+    def names(self) -> Names:
+        """What it is called, wherever it lies."""
+        return Names(self.split, self.class_name, self.name)
 
 
 class Listing:
@@ -58,13 +60,13 @@ class Listing:
             self._add(picture)
 
     def _add(self, picture: Picture) -> None:
-        names = (os.fsencode(picture.class_name), os.fsencode(picture.name), os.fsencode(picture.file))
+        names = (os.fsencode(picture.class_name), os.fsencode(picture.name), os.fsencode(picture.extent.file))
         try:
             with self._disk_errors():
-                row = (picture.split, *names, picture.offset, picture.size)
+                row = (picture.split, *names, picture.extent.offset, picture.extent.size)
                 self._table.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
-            raise DataError(f"{self._source}: {'/'.join(picture[:3])} is there twice") from None
+            raise DataError(f"{self._source}: {picture.names} is there twice") from None
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -82,7 +84,8 @@ class Listing:
     def __iter__(self) -> Iterator[Picture]:
         rows = self._table.execute("SELECT * FROM pictures ORDER BY split, class, name")
         for split, class_name, name, file, start, length in rows:
-            yield Picture(split, os.fsdecode(class_name), os.fsdecode(name), os.fsdecode(file), start, length)
+            extent = Extent(os.fsdecode(file), start, length)
+            yield Picture(split, os.fsdecode(class_name), os.fsdecode(name), extent)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -122,15 +125,6 @@ def is_picture(name: str, where: str) -> bool:
     if suffix in OTHER_PICTURES:
         raise DataError(f"{where}: only JPEG and PNG pictures can be sharded")
     return suffix in SUFFIXES and not name.startswith(".")
-
-
-def file_problem(path: Path) -> str | None:
-    """Why there is nothing to be read; None of a plain file, or a link to one. To open a pipe would wait for ever."""
-    if path.is_file():
-        return None
-    if path.exists():
-        return "a folder, not a file" if path.is_dir() else "a pipe, a socket or a device, not a file"
-    return "a link to nothing" if path.is_symlink() else "no such file"
 
 
 def in_order(entries: Iterable[Picture], source: object) -> Listing:

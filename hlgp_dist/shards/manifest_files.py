@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.data.manifest import (
+    COLUMNS,
     DIGEST,
     MANIFEST,
     SCHEMA_VERSION,
     SIZES,
     UNTOUCHED,
+    WRITTEN,
     Encoding,
     Manifest,
     Split,
@@ -80,18 +82,10 @@ def _split(split: Split) -> Iterator[str]:
 
 
 def _columns(split: Split) -> Iterator[tuple[str, Iterable[str]]]:
-    columns = {
-        "key": split.key,
-        "class": split.class_index,
-        "shard": split.shard,
-        "offset": split.offset,
-        "size": split.size,
-        "width": split.width,
-        "height": split.height,
-    }
-    for name, column in columns.items():
-        yield name, _list(column)
-    yield "checksum", [f'"{split.checksum.tobytes().decode()}"']
+    for name in COLUMNS:
+        column = split.column(name)
+        digits = [f'"{column.tobytes().decode()}"'] if name == "checksum" else None
+        yield WRITTEN.get(name, name), digits or _list(column)
 
 
 def _list(column: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure
 
 Progress = Callable[[int, int], None]
@@ -28,14 +29,14 @@ _TELL_SECONDS = 0.2
 
 def crew(workers: int | None, *, pictures: int) -> int:
     """How many processes: as asked for, else one a core as far as the pictures occupy them."""
-    return workers or max(1, min(os.cpu_count() or 1, math.ceil(pictures / _PICTURES_A_PROCESS)))
+    return workers or max(1, min(usable_cores(), math.ceil(pictures / _PICTURES_A_PROCESS)))
 
 
-class _Advance:
-    """Counts finished pictures where the work is done, and tells it on now and then."""
+class Advance:
+    """Counts finished pictures where the work is done, and tells it on now and then; called for each one."""
 
-    def __init__(self) -> None:
-        self.tell: Callable[[int], None] = _ignore
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
         self._count = 0
         self._told = 0.0
 
@@ -45,26 +46,21 @@ class _Advance:
             self.flush()
 
     def flush(self) -> None:
-        self.tell(self._count)
+        self._tell(self._count)
         self._count, self._told = 0, time.monotonic()
 
 
-def _ignore(pictures: int) -> None:
-    pass
-
-
-advance = _Advance()
-"""Called by a task for each picture that is through."""
+Function = Callable[[Task, Advance], Result]
 
 
 class Jobs(Generic[Task, Result]):
-    """`function(task)` of every task, in the order in which they are finished. One worker is this process.
+    """`function(task, advance)` of every task, in the order in which they are finished. One worker is this process.
 
     The tasks are drawn one by one, when a process is free. `progress` is called with (pictures through, total).
     """
 
     def __init__(
-        self, function: Callable[[Task], Result], *, workers: int, total: int, progress: Progress | None = None
+        self, function: Function[Task, Result], *, workers: int, total: int, progress: Progress | None = None
     ) -> None:
         self._function = function
         self._workers = workers
@@ -82,14 +78,11 @@ class Jobs(Generic[Task, Result]):
             self._progress(self._done, self._total)
 
     def _here(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        advance.tell = self._tell
-        try:
-            for task in tasks:
-                result = self._function(task)
-                advance.flush()
-                yield result
-        finally:
-            advance.tell = _ignore
+        advance = Advance(self._tell)
+        for task in tasks:
+            result = self._function(task, advance)
+            advance.flush()
+            yield result
 
     def _elsewhere(self, tasks: Iterable[Task]) -> Iterator[Result]:
         busy: dict[Any, BaseProcess] = {}
@@ -145,7 +138,7 @@ def _alive() -> Iterator[None]:
         raise EnvironmentFailure("a worker process died; for want of memory? fewer workers need less") from error
 
 
-def _started(function: Callable[[Task], Result]) -> tuple[Connection, BaseProcess]:
+def _started(function: Function[Task, Result]) -> tuple[Connection, BaseProcess]:
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs, function), daemon=True)
@@ -154,21 +147,21 @@ def _started(function: Callable[[Task], Result]) -> tuple[Connection, BaseProces
     return ours, process
 
 
-def _serve(end: Connection, function: Callable[[Task], Result]) -> None:
+def _serve(end: Connection, function: Function[Task, Result]) -> None:
     """In a new process: the caller answers the keyboard, and we end when it does, be it by SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    advance.tell = end.send
+    advance = Advance(end.send)
     with suppress(EOFError, ConnectionError):  # the caller is gone
         while True:
-            answer = _answer(function, end.recv())
+            answer = _answer(function, end.recv(), advance)
             advance.flush()
             end.send(answer)
 
 
-def _answer(function: Callable[[Task], Result], task: Task) -> _Answer:
+def _answer(function: Function[Task, Result], task: Task, advance: Advance) -> _Answer:
     try:
-        return _Answer(function(task), None)
+        return _Answer(function(task, advance), None)
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))

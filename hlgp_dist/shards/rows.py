@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import DataError
-from hlgp_dist.shards.listing import Picture, file_problem, is_picture
+from hlgp_dist.shards.extent import Extent, file_problem
+from hlgp_dist.shards.listing import Picture, is_picture
 
 COLUMNS = ("path", "class", "split")
 
@@ -52,7 +53,7 @@ def of_rows(source: Path, rows: Iterable[tuple[int, dict[str, object]]]) -> Iter
             raise DataError(f"{where}: {path} is not a .jpg, .jpeg or .png")
         if (problem := file_problem(file)) is not None:
             raise DataError(f"{where}: {file}: {problem}")
-        yield Picture(split, class_name, path, str(file.resolve()), 0, file.stat().st_size)
+        yield Picture(split, class_name, path, Extent.whole(file.resolve()))
 
 
 def _text(row: dict[str, object], column: str, where: str) -> str:

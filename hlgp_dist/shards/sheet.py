@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hlgp_dist.data.manifest import UNTOUCHED, Split
 from hlgp_dist.data.manifest_reading import read_manifest
-from hlgp_dist.data.place import Place, open_place
-from hlgp_dist.data.record import unpack
+from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.place import Place
+from hlgp_dist.data.record import sample_of
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.encode import encode
 
@@ -33,15 +35,16 @@ def write_sheet(path: str | Path, file: Path) -> int:
         raise ConfigError(f"--sheet {file}: the sheet is a PNG; give a name that ends in .png")
     if file.exists():
         raise ConfigError(f"--sheet {file}: exists already")
-    manifest, place = read_manifest(path), open_place(path)
+    manifest = read_manifest(path)
     names, split = manifest.classes[:CLASSES], manifest.splits["train"]
     sheet = Image.new("RGB", (_NAMES + PICTURES * _ROW, len(names) * _ROW + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for row, name in enumerate(names):
-        top = row * _ROW + _GAP
-        draw.text((_GAP, top + _EDGE / 2), _cut(name, draw, font), fill="black", font=font, anchor="lm")
-        for column, picture in enumerate(_thumbnails(place, split, row)):
-            sheet.paste(picture, (_NAMES + column * _ROW, top))
+    with closing(open_place(path)) as place:
+        for row, name in enumerate(names):
+            top = row * _ROW + _GAP
+            draw.text((_GAP, top + _EDGE / 2), _cut(name, draw, font), fill="black", font=font, anchor="lm")
+            for column, picture in enumerate(_thumbnails(place, split, row)):
+                sheet.paste(picture, (_NAMES + column * _ROW, top))
     sheet.save(file, "PNG")
     return len(names)
 
@@ -57,12 +60,12 @@ def _thumbnails(place: Place, split: Split, class_index: int) -> Iterator[Image.
     own = np.flatnonzero(split.class_index == class_index)
     count = min(PICTURES, len(own))
     for index in own[np.arange(count) * len(own) // max(count, 1)].tolist():
-        name = split.shards[split.shard[index]].name
+        name, key = split.shards[split.shard[index]].name, split.key[index].decode()
         record = place.read(name, int(split.offset[index]), int(split.size[index]))
         try:
-            data = next(data for member, data in unpack(record) if member.endswith((".jpg", ".png")))
+            data = sample_of(record, key).picture
             encode(data, UNTOUCHED)
             with Image.open(BytesIO(data)) as picture:
                 yield ImageOps.pad(picture.convert("RGB"), (_EDGE, _EDGE), color="white")
-        except (DataError, ValueError, StopIteration) as error:
-            raise DataError(f"{place.url}/{name}: sample {split.key[index].decode()}: {error}") from error
+        except (DataError, ValueError) as error:
+            raise DataError(f"{place.url}/{name}: sample {key}: {error}") from error

@@ -11,38 +11,31 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import DIGEST, SIZES, UNTOUCHED, Manifest, Shard, Split
-from hlgp_dist.data.manifest_reading import length_problems, parse_manifest
-from hlgp_dist.data.place import Folder, Place, open_place, streamed
-from hlgp_dist.data.record import checksum, unpack
+from hlgp_dist.data.manifest import DIGEST, SAMPLE_COLUMNS, SIZES, UNTOUCHED, Manifest, Shard, Split
+from hlgp_dist.data.manifest_reading import length_problems, unchecked_manifest
+from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.place import Folder, Place, streamed
+from hlgp_dist.data.record import checksum, sample_of
 from hlgp_dist.errors import DataError, counted
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.manifest_files import digest_line, sizes
-from hlgp_dist.shards.processes import Jobs, Progress, advance, crew
+from hlgp_dist.shards.processes import Advance, Jobs, Progress, crew
 
 Decode = Literal["sample", "all"]
 DECODED_EVERY = {"sample": 16, "all": 1}
 _LISTED = 5
 
 
-class _Row(NamedTuple):
-    """What the manifest says of a sample."""
-
-    key: bytes
-    class_index: int
-    offset: int
-    size: int
-    width: int
-    height: int
-    checksum: bytes
+_Row = dict[str, Any]
+"""What the manifest says of a sample, by SAMPLE_COLUMNS."""
 
 
 class _Task(NamedTuple):
-    """columns: those of `_Row`, of the shard's samples."""
+    """columns: SAMPLE_COLUMNS of the shard's samples."""
 
     path: str
     shard: Shard
-    columns: tuple[NDArray[Any], ...]
+    columns: list[NDArray[Any]]
     decoded_every: int
 
 
@@ -55,10 +48,11 @@ def verify(
     every sixteenth picture of a shard is decoded, or all. `progress` is called with (pictures read, pictures in all).
     """
     try:
-        manifest = parse_manifest(path)
+        with closing(open_place(path)) as place:
+            manifest = unchecked_manifest(place)
+            problems = [*length_problems(path, manifest), *_file_problems(place, manifest)]
     except DataError as error:
         return [str(error)]
-    problems = [*length_problems(path, manifest), *_file_problems(open_place(path), manifest)]
     total = sum(len(split) for split in manifest.splits.values())
     jobs = Jobs(_shard_problems, workers=crew(workers, pictures=total), total=total, progress=progress)
     found = list(jobs.results(_tasks(path, manifest, DECODED_EVERY[decode])))
@@ -92,24 +86,23 @@ def _tasks(path: str | Path, manifest: Manifest, decoded_every: int) -> Iterator
                     yield _Task(str(path), shard, _columns(split, number), decoded_every)
 
 
-def _columns(split: Split, number: int) -> tuple[NDArray[Any], ...]:
+def _columns(split: Split, number: int) -> list[NDArray[Any]]:
     start, end = np.searchsorted(split.shard, [number, number + 1])
-    columns = (split.key, split.class_index, split.offset, split.size, split.width, split.height, split.checksum)
-    return tuple(column[start:end] for column in columns)
+    return [split.column(name)[start:end] for name in SAMPLE_COLUMNS]
 
 
-def _shard_problems(task: _Task) -> list[str]:
+def _shard_problems(task: _Task, advance: Advance) -> list[str]:
     """Of one shard, in one reading; at most a few messages."""
     problems: list[str] = []
     whole = hashlib.sha256()
     with closing(open_place(task.path)) as place, streamed(place, task.shard.name) as stream:
         file = f"{place.url}/{task.shard.name}"
         for position, row in enumerate(_rows(task)):
-            whole.update(stream.read(row.offset - stream.tell()))
-            record = stream.read(row.size)
+            whole.update(stream.read(row["offset"] - stream.tell()))
+            record = stream.read(row["size"])
             whole.update(record)
             if problem := _record_problem(row, record, with_picture=position % task.decoded_every == 0):
-                problems.append(f"{file}: sample {row.key.decode()}: {problem}")
+                problems.append(f"{file}: sample {row['key'].decode()}: {problem}")
             advance()
         if _rest(stream, whole) != task.shard.sha256:
             problems.insert(0, f"{file}: the checksum differs from the manifest's")
@@ -118,7 +111,8 @@ def _shard_problems(task: _Task) -> list[str]:
 
 
 def _rows(task: _Task) -> Iterator[_Row]:
-    yield from map(_Row._make, zip(*(column.tolist() for column in task.columns), strict=True))
+    for values in zip(*(column.tolist() for column in task.columns), strict=True):
+        yield dict(zip(SAMPLE_COLUMNS, values, strict=True))
 
 
 def _rest(stream: BinaryIO, whole: Any) -> str:
@@ -128,16 +122,14 @@ def _rest(stream: BinaryIO, whole: Any) -> str:
 
 
 def _record_problem(row: _Row, record: bytes, *, with_picture: bool) -> str | None:
-    if checksum(record).encode() != row.checksum:
+    if checksum(record).encode() != row["checksum"]:
         return "its bytes differ from the manifest's checksum"
     try:
-        members = dict(unpack(record))
-        (suffix,) = {name.split(".", 1)[1] for name in members} - {"cls", "json"}
-        label, picture = (members[f"{row.key.decode()}.{kind}"] for kind in ("cls", suffix))
-        if int(label) != row.class_index:
-            return f"its label is {int(label)}, not {row.class_index}"
-        if with_picture and encode(picture, UNTOUCHED)[:3] != (suffix, row.width, row.height):
-            return f"its picture is no {suffix} of {row.width} x {row.height} pixels"
-    except (ValueError, KeyError, IndexError, DataError) as error:
+        sample, is_of = sample_of(record, row["key"].decode()), (row["width"], row["height"])
+        if sample.label != row["class_index"]:
+            return f"its label is {sample.label}, not {row['class_index']}"
+        if with_picture and encode(sample.picture, UNTOUCHED)[:3] != (sample.suffix, *is_of):
+            return f"its picture is no {sample.suffix} of {is_of[0]} x {is_of[1]} pixels"
+    except (ValueError, DataError) as error:
         return f"not what the manifest says ({error})"
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hlgp_dist.data.manifest import SPLITS
 from hlgp_dist.errors import ConfigError, DataError, counted
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Listing, Picture, in_order, is_picture
 from hlgp_dist.shards.rows import csv_rows, jsonl_rows, of_rows
 from hlgp_dist.shards.tar_members import check_end, plain_members
@@ -91,7 +92,7 @@ def _below(folder: str, parts: tuple[str, ...], left_out: LeftOut) -> Iterator[P
                 yield from _below(entry.path, (*parts, entry.name), left_out)
                 continue
             size = entry.stat().st_size if entry.is_file() else 0
-            if (picture := _placed((*parts, entry.name), entry.path, 0, size, entry.path)) is not None:
+            if (picture := _placed((*parts, entry.name), Extent(entry.path, 0, size), entry.path)) is not None:
                 yield picture
             elif entry.is_symlink() and not Path(entry.path).exists():
                 raise DataError(f"{entry.path}: a link to nothing; was it a folder of pictures?")
@@ -112,8 +113,8 @@ def _of_tar(source: Path, left_out: LeftOut) -> Iterator[Picture]:
                     raise DataError(f"{where} is cut off: the tar is truncated")
                 parts = path.parts if path.parts[:1] in _TOPS else path.parts[1:]
                 in_split = parts[:1] in _TOPS
-                place = (str(source), member.offset_data, member.size)
-                picture = _placed(parts, *place, where) if in_split else None
+                extent = Extent(str(source), member.offset_data, member.size)
+                picture = _placed(parts, extent, where) if in_split else None
                 if picture is None:
                     left_out.add(member.name)
                 else:
@@ -124,10 +125,10 @@ def _of_tar(source: Path, left_out: LeftOut) -> Iterator[Picture]:
         raise DataError(f"{source}: not a readable, complete, uncompressed tar ({error})") from error
 
 
-def _placed(parts: tuple[str, ...], file: str, offset: int, size: int, where: str) -> Picture | None:
+def _placed(parts: tuple[str, ...], extent: Extent, where: str) -> Picture | None:
     """The picture at SPLIT/CLASS/NAME, or None for what is no picture."""
     if not is_picture(parts[-1], where):
         return None
     if len(parts) < 3:
         raise DataError(f"{where}: not in a class folder (SPLIT/CLASS/NAME)")
-    return Picture(parts[0], parts[1], "/".join(parts[2:]), file, offset, size)
+    return Picture(parts[0], parts[1], "/".join(parts[2:]), extent)

@@ -17,9 +17,8 @@ from hlgp_dist.errors import DataError
 from hlgp_dist.files import replacing
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished, save_finished
-from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions, sample_key
-from hlgp_dist.shards.listing import Picture, file_problem
-from hlgp_dist.shards.processes import advance
+from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions
+from hlgp_dist.shards.processes import Advance
 
 _VERSION = 1
 """Raise it when the bytes of a shard change, so that none of an older version is kept."""
@@ -47,7 +46,7 @@ def record_file(records: Path, name: str) -> Path:
     return records / f"{name}.npz"
 
 
-def make_shard(task: ShardTask) -> list[str]:
+def make_shard(task: ShardTask, advance: Advance) -> list[str]:
     """What is wrong with the shard's pictures; with none of them, the shard is there, written now or earlier."""
     plan = task.planned.digest((_VERSION, task.encoding, PIL.__version__ if task.encoding.resize else ""))
     if _is_kept(task, plan):
@@ -58,7 +57,7 @@ def make_shard(task: ShardTask) -> list[str]:
     samples = np.zeros(len(task.planned.samples), SAMPLE)
     whole = hashlib.sha256()
     with replacing(task.tar) as stream:
-        for chunk in _records(task, samples, bad):
+        for chunk in _records(task, samples, bad, advance):
             whole.update(chunk)
             stream.write(chunk)
         length = stream.tell()
@@ -82,25 +81,24 @@ def _is_kept(task: ShardTask, plan: str) -> bool:
 
 def source_digests(planned: PlannedShard) -> bytes:
     """The SHA-256 of the pictures' bytes in the source, 32 bytes each."""
-    return b"".join(hashlib.sha256(read_picture(sample.picture)).digest() for sample in planned.samples)
+    return b"".join(hashlib.sha256(sample.picture.extent.read()).digest() for sample in planned.samples)
 
 
-def named_digests(planned: PlannedShard) -> tuple[str, bytes]:
+def named_digests(planned: PlannedShard, advance: Advance) -> tuple[str, bytes]:
     """The shard's name and its `source_digests`."""
     digests = source_digests(planned)
     advance(len(planned.samples))
     return planned.name, digests
 
 
-def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str]) -> Iterator[bytes]:
+def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str], advance: Advance) -> Iterator[bytes]:
     """A shard's bytes, record by record; goes on after a bad picture so that all of them are found."""
     offset = 0
     for row, sample in enumerate(task.planned.samples):
-        picture = sample.picture
         try:
             record, samples[row] = _record(sample, offset, task.encoding)
         except (OSError, DataError) as error:
-            bad.append(f"{picture.split}/{picture.class_name}/{picture.name}: {error}")
+            bad.append(f"{sample.picture.names}: {error}")
         else:
             yield record
             offset += len(record)
@@ -110,28 +108,11 @@ def _records(task: ShardTask, samples: NDArray[np.void], bad: list[str]) -> Iter
 
 def _record(sample: PlannedSample, offset: int, encoding: Encoding) -> tuple[bytes, tuple[object, ...]]:
     """A sample's tar record, and its row of SAMPLE."""
-    data = read_picture(sample.picture)
+    data = sample.picture.extent.read()
     stored = encode(data, encoding)
-    key = sample_key(sample.picture)
+    key = sample.picture.names.key
     members = ((stored.suffix, stored.data), *companions(sample.picture, sample.class_index))
     record = pack((f"{key}.{kind}", content) for kind, content in members)
     source = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
     about = (sample.class_index, offset, len(record), stored.width, stored.height)
     return record, (key.encode(), *about, checksum(record).encode(), source)
-
-
-def read_picture(picture: Picture) -> bytes:
-    """The picture's bytes.
-
-    Raises:
-        DataError: there is no such file, or it holds fewer than when it was listed.
-    """
-    file = Path(picture.file)
-    if (problem := file_problem(file)) is not None:
-        raise DataError(f"{file}: {problem}")
-    with file.open("rb") as stream:
-        stream.seek(picture.offset)
-        data = stream.read(picture.size)
-    if len(data) != picture.size:
-        raise DataError(f"{picture.file} became shorter while it was read")
-    return data

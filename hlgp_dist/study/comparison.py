@@ -22,19 +22,10 @@ from hlgp_dist.study.likeness import (
     told,
 )
 from hlgp_dist.study.statistics import FEWEST_SEEDS, Interval, Spread, paired_bootstrap, spread
+from hlgp_dist.terminal import Grid
 from hlgp_dist.train import metrics
 
 NOTHING = "-"
-ACCURACIES = {
-    "final_average_accuracy": "final",
-    "cumulative_average_accuracy": "cumulative",
-    "final_micro_accuracy": "final, micro",
-    "forgetting": "forgetting",
-    "plasticity": "plasticity",
-    "task_identification_accuracy": "task found",
-    "oracle_task_accuracy": "oracle task",
-    "within_task_accuracy": "within task",
-}
 COUNTS = {
     "num_trainable_parameters": "trained a task",
     "num_stored_parameters": "stored",
@@ -43,15 +34,6 @@ COUNTS = {
     "passes_per_image.test": "passes, test",
 }
 SPEEDS = {"images_per_second": "images/s", "training_seconds": "training seconds"}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text, for a terminal or for Markdown."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +79,8 @@ def _conditions(cells: Sequence[Cell]) -> list[str]:
 
 
 def _accuracies(cells: Sequence[Cell]) -> Grid:
-    columns = {key: title for key, title in ACCURACIES.items() if any(_values(cell, key) for cell in cells)}
+    known = {metric.in_result: metric.column for metric in metrics.METRICS.values() if metric.column is not None}
+    columns = {key: title for key, title in known.items() if any(_values(cell, key) for cell in cells)}
     conditions = _conditions(cells)
     titles = ["method", *(CONDITIONS[key][0] for key in conditions), "seeds", *columns.values()]
 
@@ -176,7 +159,8 @@ def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, Any]:
-    measured = {key: number_of(run, key) for key in (*ACCURACIES, "backward_transfer", *COUNTS, *SPEEDS)}
+    accuracies = [metric.in_result for metric in metrics.METRICS.values()]
+    measured = {key: number_of(run, key) for key in (*accuracies, *COUNTS, *SPEEDS)}
     where = moves_speed(run) | may_differ(run)
     lists = ("class_order", "task_sizes", "num_test_images", "backbone.kwargs")
     same = {key: value for key, value in must_agree(run).items() if key not in lists}

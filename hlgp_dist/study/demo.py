@@ -13,7 +13,8 @@ from hlgp_dist.launch.search import check_trials, run_search
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.shards.info import info
 from hlgp_dist.shards.shard import shard
-from hlgp_dist.study.tables import console, metrics_table, show_dataset, show_matrix, show_search, tensorboard_command
+from hlgp_dist.study.tables import metrics_table, show_dataset, show_matrix, show_search, tensorboard_command
+from hlgp_dist.terminal import console
 
 
 def run_demo(folder: Path | None) -> None:

@@ -42,7 +42,7 @@ def moves_speed(run: Run) -> dict[str, Any]:
         "engine.precision": run.config.engine.precision,
         "num_workers": run.result.get("num_workers", UNKNOWN),
         "devices": run.environment.get("devices", UNKNOWN),
-        "cpu_cores": run.environment.get("cpu_cores", UNKNOWN),
+        "usable_cores": run.environment.get("usable_cores", UNKNOWN),
     }
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_text
 from hlgp_dist.study.collect import Unfinished, find_runs
-from hlgp_dist.study.comparison import Comparison, Grid, compare
+from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
-from hlgp_dist.study.tables import console, show_grid
+from hlgp_dist.terminal import Grid, console, show_grid
 
 
 def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | None, apart: bool = False) -> None:
@@ -50,7 +50,7 @@ def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:
 def _show(comparison: Comparison) -> None:
     console.print(comparison.shared, markup=False, soft_wrap=True)
     for grid in comparison.grids:
-        show_grid(grid.title, grid.columns, grid.rows)
+        show_grid(grid)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
 

@@ -21,7 +21,6 @@ class Spread:
 
     mean: float
     deviation: float | None
-    count: int
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,12 @@ class Interval:
     difference: float
     low: float | None
     high: float | None
-    num_seeds: int
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Of at least one value."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), deviation, len(values))
+    return Spread(statistics.fmean(values), deviation)
 
 
 def paired_bootstrap(differences: Sequence[Sequence[float]]) -> Interval:
@@ -53,10 +51,10 @@ def paired_bootstrap(differences: Sequence[Sequence[float]]) -> Interval:
     num_seeds, num_tasks = table.shape
     mean = float(table.mean())
     if num_seeds < FEWEST_SEEDS:
-        return Interval(mean, None, None, num_seeds)
+        return Interval(mean, None, None)
     random = np.random.default_rng(_STREAM)
     seeds = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=RESAMPLES) / num_seeds
     tasks = random.multinomial(num_tasks, np.full(num_tasks, 1 / num_tasks), size=RESAMPLES) / num_tasks
     means = np.einsum("rs,st,rt->r", seeds, table, tasks)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high), num_seeds)
+    return Interval(mean, float(low), float(high))

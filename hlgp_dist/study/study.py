@@ -16,7 +16,7 @@ from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply, cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import AtWork, ConfigError, DataError, Interrupted, TrialsFailed
+from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
 from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_search, check_trials, run_search
@@ -24,7 +24,8 @@ from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report
-from hlgp_dist.study.tables import console, show_search
+from hlgp_dist.study.tables import show_search
+from hlgp_dist.terminal import console
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 
@@ -170,7 +171,7 @@ class Performance:
 
         A search of which only some trials failed has its winner, and keeps it.
         """
-        failed = result.get("exit_code", 0) not in (0, Interrupted.exit_code)
+        failed = result.get("exit_code", 0) not in (0, BudgetReached.exit_code, Interrupted.exit_code)
         if failed and ("best_values" in result or folder.result.stat().st_mtime > self._began):
             raise TrialsFailed(str(result["reason"]))
 

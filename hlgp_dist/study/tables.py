@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from hlgp_dist.shards.info import Info
 from hlgp_dist.telemetry.progress import rate
+from hlgp_dist.terminal import console
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.metrics import METRICS
 
-console = Console()
 WIDE = 7
 """Tasks beside which a matrix of 80 columns has no room for words."""
-UNBOUNDED = 10_000
-"""Columns that no table has."""
 
 
 def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
@@ -52,23 +47,14 @@ def show_matrix(matrix: Sequence[Sequence[float | None]]) -> None:
     console.print(table, crop=False)
 
 
-METRICS = {
-    "final_average_accuracy": "final average accuracy",
-    "cumulative_average_accuracy": "cumulative average accuracy",
-    "forgetting": "forgetting",
-    "plasticity": "plasticity",
-    "task_identification_accuracy": "task identification",
-    "oracle_task_accuracy": "accuracy, oracle task prompts",
-    "within_task_accuracy": "accuracy within the true task",
-}
-
-
 def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """One column a run; accuracies in percent."""
     table = Table("", *results, title="metrics")
-    for key, title in METRICS.items():
-        cells = (result[key] for result in results.values())
-        table.add_row(f"{title}, %", *("-" if cell is None else f"{100 * cell:.1f}" for cell in cells))
+    for metric in METRICS.values():
+        if metric.title is None:
+            continue
+        cells = (result[metric.in_result] for result in results.values())
+        table.add_row(f"{metric.title}, %", *("-" if cell is None else f"{100 * cell:.1f}" for cell in cells))
     table.add_row(
         "trained parameters a task", *(f"{result['num_trainable_parameters']:,}" for result in results.values())
     )
@@ -77,9 +63,13 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "seconds", "reason")
+"""Of a search's table, beside the searched keys."""
+
+
 def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a trial, best objective first."""
-    keys = [key for key in rows[0] if key not in ("trial", "status", "tasks_finished", "objective", "reason")]
+    keys = [key for key in (rows[0] if rows else {}) if key not in TRIAL_COLUMNS]
     table = Table(
         "trial", *short_names(keys), "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}"
     )
@@ -102,17 +92,6 @@ def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
     values = " ".join(f"{key}={value}" for key, value in outcome["best_values"].items())
     console.print(f"best: {outcome['best_trial']} ({values}), refitted on all training pictures and tested once:")
     show_run(RunFolder(folder / "best"), outcome["test"])
-
-
-def show_grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns of text, the first to the left. No cell is cut or wrapped, however narrow the terminal."""
-    table = Table(title=title, title_justify="left")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    table.width = Measurement.get(console, console.options.update(max_width=UNBOUNDED), table).maximum
-    console.print(table, crop=False)
 
 
 def show_dataset(folder: str | Path, info: Info) -> None:
@@ -140,15 +119,3 @@ def show_classes(info: Info) -> None:
     for name in info.classes:
         table.add_row(escape(name), *(str(info.counts[name].get(split, 0)) for split in info.splits))
     console.print(table)
-
-
-@contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere, moved by calls of (done, total)."""
-    bar = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True)
-    if not bar.console.is_terminal:
-        yield lambda done, total: None
-        return
-    with bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

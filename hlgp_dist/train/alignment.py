@@ -6,11 +6,13 @@ C classes seen so far, F width of the feature.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.config.schema import GaussianAlignment
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.seeding import Purpose, generator
@@ -72,9 +74,18 @@ class GaussianSampler:
 
 
 def align(
-    head: Head, memory: ClassMemory, options: FullAlignment | DiagonalAlignment, *, seed: int, task_index: int
+    head: Head,
+    memory: ClassMemory,
+    options: GaussianAlignment,
+    *,
+    seed: int,
+    task_index: int,
+    beat: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
-    """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone."""
+    """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone.
+
+    beat: called at every step.
+    """
     sampler = memory.sampler(generator(seed, task_index, Purpose.ALIGNMENT))
     weight, bias = (nn.Parameter(rows.cpu()) for rows in head.rows())
     optimizer = torch.optim.SGD(
@@ -87,5 +98,6 @@ def align(
             optimizer.zero_grad()
             functional.cross_entropy(functional.linear(some, weight, bias), targets).backward()
             optimizer.step()
+            beat()
         cosine.step()
     return weight.detach(), bias.detach()

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from hlgp_dist.files import sync, write_json
 
 log = logging.getLogger("hlgp_dist")
 TENSORS, RECORD = "state.safetensors", "state.json"
+
+Place = tuple[int, int]
+"""(task, step) that a checkpoint continues at; step 0 of a task is the former one's end."""
 
 
 @dataclass(frozen=True, order=True)
@@ -43,8 +46,10 @@ class Checkpoint:
     record: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write aside, rename, then drop all but the newest `keep`."""
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, *, keep: int, keep_too: Callable[[Place], bool] = lambda place: False
+) -> Path:
+    """Write aside, rename, then drop all but the newest `keep` and those that are to be kept, too."""
     position = checkpoint.position
     target = folder / f"task-{position.task:02d}-step-{position.step:06d}"
     for left_over in folder.glob(".*.aside"):
@@ -55,14 +60,35 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     sync(aside / TENSORS)
     record = {"position": asdict(position), "sha256": _sha256(aside / TENSORS), **checkpoint.record}
     write_json(aside / RECORD, record)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        _drop(target)
     aside.rename(target)
     sync(folder)
     former = [path for path in _finished(folder) if _place(path) <= _place(target)]
     for path in _finished(folder):
-        if path not in former[-keep:]:  # too old, or of a future that a damaged checkpoint has cut off
-            shutil.rmtree(path)
+        if path not in former[-keep:] and not (
+            path in former and keep_too(_place(path))
+        ):  # too old, or of a future that a damaged checkpoint has cut off
+            _drop(path)
     return target
+
+
+def _drop(path: Path) -> None:
+    """Out of sight first: killed on the way, it leaves what the next save sweeps up, and no half of a checkpoint."""
+    aside = path.with_name(f".{path.name}.dropped.aside")
+    path.rename(aside)
+    shutil.rmtree(aside)
+
+
+def bytes_written(folder: Path) -> int:
+    """Of a checkpoint that is being saved."""
+    return sum(file.stat().st_size for file in folder.glob(".*.aside/*"))
+
+
+def newest_place(folder: Path) -> Place:
+    """(task, step) that the newest checkpoint continues at, whole or not; less than any where there is none."""
+    finished = _finished(folder)
+    return _place(finished[-1]) if finished else (-1, -1)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -103,7 +129,7 @@ def _finished(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("task-*-step-*") if (path / RECORD).is_file()), key=_place)
 
 
-def _place(path: Path) -> tuple[int, int]:
+def _place(path: Path) -> Place:
     """(task, step) of a checkpoint's name; as text, task 100 would come before task 99."""
     _, task, _, step = path.name.split("-")
     return int(task), int(step)

@@ -13,18 +13,7 @@ from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
 from hlgp_dist.telemetry.recorder import EVALUATED_ON, Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
-from hlgp_dist.train.metrics import Matrix, measured
-
-TAGS = {
-    "average_accuracy": "acc1_avg",
-    "cumulative_average_accuracy": "acc1_cum_avg",
-    "micro_accuracy": "acc1_micro",
-    "forgetting": "forgetting",
-    "backward_transfer": "bwt",
-    "plasticity": "plasticity",
-    "task_identification_accuracy": "task_id_acc",
-}
-"""Metric -> its tag under `task/`, or under `val/` where a validation part is evaluated on."""
+from hlgp_dist.train.metrics import METRICS, Matrix, measured
 
 
 class Chronicle:
@@ -84,7 +73,7 @@ class Chronicle:
         task = len(matrix) - 1
         prefix = "val" if self._is_validation else "task"
         known = measured(numbers)
-        scalars = {f"{prefix}/{TAGS[name]}": value for name, value in known.items()}
+        scalars = {f"{prefix}/{METRICS[name].tag}": value for name, value in known.items()}
         if len(matrix[-1]) == len(matrix):  # else all tasks were learned at once, and none is the new one
             scalars[f"{prefix}/acc1"] = matrix[-1][-1]
         part = "val" if self._is_validation else "eval"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.engine.collectives import gather_text
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.train.folder import RunFolder
@@ -40,7 +40,7 @@ def environment() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu_cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _commit(),
     }

@@ -60,7 +60,8 @@ def evaluate_task(
         there = to_device(batch, device)
         assert isinstance(there.images, Tensor)
         counted = there.weights > 0
-        right = _judge(learner, to_float(there.images), there.labels, true_task, oracle=oracle, is_joint=is_joint)
+        images = to_float(there.images, loading.memory)
+        right = _judge(learner, images, there.labels, true_task, oracle=oracle, is_joint=is_joint)
         sums += (torch.cat([torch.ones_like(right[:1]), right]) & counted).sum(1)
     total, not_finite, right, task_right, oracle_right, within_right = reduce_sum(sums).tolist()
     if not_finite:

@@ -24,6 +24,7 @@ class RunFolder:
         self.result = self.path / "result.json"
         self.matrix = self.path / "accuracy_matrix.csv"
         self.logs = self.path / "logs"
+        self.attempts = self.logs / "attempts.jsonl"
         self.checkpoints = self.path / "checkpoints"
 
     def read_result(self) -> dict[str, Any] | None:
@@ -40,6 +41,12 @@ class RunFolder:
         if result is None or result["exit_code"] != 0:
             return None
         return result if "accuracy_matrix" in result or {"trials", "test"} <= result.keys() else None
+
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """How each attempt at the run ended so far, also those of earlier commands."""
+        if not self.attempts.is_file():
+            return []
+        return [json.loads(line) for line in self.attempts.read_text().splitlines()]
 
     def has_work(self) -> bool:
         """Whether a run or a search has left anything here that a later one would go on with."""

@@ -21,21 +21,26 @@ class Learner(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.method = method
-        self.head = Head(trunk.dimensions.feature_width).to(trunk.mean.device)
-        self.task: TaskSpec | None = None
+        self.head = Head(trunk.dimensions.feature_width).to(trunk.device)
+        self._task: TaskSpec | None = None
         self.passes: dict[str, int] = {}
         """Through the trunk, that a picture last took in `training` and in `test`."""
 
+    @property
+    def task(self) -> TaskSpec | None:
+        """The one that trains, or trained last."""
+        return self._task
+
     def begin_task(self, task: TaskSpec) -> None:
         """Make new rows in the head and what the method trains."""
-        self.task = task
         self.head.begin_task(len(task.classes))
         self.method.begin_task(task)
+        self.continue_task(task)
 
-    def freeze_others(self) -> None:
-        """Nothing of the method but what the current task trains gets a gradient."""
-        assert self.task is not None, "begin_task comes first"
-        trained = self.method.trained(self.task)
+    def continue_task(self, task: TaskSpec) -> None:
+        """Go on inside of a task that was begun before a checkpoint; what it does not train gets no gradient."""
+        self._task = task
+        trained = self.method.trained(task)
         for parameter in self.method.parameters():
             parameter.requires_grad_(any(parameter is other for other in trained))
 

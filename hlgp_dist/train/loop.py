@@ -6,40 +6,23 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import augment
 from hlgp_dist.data.batches import training_batches
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
+from hlgp_dist.data.plan import GlobalBatch, global_batch_of
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.errors import Interrupted, NonFiniteLoss
 from hlgp_dist.telemetry.meters import Clock, Meters
+from hlgp_dist.train.plan import TaskPlan
 from hlgp_dist.train.schedule import rate_factor
 from hlgp_dist.train.session import Session
-from hlgp_dist.types import Batch, Engine, TaskSpec, World
+from hlgp_dist.types import Batch, Engine, TaskSpec
 
 METERS = ("train/loss", "train/acc1", "train/grad_norm", "stop")
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """How many steps a task has, the same on every rank."""
-
-    steps_per_epoch: int
-    total_steps: int
-    accumulation: int
-
-    @classmethod
-    def of(cls, config: RunConfig, num_samples: int, world: World) -> TaskPlan:
-        train = config.train
-        per_epoch = steps_per_epoch(num_samples, train.global_batch_size)
-        total = per_epoch * train.epochs
-        accumulation = accumulation_steps(train.global_batch_size, world.size, config.engine.micro_batch_size)
-        return cls(per_epoch, min(total, train.max_steps_per_task or total), accumulation)
 
 
 class TaskTrainer:
@@ -48,7 +31,7 @@ class TaskTrainer:
     def __init__(self, session: Session, engine: Engine, task: TaskSpec, pictures: Pictures) -> None:
         self.session, self.engine, self.task, self.pictures = session, engine, task, pictures
         self.config = session.config
-        self.plan = TaskPlan.of(session.config, len(pictures), session.context.world)
+        self.plan = TaskPlan.of(session.config, len(pictures), session.context.world.size)
         self.meters = Meters(METERS, session.context.device)
         self.clock = Clock(session.context.device, session.context.world.size)
         self.timed_from = time.monotonic()
@@ -60,9 +43,11 @@ class TaskTrainer:
             NonFiniteLoss: on all ranks together, when any rank's loss is.
             Interrupted: on all ranks together, after a checkpoint.
         """
+        pulse = self.session.context.pulse
         steps = range(self.session.progress.position.step, self.plan.total_steps)
         with closing(self._batches(steps)) as batches:
             for step in steps:
+                pulse.beat(f"task {self.task.index} step {step + 1}")
                 with self.clock.waiting():
                     shares = next(batches)
                 self._train_step(step, shares)
@@ -86,7 +71,7 @@ class TaskTrainer:
         )
 
     def _train_step(self, step: int, shares: list[Batch]) -> None:
-        rates, key = self._rates(step), Key(self.config.seed, self.task.index, self._epoch(step))
+        rates, key = self._rates(step), Key(self.config.seed, self.task.index, self._global_batch(step).epoch)
         for share in shares:
             batch = to_device(share, self.session.context.device)
             images = augment(
@@ -95,8 +80,10 @@ class TaskTrainer:
                 size=self.pictures.size,
                 augmentation=self.config.data.augmentation,
                 key=key,
+                memory=self.session.loading.memory,
             )
             loss, right = self.engine(images, batch.labels, batch.weights)
+            self.session.context.pulse.beat()  # behind it the ranks wait for each other
             self.engine.backward(loss)
             norm = self.engine.step(rates)
             self.meters.add("train/loss", loss.detach(), 1)
@@ -104,8 +91,8 @@ class TaskTrainer:
         assert norm is not None, "the last micro-step closes the global batch"
         self.meters.add("train/grad_norm", norm, 1)
 
-    def _epoch(self, step: int) -> int:
-        return step // self.plan.steps_per_epoch
+    def _global_batch(self, step: int) -> GlobalBatch:
+        return global_batch_of(step, len(self.pictures), self.config.train.global_batch_size)
 
     def _rates(self, step: int) -> dict[str, float]:
         optimizer = self.config.optimizer
@@ -115,9 +102,9 @@ class TaskTrainer:
     def _advance(self, step: int) -> None:
         progress = self.session.progress
         progress.position = replace(progress.position, step=step + 1, global_step=progress.position.global_step + 1)
-        first = (step % self.plan.steps_per_epoch) * self.config.train.global_batch_size
-        images = min(self.config.train.global_batch_size, len(self.pictures) - first)
+        images = self._global_batch(step).size
         progress.trained_images += images
+        progress.passes |= self.session.learner.passes
         self.clock.count(images)
 
     def _is_last(self, step: int) -> bool:
@@ -147,9 +134,9 @@ class TaskTrainer:
         rates = {f"train/lr_{name}": rate for name, rate in self._rates(step).items()}
         if self.session.chronicle is not None:
             position, numbers = self.session.progress.position, means | rates | self.clock.read()
-            self.session.chronicle.step(position, numbers, epoch=self._epoch(step))
+            self.session.chronicle.step(position, numbers, epoch=self._global_batch(step).epoch)
         self.clock.restart()
-        if stop and not self._is_last(step):
+        if stop:  # at the last step, too: what follows takes long
             self.session.save(self.engine)
             raise Interrupted(
                 f"stopped by a signal in task {self.task.index} after step {step + 1}; run it again to resume"

@@ -8,16 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 Matrix = Sequence[Sequence[float]]
 """Lower triangle: row t holds a[t][0] .. a[t][t]; or the one row of tasks that were learned at once."""
 Numbers = dict[str, float | None]
 """Metrics by name, None where a metric has no meaning."""
-RESULT_NAMES = {
-    "average_accuracy": "final_average_accuracy",
-    "micro_accuracy": "final_micro_accuracy",
+
+
+class Metric(NamedTuple):
+    """What a metric is called: in `result.json`, as a curve below `task/` or `val/`, in a list, as a column.
+
+    None where it does not stand there.
+    """
+
+    in_result: str
+    tag: str | None
+    title: str | None
+    column: str | None
+
+
+METRICS = {
+    "average_accuracy": Metric("final_average_accuracy", "acc1_avg", "final average accuracy", "final"),
+    "cumulative_average_accuracy": Metric(
+        "cumulative_average_accuracy", "acc1_cum_avg", "cumulative average accuracy", "cumulative"
+    ),
+    "micro_accuracy": Metric("final_micro_accuracy", "acc1_micro", None, "final, micro"),
+    "forgetting": Metric("forgetting", "forgetting", "forgetting", "forgetting"),
+    "plasticity": Metric("plasticity", "plasticity", "plasticity", "plasticity"),
+    "task_identification_accuracy": Metric(
+        "task_identification_accuracy", "task_id_acc", "task identification", "task found"
+    ),
+    "oracle_task_accuracy": Metric("oracle_task_accuracy", None, "accuracy, oracle task prompts", "oracle task"),
+    "within_task_accuracy": Metric("within_task_accuracy", None, "accuracy within the true task", "within task"),
+    "backward_transfer": Metric("backward_transfer", "bwt", None, None),
 }
-"""Of the metrics that are of the last task alone, once it has come."""
+"""By the name that it has while a run goes on."""
 
 
 def has_history(matrix: Matrix) -> bool:
@@ -98,7 +124,7 @@ def plasticity(matrix: Matrix) -> float | None:
 
 
 def summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
-    """Every metric of the tasks finished so far, by its name in TensorBoard."""
+    """Of METRICS those that follow from the matrix of the tasks finished so far."""
     return {
         "average_accuracy": average_accuracy(matrix[-1]),
         "cumulative_average_accuracy": cumulative_average_accuracy(matrix),
@@ -112,7 +138,7 @@ def summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
 def of_result(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
     """What follows from the matrix of a finished run, by its name in `result.json`."""
     numbers = summary(matrix, num_images)
-    return {RESULT_NAMES.get(name, name): value for name, value in numbers.items()}
+    return {METRICS[name].in_result: value for name, value in numbers.items()}
 
 
 def peer_summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:

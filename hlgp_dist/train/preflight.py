@@ -10,13 +10,14 @@ from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import length_problems
-from hlgp_dist.data.plan import steps_per_epoch
 from hlgp_dist.data.selection import check_pictures, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.files import file_sha256
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import check_hash, check_hub, create_vit, meta_trunk
-from hlgp_dist.models.weights import file_sha256, load_weights
+from hlgp_dist.models.weights import load_weights
+from hlgp_dist.train.plan import TaskPlan, most_ranks
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of
 from hlgp_dist.types import TaskSpec
@@ -59,23 +60,26 @@ def _fit(config: RunConfig) -> tuple[Manifest, tuple[TaskSpec, ...]]:
     for stage in setting.tasks:
         pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
         _check_ranks(config, stage, pictures)
-        _check_warmup(config, stage, pictures)
+        if config.method.takes_gradients:
+            _check_warmup(config, stage, TaskPlan.of(config, pictures, config.launch.num_workers))
     return manifest, setting.tasks
 
 
 def _check_ranks(config: RunConfig, task: TaskSpec, pictures: int) -> None:
     ranks = config.launch.num_workers
-    if ranks > min(pictures, config.train.global_batch_size):
-        raise ConfigError(
-            f"launch.num_workers: {ranks} ranks are more than the samples of a batch: task {task.index} has "
-            f"{pictures} pictures, train.global_batch_size is {config.train.global_batch_size}"
-        )
+    if ranks <= most_ranks(config, pictures):
+        return
+    batch = f", train.global_batch_size is {config.train.global_batch_size}" if config.method.takes_gradients else ""
+    raise ConfigError(
+        f"launch.num_workers: {ranks} ranks are more than there are samples for: task {task.index} has {pictures} "
+        f"pictures{batch}"
+    )
 
 
-def _check_warmup(config: RunConfig, task: TaskSpec, pictures: int) -> None:
+def _check_warmup(config: RunConfig, task: TaskSpec, plan: TaskPlan) -> None:
     warmup = config.optimizer.schedule.warmup_steps
-    steps = config.train.epochs * steps_per_epoch(pictures, config.train.global_batch_size)
-    if warmup >= steps:
+    if warmup >= plan.total_steps:
         raise ConfigError(
-            f"optimizer.schedule.warmup_steps: {warmup} must be less than the {steps} steps of task {task.index}"
+            f"optimizer.schedule.warmup_steps: {warmup} must be less than the {plan.total_steps} steps of task "
+            f"{task.index}"
         )

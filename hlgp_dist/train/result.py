@@ -11,7 +11,7 @@ from hlgp_dist.train.session import Session
 
 
 def finished(session: Session) -> dict[str, Any]:
-    """Everything a table of results needs of a run that ended well."""
+    """Everything a table of results needs of a run that ended well. `attempts`: those that did not, before this one."""
     progress, learner = session.progress, session.learner
     matrix = progress.matrix()
     weight, bias = learner.head.rows()
@@ -41,6 +41,7 @@ def finished(session: Session) -> dict[str, Any]:
         "passes_per_image": progress.passes,
         "training_seconds": progress.trained_seconds,
         "num_workers": session.context.world.size,
+        "attempts": session.folder.read_attempts(),
         "images_per_second": progress.trained_images / progress.trained_seconds if progress.trained_seconds else None,
         "decoded_images": progress.decoded_images,
         "skipped": progress.skipped,

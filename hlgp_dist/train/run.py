@@ -16,7 +16,7 @@ from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
 from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.environment import record_environment
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
-from hlgp_dist.train.loop import TaskPlan
+from hlgp_dist.train.plan import planned_steps
 from hlgp_dist.train.result import finished
 from hlgp_dist.train.sequence import OptimizerState, run_sequence
 from hlgp_dist.train.session import Session, open_session
@@ -69,7 +69,6 @@ def _chronicle(session: Session) -> Chronicle | None:
     """The first rank's record."""
     if session.context.world.rank > 0:
         return None
-    plans = [TaskPlan.of(session.config, session.num_samples(task), session.context.world) for task in session.stages]
     resumed_at = session.progress.position if session.progress.position != Position() else None
     if resumed_at is not None:
         session.folder.write_matrix(session.progress.matrix())
@@ -80,5 +79,5 @@ def _chronicle(session: Session) -> Chronicle | None:
         resumed_at=resumed_at,
         matrix=session.progress.matrix(),
         num_tasks=len(session.stages),
-        steps=sum(plan.total_steps for plan in plans) if session.learner.method.has_gradients else 0,
+        steps=planned_steps(session.config, map(session.num_samples, session.stages), session.context.world.size),
     )

@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment
+from hlgp_dist.config.schema import GaussianAlignment
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.engine.collectives import broadcast_, reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
@@ -18,7 +18,8 @@ from hlgp_dist.train import metrics
 from hlgp_dist.train.alignment import align
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.evaluate import Counts, evaluate_task
-from hlgp_dist.train.loop import TaskPlan, TaskTrainer
+from hlgp_dist.train.loop import TaskTrainer
+from hlgp_dist.train.plan import TaskPlan
 from hlgp_dist.train.session import Session
 from hlgp_dist.train.stream import TaskStream
 from hlgp_dist.types import Engine, TaskSpec
@@ -56,8 +57,8 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
     session.prepare_next(task)
     if optimizer_state is None:
         learner.begin_task(task)
-    learner.task = task
-    learner.freeze_others()
+    else:
+        learner.continue_task(task)
     session.progress.trained_parameters = learner.num_trained_parameters()
     engine = _engine(session, pictures) if learner.method.has_gradients else None
     if engine is not None:
@@ -65,7 +66,6 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
             engine.restore(optimizer_state)
         learner.train()
         TaskTrainer(session, engine, task, pictures).run()
-        session.progress.passes |= learner.passes
     learner.eval()
     with engine.whole_parameters() if engine is not None else nullcontext():
         _freeze(session, task, pictures)
@@ -74,7 +74,7 @@ def _learn(session: Session, task: TaskSpec, optimizer_state: OptimizerState | N
 
 def _engine(session: Session, pictures: Pictures) -> Engine:
     config = session.config
-    plan = TaskPlan.of(config, len(pictures), session.context.world)
+    plan = TaskPlan.of(config, len(pictures), session.context.world.size)
     return DeepSpeedEngine(
         session.learner,
         session.learner.trained_parameters(),
@@ -88,6 +88,7 @@ def _engine(session: Session, pictures: Pictures) -> Engine:
 def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     """End the method's task; with alignment take class statistics and retrain the head, alike on every rank."""
     learner, context, config = session.learner, session.context, session.config
+    context.pulse.beat(f"the end of task {task.index}")
     stream = TaskStream(
         pictures,
         task,
@@ -99,7 +100,7 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     learner.method.end_task(learner.trunk, stream)
     if session.memory is None:
         return
-    assert isinstance(config.alignment, FullAlignment | DiagonalAlignment)
+    assert isinstance(config.alignment, GaussianAlignment)
     session.memory.add(
         stream.statistics(
             lambda images: learner.method.features(learner.trunk, images, task.index),
@@ -108,7 +109,15 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
         )
     )
     if task.index > 0:
-        aligned = align(learner.head, session.memory, config.alignment, seed=config.seed, task_index=task.index)
+        context.pulse.beat(f"the alignment after task {task.index}")
+        aligned = align(
+            learner.head,
+            session.memory,
+            config.alignment,
+            seed=config.seed,
+            task_index=task.index,
+            beat=context.pulse.beat,
+        )
         rows = [tensor.to(context.device) for tensor in aligned]
         broadcast_(rows)
         if not all(row.isfinite().all() for row in rows):
@@ -121,6 +130,9 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     is_last = session.is_last(last_task)
     counts = []
     for task in session.tested_after(last_task):
+        if session.is_saved_inside_tasks:  # else the end of the test is nearer than that of the training again
+            _leave_if_asked(session, f"before the test of task {task.index} after task {last_task.index}")
+        session.context.pulse.beat(f"the test of task {task.index} after task {last_task.index}")
         counts.append(
             evaluate_task(
                 session.learner,
@@ -159,6 +171,11 @@ def _report(session: Session, numbers: Mapping[str, float]) -> None:
         {f"{METRIC_PREFIX[session.part]}/{name}": value for name, value in numbers.items()}
         | {"tasks_finished": progress.position.task, "global_step": progress.position.global_step}
     )
+    _leave_if_asked(session, f"after task {progress.position.task - 1}")
+
+
+def _leave_if_asked(session: Session, where: str) -> None:
+    """Raise Interrupted on all ranks if any was asked to leave; the newest checkpoint is as good as any to come."""
     stop = reduce_sum(torch.tensor(float(session.context.stop_requested())))
     if stop > 0:
-        raise Interrupted(f"stopped by a signal after task {progress.position.task - 1}; run it again to resume")
+        raise Interrupted(f"stopped by a signal {where}; run it again to resume")

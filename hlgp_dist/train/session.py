@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from hlgp_dist.config.schema import DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.config.schema import GaussianAlignment, RunConfig
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.pictures import Pictures
@@ -24,6 +25,7 @@ from hlgp_dist.models.trunk import Dimensions
 from hlgp_dist.train.alignment import ClassMemory
 from hlgp_dist.train.checkpoint import (
     Checkpoint,
+    bytes_written,
     prefixed,
     restore_module,
     save_checkpoint,
@@ -33,6 +35,7 @@ from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.progress import Progress
+from hlgp_dist.train.retention import is_kept
 from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
 
@@ -72,13 +75,20 @@ class Session:
         """What is evaluated on."""
         return self.config.benchmark.evaluated_on
 
+    @property
+    def is_saved_inside_tasks(self) -> bool:
+        """Whether there is a checkpoint of the last step of a task, or a task has no steps."""
+        return self.config.checkpoint.every_steps is not None or not self.learner.method.has_gradients
+
     def training_pictures(self, task: TaskSpec) -> Pictures:
         """Of one task, without the bad ones, each of which is named once.
 
         Raises:
             DataError: inside of a task others were bad when it was begun.
         """
-        training = self.supply.training(task)
+        self.context.pulse.beat(f"the pictures of task {task.index}")
+        with self.context.pulse.watching(self.supply.activity):
+            training = self.supply.training(task)
         known = [skipped for skipped in self.progress.skipped if skipped["task"] == task.index]
         if self.progress.position.step > 0 and known != training.skipped:
             raise DataError(
@@ -99,7 +109,8 @@ class Session:
 
     def evaluation_pictures(self, task: TaskSpec) -> Pictures:
         """Of one task, all of them."""
-        return self.supply.evaluation(task, self.part)
+        with self.context.pulse.watching(self.supply.activity):
+            return self.supply.evaluation(task, self.part)
 
     def count_decoded(self, task: TaskSpec) -> None:
         """At a stage's end: what the ranks have decoded during it, on whatever pictures."""
@@ -142,8 +153,12 @@ class Session:
                 for name, part in self._saved().items():
                     tensors |= prefixed(name, part.state_dict())
                 checkpoint = Checkpoint(self.progress.position, tensors, self._record())
-                save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.config.checkpoint.keep)
+                with self.context.pulse.watching(partial(bytes_written, self.folder.checkpoints)):
+                    options = self.config.checkpoint
+                    keep_too = partial(is_kept, options, self.progress.matrix())
+                    save_checkpoint(self.folder.checkpoints, checkpoint, keep=options.keep, keep_too=keep_too)
         barrier()
+        self.context.pulse.beat()
 
     def _saved(self) -> dict[str, nn.Module]:
         """The modules that a checkpoint holds."""
@@ -186,7 +201,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     setting = setting_of(config, trunk.dimensions, manifest)
     method = build_method(config.method, setting).to(context.device)
     memory = None
-    if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
+    if isinstance(config.alignment, GaussianAlignment):
         memory = ClassMemory(trunk.dimensions.feature_width, config.alignment.kind)
     learner = Learner(trunk, method)
     supply = Supply(config, manifest, trunk.input_format.size, context.world)
@@ -202,7 +217,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         identity,
         memory,
         Progress(),
-        Loading(context.device, config.data.loader_workers),
+        Loading(context.device, config.data.loader_workers, context.pulse.beat),
     )
 
 

@@ -39,6 +39,6 @@ class TaskStream:
         for batch in batches:
             images = to_device(batch, self.device).images
             assert isinstance(images, Tensor)
-            seen = features(to_float(images)).cpu()
+            seen = features(to_float(images, self.loading.memory)).cpu()
             counted = batch.weights > 0
             yield seen[counted], batch.labels[counted] - self.task.start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -14,13 +13,14 @@ import torch
 
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.manifest_reading import parse_manifest
+from hlgp_dist.data.manifest_reading import fetch_manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import gather_text, reduce_sum
@@ -57,7 +57,7 @@ class Supply:
             manifest,
             size,
             cache_of(data),
-            workers=data.decode_workers or max(1, len(os.sched_getaffinity(0)) // world.host_size),
+            workers=data.decode_workers or max(1, usable_cores() // world.host_size),
             keeps_bad=data.on_error == "skip",
         )
 
@@ -99,6 +99,10 @@ class Supply:
         since, self._told = decoded - self._told, decoded
         return int(reduce_sum(torch.tensor(since)))
 
+    def activity(self) -> object:
+        """Changes while pictures are decoded, by this rank or by whomever it waits for on this host."""
+        return self._library.activity()
+
     def close(self) -> None:
         """Leave off preparing."""
         self._library.close()
@@ -135,7 +139,7 @@ def manifest_of(config: RunConfig) -> Manifest:
     a thousand ranks would ask a thousand times.
     """
     data = config.data
-    return parse_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
+    return fetch_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
 
 
 def cache_of(data: Data) -> Cache:

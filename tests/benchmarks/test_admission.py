@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from hlgp_dist.benchmarks.admission import check_origin
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
+from hlgp_dist.benchmarks.lists import PACKAGED_LISTS, packaged_list
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import Benchmark
 from hlgp_dist.data.manifest import SPLITS, Manifest, Split
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.record import Names
 from hlgp_dist.errors import DataError
-from hlgp_dist.shards.layout import sample_key
-from hlgp_dist.shards.listing import Picture
 from hlgp_dist.train.preflight import check_fit
 from tests.jobs import job
 
@@ -34,7 +33,7 @@ def named(*overrides: str) -> Benchmark:
 def manifest(origin: Origin | None, num_classes: int = 200, test: Sequence[str] = LISTED) -> Manifest:
     """Of so many classes and of test pictures CLASS/STEM, as far as `check_origin` looks at it."""
     places = [place.split("/") for place in test]
-    keys = [sample_key(Picture("test", name, f"{stem}.jpg", "", 0, 0)) for name, stem in places]
+    keys = [Names("test", name, f"{stem}.jpg").key for name, stem in places]
     none, long = np.zeros(len(keys), np.int32), np.zeros(len(keys), np.int64)
     split = Split((), np.array(keys, np.bytes_), none, none, long, long, none, none, np.zeros(len(keys), "S16"), long)
     classes = tuple(f"{number:03d}" for number in range(num_classes))

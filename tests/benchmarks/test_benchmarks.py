@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from hlgp_dist.benchmarks.catalogue import CATALOGUE, RANDOM, Benchmark, Expected, choose
+from hlgp_dist.benchmarks.lists import PACKAGED_LISTS, packaged_list
 from hlgp_dist.benchmarks.prepare import prepare
-from hlgp_dist.benchmarks.split import PACKAGED_LISTS, packaged_list
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.place import open_place
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.verify import verify

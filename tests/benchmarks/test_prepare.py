@@ -23,6 +23,7 @@ from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.verify import verify
 from tests.benchmarks.originals import cifar_python, cub, folder, tar, tree
+from tests.sharded import write_checked
 
 DIVIDED = tree(*(f"train/cat/{n}.jpg" for n in range(4)), "train/dog/0.jpg", "test/cat/9.jpg", "test/dog/9.jpg")
 FORK = multiprocessing.get_context("fork")
@@ -218,10 +219,10 @@ def test_a_manifest_without_or_with_a_broken_origin(tmp_path: Path) -> None:
     prepare.prepare(benchmark, [tar(tmp_path / "a.tar", DIVIDED)], out, choose(benchmark))
     document = json.loads((out / "manifest.json").read_text())
     origin = document.pop("origin")
-    (out / "manifest.json").write_text(json.dumps(document))
+    write_checked(out, json.dumps(document))
     assert read_manifest(out).origin is None
     for broken in ({**origin, "waived": [1]}, {**origin, "seeds": 1}, {"benchmark": "folder"}, "folder"):
-        (out / "manifest.json").write_text(json.dumps({**document, "origin": broken}))
+        write_checked(out, json.dumps({**document, "origin": broken}))
         with pytest.raises(DataError, match="not a valid manifest"):
             read_manifest(out)
 

@@ -112,9 +112,18 @@ def test_a_study_goes_where_hlgp_would_put_it(home: Path, monkeypatch: pytest.Mo
         file.write_text(f"{base}\nstudy: {{cells: {cells}}}\n")
         overrides, folder = prepare("study", file, [], project)
         final = resolve(file, overrides).config
-        assert folder == Path(final.run.dir) / run_name(final, "study")
+        assert folder == f"{final.run.dir}/{run_name(final, 'study')}"
         folders.add(folder)
     assert len(folders) == 1
+
+
+def test_what_all_hosts_share_may_be_a_bucket(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HLGP_STORAGE", "s3://bucket/hlgp/")
+    project = home / "hlgp_dist"
+    given = ["run.dir=/shared/runs", "run.name=first"]
+    overrides, folder = prepare("tune", project / "configs" / "tiny.yaml", given, project)
+    assert "data.path=s3://bucket/hlgp/shards/x" in overrides
+    assert folder == "/shared/runs/first"
 
 
 def test_finds_weights_that_came_with_the_project(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,11 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ("method.kind=ncm alignment.kind=full", "alignment.kind = full", "has no effect: method.kind: ncm takes no"),
         ("method.kind=ncm train.epochs=3", "train.epochs = 3", "has no effect: method.kind: ncm takes no"),
         (
+            "method.kind=ncm train.max_steps_per_task=3",
+            "train.max_steps_per_task = 3",
+            "has no effect: method.kind: ncm",
+        ),
+        (
             "method.kind=ncm data.augmentation.flip=false",
             "data.augmentation.flip = false",
             "has no effect: method.kind: ncm",
@@ -201,6 +206,10 @@ def test_a_jitter_that_changes_nothing_is_refused() -> None:
 def test_a_value_equal_to_the_default_is_never_without_effect() -> None:
     given = {**DATA, "method": {"kind": "ncm"}, "optimizer": {"prompt_lr": 0.003}, "train": {"epochs": 20}}
     assert resolve(given).config == resolve({**DATA, "method": {"kind": "ncm"}}).config
+
+
+def test_any_method_may_learn_all_classes_at_once() -> None:
+    assert resolve(DATA, ["method.kind=ncm", "train.stream=joint"]).config.train.stream == "joint"
 
 
 def test_what_is_required_is_named() -> None:

@@ -12,6 +12,7 @@ from hlgp_dist.config.schema import Augmentation, Jitter
 from hlgp_dist.data import jitter
 from hlgp_dist.data.augment import augment, to_float
 from hlgp_dist.data.batches import training_batches
+from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.crops import crop_boxes, mirrored
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.transfer import to_device
@@ -120,3 +121,14 @@ def test_ids_must_be_on_the_host(pictures: InMemory) -> None:
     batch = batch_of(pictures, JITTERED)
     with pytest.raises(AssertionError):
         augment(batch.images, batch.samples.to("meta"), size=pictures.size, augmentation=JITTERED, key=KEY)
+
+
+def test_memory_that_is_used_again_changes_no_bit(pictures: InMemory) -> None:
+    memory, batch = Memory(), batch_of(pictures, JITTERED)
+    expected, places = augmented(pictures, JITTERED), set()
+    for _ in range(3):
+        out = augment(batch.images, batch.samples, size=pictures.size, augmentation=JITTERED, key=KEY, memory=memory)
+        places.add(out.data_ptr())
+        assert torch.equal(out[batch.samples.argsort()], expected)
+        del out
+    assert len(places) == 1

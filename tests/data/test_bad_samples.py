@@ -13,7 +13,7 @@ from PIL import Image
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.place import open_place
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.room import SUFFIX
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample

@@ -13,7 +13,7 @@ import pytest
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.manifest_reading import length_problems, parse_manifest, read_manifest
+from hlgp_dist.data.manifest_reading import fetch_manifest, length_problems, read_manifest
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.sheet import write_sheet
 from hlgp_dist.shards.verify import verify
@@ -50,12 +50,12 @@ def test_a_remote_manifest_is_the_local_one(
 def test_it_is_fetched_once_a_host(faulty: FaultyServer, cache: Cache, shards: tuple[Path, Manifest]) -> None:
     faulty.inject(on=FILE)
     for _ in range(4):
-        assert parse_manifest(S3, cache=Cache(cache.folder, None)).digest == shards[1].digest
+        assert fetch_manifest(S3, cache=Cache(cache.folder, None)).digest == shards[1].digest
     assert whole_reads(faulty) == 1
 
 
 def _digest_into(url: str, folder: Path, file: Path) -> None:
-    file.write_text(parse_manifest(url, cache=Cache(folder, None)).digest)
+    file.write_text(fetch_manifest(url, cache=Cache(folder, None)).digest)
 
 
 def test_processes_at_once_fetch_once(
@@ -76,13 +76,13 @@ def test_processes_at_once_fetch_once(
 def test_another_version_is_fetched_anew(cache: Cache, shards: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder = shutil.copytree(shards[0], tmp_path / "shards")
     with serving(FaultyServer(partial(from_folder, tmp_path))) as server:
-        first = parse_manifest(f"{server.url}/shards", cache=cache)
+        first = fetch_manifest(f"{server.url}/shards", cache=cache)
         document = json.loads((folder / FILE).read_text())
         (folder / FILE).write_text(json.dumps(document, indent=1))
         with pytest.raises(DataError, match=r"manifest\.json: has the checksum .* copied whole"):
-            parse_manifest(f"{server.url}/shards", cache=cache)
+            fetch_manifest(f"{server.url}/shards", cache=cache)
         (folder / "manifest.sha256").write_text(_sha256(folder / FILE))
-        assert parse_manifest(f"{server.url}/shards", cache=cache).digest != first.digest
+        assert fetch_manifest(f"{server.url}/shards", cache=cache).digest != first.digest
     assert len(list(cache.folder.glob("*.store"))) == 2
     assert not list(cache.folder.glob("*.partial"))
 
@@ -92,34 +92,34 @@ def _sha256(file: Path) -> str:
 
 
 def test_a_damaged_copy_is_replaced(faulty: FaultyServer, cache: Cache, shards: tuple[Path, Manifest]) -> None:
-    parse_manifest(S3, cache=cache)
+    fetch_manifest(S3, cache=cache)
     (copy,) = cache.folder.glob("*.store")
     content = bytearray(copy.read_bytes())
     content[500] ^= 1
     copy.write_bytes(content)
     faulty.inject(on=FILE)
     for _ in range(3):
-        assert parse_manifest(S3, cache=cache).digest == shards[1].digest
+        assert fetch_manifest(S3, cache=cache).digest == shards[1].digest
     assert whole_reads(faulty) == 2
     assert len(list(cache.folder.iterdir())) == 2  # with the lock
 
 
 def test_no_room_for_a_copy_is_no_obstacle(faulty: FaultyServer, tmp_path: Path, shards: tuple[Path, Manifest]) -> None:
     full = Cache(tmp_path / "full", 100)
-    assert parse_manifest(S3, cache=full).digest == shards[1].digest
+    assert fetch_manifest(S3, cache=full).digest == shards[1].digest
     assert not list(full.folder.glob("*.store*"))
 
 
 @pytest.mark.parametrize("fault", [error(500, "InternalError"), cut, flipped])
 def test_faults_on_the_way(faulty: FaultyServer, shards: tuple[Path, Manifest], fault: Any) -> None:
     faulty.inject(lambda answer: answer, fault, on=FILE)  # the HEAD passes
-    assert parse_manifest(S3).digest == shards[1].digest
+    assert fetch_manifest(S3).digest == shards[1].digest
 
 
 def test_a_lasting_flip_is_an_error(faulty: FaultyServer, cache: Cache) -> None:
     faulty.inject(on=FILE, always=flipped)
     with pytest.raises(DataError, match=rf"{S3}/{FILE}: has the checksum"):
-        parse_manifest(S3, cache=cache)
+        fetch_manifest(S3, cache=cache)
     assert not list(cache.folder.glob("*.store*"))
 
 

@@ -28,9 +28,10 @@ from hlgp_dist.data.cache import Cache, default_cache_dir
 from hlgp_dist.data.formats import PICTURE_SUFFIXES
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.picture import Form, scaled, stored_of, to_array
+from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.picture import Form, scaled, scaled_exactly, stored_of
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.place import Folder, open_place
+from hlgp_dist.data.place import Folder
 from hlgp_dist.data.room import PARTIAL, SUFFIX
 from hlgp_dist.data.selection import Part, Selection, select
 from hlgp_dist.data.source import merged_runs
@@ -70,7 +71,9 @@ def plain(shards: Sharded, selection: Selection, form: Form) -> list[np.ndarray]
     read = [Image.open(io.BytesIO(files[name])) for name in names]
     if selection.split == "train" and form == "scaled":
         return [scaled(np.array(picture.convert("RGB")), SIZE) for picture in read]
-    return [to_array(picture, SIZE, form) for picture in read]
+    if form == "full":
+        return [np.array(picture.convert("RGB")) for picture in read]
+    return [scaled_exactly(picture, SIZE) for picture in read]
 
 
 def same(pictures: Pictures, expected: list[np.ndarray]) -> bool:

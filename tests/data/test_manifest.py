@@ -12,6 +12,7 @@ from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.errors import DataError
 from hlgp_dist.shards.verify import verify
+from tests.sharded import write_checked
 
 
 @pytest.fixture
@@ -22,7 +23,18 @@ def copy(shards: tuple[Path, Manifest], tmp_path: Path) -> Path:
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     document = json.loads((folder / "manifest.json").read_text())
     change(document)
-    (folder / "manifest.json").write_text(json.dumps(document))
+    write_checked(folder, json.dumps(document))
+
+
+def test_a_manifest_that_is_not_what_was_written_is_refused(copy: Path) -> None:
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace("20", "21", 1))
+    with pytest.raises(DataError, match=r"has the checksum [0-9a-f]+, manifest\.sha256 says"):
+        read_manifest(copy)
+    (copy / "manifest.json").write_text(text)
+    (copy / "manifest.sha256").unlink()
+    with pytest.raises(DataError, match=r"manifest\.sha256: cannot be read"):
+        read_manifest(copy)
 
 
 def test_a_folder_reads_back(shards: tuple[Path, Manifest], copy: Path) -> None:
@@ -135,6 +147,6 @@ def test_an_inconsistent_manifest_is_refused(
 
 def test_text_that_is_no_manifest(copy: Path) -> None:
     for text in ("", "[]", "{", "null"):
-        (copy / "manifest.json").write_text(text)
+        write_checked(copy, text)
         with pytest.raises(DataError, match="not a valid manifest"):
             read_manifest(copy)

@@ -13,8 +13,9 @@ import webdataset
 
 from hlgp_dist.data.decoding import Decoding, Pixels
 from hlgp_dist.data.manifest import Manifest, Shard, Split
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.patience import Closed, Patience
-from hlgp_dist.data.place import Facts, Folder, open_place
+from hlgp_dist.data.place import Facts, Folder
 from hlgp_dist.data.record import pack
 from hlgp_dist.data.source import RangeSource
 from hlgp_dist.errors import ConfigError, DataError

@@ -17,13 +17,13 @@ import pytest
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.patience import Closed, Patience, Transient
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.remote import Remote, judged
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.launch.local import free_port
+from hlgp_dist.launch.ports import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
 
@@ -281,7 +281,7 @@ def test_a_forked_process_reads_for_itself(remote: tuple[FaultyServer, Remote], 
 
 def test_a_process_ends_when_its_work_does(faulty: FaultyServer) -> None:
     script = (
-        "import time, threading; from hlgp_dist.data.place import open_place; "
+        "import time, threading; from hlgp_dist.data.opening import open_place; "
         "place = open_place('s3://shards/one'); print(place.facts('manifest.json').size > 0); "
         "threading.Thread(target=place.read, args=('train-000000.tar', 0, 10), daemon=True).start(); time.sleep(0.1)"
     )

@@ -17,8 +17,8 @@ import torch
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.manifest import Manifest
-from hlgp_dist.data.manifest_reading import parse_manifest
-from hlgp_dist.data.place import open_place
+from hlgp_dist.data.manifest_reading import fetch_manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.selection import select
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import FaultyServer, late
@@ -41,7 +41,7 @@ def _fetch(environment: dict[str, str], url: str, folder: Path, begun: Any) -> N
 
 def _read_all(url: str, folder: Path) -> Manifest:
     """Manifest and shards, each byte checked; the decoded pictures lie in the folder afterwards."""
-    manifest = parse_manifest(url, cache=Cache(folder, None))
+    manifest = fetch_manifest(url, cache=Cache(folder, None))
     place = open_place(url)
     for split in manifest.splits.values():
         for shard in split.shards:

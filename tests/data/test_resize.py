@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as torchvision
 
 from hlgp_dist.data import resize
+from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.resize import resized, resized_each, resized_together
 from hlgp_dist.types import Regions
 from tests.pictures import noise
@@ -52,7 +53,7 @@ def test_on_a_cpu_each_is_torchvisions(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_together_is_the_same_as_each(mode: str, size: int) -> None:
     regions = regions_of(SHAPES)
-    each, together = resized_each(regions, size, mode), resized_together(regions, size, mode)
+    each, together = resized_each(regions, size, mode, Memory()), resized_together(regions, size, mode)
     assert together.dtype == torch.uint8
     assert together.shape == each.shape
     assert (each.int() - together.int()).abs().max() <= STEP

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hlgp_dist.config import hlgp_options, method_options, schema
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
@@ -20,7 +21,6 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.telemetry.meters import memory
 from hlgp_dist.train.learner import Learner
-from hlgp_dist.train.rehearsal import TINY
 from hlgp_dist.types import TaskSpec
 from tests.jobs import as_it_was, job, step_values
 from tests.ranks import Ranks

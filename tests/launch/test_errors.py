@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from hlgp_dist.cli import main
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.models.backbone import create_vit
 from hlgp_dist.shards.shard import shard
-from hlgp_dist.train.rehearsal import TINY
 from tests.jobs import job, written
 
 

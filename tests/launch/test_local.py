@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.errors import Failure, Interrupted, OutOfMemory
+from hlgp_dist.errors import Failure, LostWorker, OutOfMemory
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.local import _watch
 from hlgp_dist.train.folder import RunFolder
@@ -36,10 +36,12 @@ def end_by(number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "left_behind", "kind", "reason"),
     [
-        (signal.SIGKILL, None, Interrupted, "rank 1 was killed by SIGKILL; the same command resumes"),
+        (signal.SIGKILL, None, LostWorker, "rank 1 was killed by SIGKILL; the same command resumes"),
         (signal.SIGSEGV, None, Failure, "rank 1 crashed with SIGSEGV"),
         (signal.SIGABRT, OutOfMemory("too big"), OutOfMemory, "too big"),
-        (signal.SIGKILL, Failure("internal error: connection reset"), Interrupted, "rank 1 was killed by SIGKILL"),
+        (signal.SIGKILL, Failure("internal error: connection reset"), LostWorker, "rank 1 was killed by SIGKILL"),
+        (signal.SIGKILL, LostWorker("another rank does not answer"), LostWorker, "rank 1 was killed by SIGKILL"),
+        (signal.SIGSEGV, LostWorker("another rank does not answer"), Failure, "rank 1 crashed with SIGSEGV"),
     ],
 )
 def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
@@ -47,7 +49,8 @@ def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
 ) -> None:
     """What another rank left behind says more, unless it only noticed that this one had gone."""
     if left_behind is not None:
-        write_json(tmp_path / "logs" / "rank-000.failure.json", failed(left_behind))
+        lost = {"lost_peer": True} if isinstance(left_behind, LostWorker) else {}
+        write_json(tmp_path / "logs" / "rank-000.failure.json", failed(left_behind) | lost)
     fork = multiprocessing.get_context("fork")
     ranks = [fork.Process(target=os._exit, args=(0,)), fork.Process(target=end_by, args=(number,))]
     for rank in ranks:

@@ -113,7 +113,7 @@ def test_a_signal_ends_a_search_as_interrupted(search: Search) -> None:
     stopped = search.stopped
     assert stopped.exit_code == 75
     *before, last = stopped.message.splitlines()  # Ray says so first where there is no network
-    assert last == "hlgp: stopped by SIGTERM; the same command resumes at the last checkpoints"
+    assert last == "hlgp: stopped by a signal, its trials saved; the same command resumes"
     assert not any("Traceback" in line for line in before)
     assert stopped.result["exit_code"] == 75
     assert stopped.left_over == []

@@ -1,4 +1,4 @@
-"""What the table says of each trial, whatever it left behind; and that signals end what Ray would swallow."""
+"""What trials leave behind; that signals end what Ray would swallow; which searches are refused."""
 
 from __future__ import annotations
 
@@ -16,40 +16,22 @@ from hlgp_dist.errors import ConfigError, Interrupted
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
-from hlgp_dist.launch.trials import Ended, forget_stopped, trial_rows
+from hlgp_dist.launch.trials import forget_failures_of, objectives
 from hlgp_dist.launch.tuner import EndIfUnwanted
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
 
 
-def trial(root: Path, number: int, *, tasks: int, result: dict[str, object] | None) -> None:
-    folder = RunFolder(root / f"trial-{number:05d}")
-    folder.write_matrix([[0.5] * (task + 1) for task in range(tasks)])
-    if result is not None:
-        write_json(folder.result, result)
-
-
-def test_each_status_is_told_apart(tmp_path: Path) -> None:
-    refused = {"exit_code": 2, "reason": "method.num_groups: no"}
-    trial(tmp_path, 0, tasks=3, result={"exit_code": 0, "reason": "done"})
-    trial(tmp_path, 1, tasks=1, result=None)
-    trial(tmp_path, 2, tasks=0, result=refused)
-    trial(tmp_path, 3, tasks=2, result=None)
-    trial(tmp_path, 4, tasks=2, result={"exit_code": 1, "reason": "a worker of the run was lost"})
-    errors = {2: "RuntimeError", 3: "The actor died", 5: "The driver died"}  # the last before it made its folder
-    trials = {f"trial-{number:05d}": Ended({"seed": number}, errors.get(number)) for number in range(6)}
-    forget_stopped(tmp_path, {name for name, ended in trials.items() if ended.error})
-    rows = trial_rows(tmp_path, trials)
-    assert [(row["status"], row["tasks_finished"], row["reason"]) for row in rows] == [
-        ("done", 3, ""),
-        ("stopped", 1, ""),
-        ("failed", 0, "method.num_groups: no"),
-        ("failed", 2, "The actor died"),
-        ("stopped", 2, ""),
-        ("failed", 0, "The driver died"),
-    ]
-    assert [row["objective"] for row in rows] == [0.5, 0.5, None, 0.5, 0.5, None]
-    assert [row["seed"] for row in rows] == [0, 1, 2, 3, 4, 5]
+def test_what_a_stopped_driver_took_for_a_failure_is_forgotten(tmp_path: Path) -> None:
+    results = {"a": {"exit_code": 0, "reason": "done"}, "b": {"exit_code": 1, "reason": "lost"}, "c": None}
+    for name, result in results.items():
+        RunFolder(tmp_path / name).write_matrix([[0.5], [0.5, 0.25]])
+        if result is not None:
+            write_json(RunFolder(tmp_path / name).result, result)
+    forget_failures_of(tmp_path, {"a", "b", "c", "never begun"})
+    assert [RunFolder(tmp_path / name).read_result() for name in results] == [results["a"], None, None]
+    assert objectives(RunFolder(tmp_path / "b")) == [0.5, 0.375]
+    assert objectives(RunFolder(tmp_path / "never begun")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -57,7 +57,7 @@ def tokens_of(
     depth: how many blocks it passes.
     """
     vit = trunk.vit
-    x = vit.patch_embed(((image - trunk.mean[0]) / trunk.std[0])[None])[0]
+    x = vit.patch_embed(((image - trunk.normalisation.mean[0]) / trunk.normalisation.std[0])[None])[0]
     x = torch.cat([vit.cls_token[0], x]) + vit.pos_embed[0]
     if at_input is not None:
         x = torch.cat([x[:1], at_input, x[1:]])

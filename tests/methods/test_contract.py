@@ -10,8 +10,8 @@ import pytest
 
 from hlgp_dist.config import classifier_options, hlgp_options, plugins
 from hlgp_dist.config import method_options as options
-from hlgp_dist.train.contract import check_method
-from hlgp_dist.train.demand import ContractBroken
+from hlgp_dist.contract.check import check_method
+from hlgp_dist.contract.demand import ContractBroken
 from tests.methods.broken import Options
 
 CURRENT = {"train_mixture": "current"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config import hlgp_options, method_options
+from hlgp_dist.contract.rehearsal import Rehearsal
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.generator import PromptShape, sub_prompts
@@ -17,7 +18,6 @@ from hlgp_dist.methods.hlgp import Hlgp
 from hlgp_dist.methods.position import sines
 from hlgp_dist.models.injection import Injection, Prefix
 from hlgp_dist.models.trunk import Dimensions, Trunk
-from hlgp_dist.train.rehearsal import Rehearsal
 from hlgp_dist.types import TaskSpec
 
 BACKBONES = {"S/16": (12, 384), "B/16": (12, 768), "L/16": (24, 1024), "H/14": (32, 1280)}

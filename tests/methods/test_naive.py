@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from hlgp_dist.config import classifier_options, hlgp_options
 from hlgp_dist.config import method_options as options
+from hlgp_dist.contract.rehearsal import Pictures, Rehearsal, tiny_trunk
 from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection, Prefix, Tokens
 from hlgp_dist.models.trunk import Trunk
-from hlgp_dist.train.rehearsal import Pictures, Rehearsal, tiny_trunk
 from hlgp_dist.types import TaskSpec
 from tests.methods.naive import Insert, Known, answer, nearest, tokens_of
 

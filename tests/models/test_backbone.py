@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.files import file_sha256
 from hlgp_dist.models.backbone import build_trunk, create_vit, meta_trunk
-from hlgp_dist.train.rehearsal import TINY
 
 
 def saved(path: Path, spec: Backbone = TINY) -> dict[str, torch.Tensor]:
@@ -120,3 +121,31 @@ def test_weights_other_than_those_that_are_named_are_refused(tmp_path: Path) -> 
     build_trunk(from_file(path, sha256=sha256[:12]), precision="fp32", seed=0)
     with pytest.raises(DataError, match=rf"backbone.sha256 = 00000000: the weights \(.*w.safetensors\) have {sha256}"):
         build_trunk(from_file(path, sha256="0" * 8), precision="fp32", seed=0)
+
+
+def bytes_read() -> int:
+    """By this process, through calls that read; pages of a mapped file do not count."""
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["rchar"])
+
+
+def test_a_second_start_on_a_host_reads_no_weights_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, spec = tmp_path / "w.safetensors", TINY.model_copy(update={"kwargs": TINY.kwargs | {"depth": 96}})
+    saved(path, spec)
+    first, identity = build_trunk(from_file(path, kwargs=spec.kwargs), precision="fp32", seed=0)
+    before = bytes_read()
+    second, again = build_trunk(from_file(path, kwargs=spec.kwargs), precision="fp32", seed=0)
+    assert bytes_read() - before < path.stat().st_size / 4, "neither hashed nor read a second time"
+    assert again == identity
+    assert all(torch.equal(one, two) for one, two in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_file_that_changed_is_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "w"
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        assert file_sha256(path) == file_sha256(path) == hashlib.sha256(content).hexdigest()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert file_sha256(path) == hashlib.sha256(b"two").hexdigest(), "no cache is no failure"

@@ -10,7 +10,9 @@ from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.models.backbone import create_vit, input_format, meta_trunk
 from hlgp_dist.models.injection import Injection, Prefix
+from hlgp_dist.models.input import InputFormat, Normalisation
 from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.types import PictureSize
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
 ARCHITECTURES = {
@@ -107,6 +109,34 @@ def test_samples_do_not_leak_into_each_other(trunk: Trunk) -> None:
     features = trunk(images, Same(prefix))
     torch.testing.assert_close(trunk(images[swap], Same(prefix[swap])), features[swap], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(trunk(images[:1], Same(prefix[:1])), features[:1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pictures_are_normalised_into_the_same_pages_and_stay_as_they_are(dtype: torch.dtype) -> None:
+    form = InputFormat(PictureSize(8, 1.0, "bilinear"), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    normalisation = Normalisation(form, "cpu")
+    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in (form.mean, form.std))
+    places = set()
+    for count in (19, 19, 3):
+        images = torch.rand(count, 3, 8, 8)
+        before, expected = images.clone(), ((images - mean) / std).to(dtype)
+        kept = normalisation(images, dtype, is_kept=True)
+        pixels = normalisation(images, dtype)
+        assert torch.equal(pixels, expected) and torch.equal(kept, expected) and torch.equal(images, before)
+        places.add(pixels.data_ptr())
+        assert kept.data_ptr() not in places
+    assert len(places) == 1
+
+
+def test_two_passes_of_a_trained_trunk_have_the_gradient_of_each() -> None:
+    """What a gradient is made of may not lie in pages that the second pass writes to."""
+    trunk, images = small_trunk("vit_small_patch14_dinov2.lvd142m"), torch.rand(2, 2, 3, 56, 56)
+    trunk.vit.requires_grad_(True)
+    weight = trunk.vit.patch_embed.proj.weight
+    alone = [torch.autograd.grad(trunk(some).square().sum(), weight)[0] for some in images]
+    first, second = trunk(images[0]), trunk(images[1])
+    (together,) = torch.autograd.grad(first.square().sum() + second.square().sum(), weight)
+    torch.testing.assert_close(together, alone[0] + alone[1])
 
 
 def test_the_trunk_stays_frozen_and_in_eval_mode(trunk: Trunk) -> None:

@@ -187,8 +187,9 @@ def test_no_process_outlives_a_killed_writer(pictures: Path, tmp_path: Path) -> 
     script.write_text(
         "import sys, time\n"
         "from hlgp_dist.shards.processes import Jobs\n"
+        "def asleep(seconds, advance):\n    time.sleep(seconds)\n"
         "if __name__ == '__main__':\n"
-        "    for _ in Jobs(time.sleep, workers=2, total=0).results([0.01, 0.01, 60, 60]):\n"
+        "    for _ in Jobs(asleep, workers=2, total=0).results([0.01, 0.01, 60, 60]):\n"
         "        print('one', flush=True)\n"
     )
     writing = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)

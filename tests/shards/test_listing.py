@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
+from hlgp_dist.shards.extent import Extent
 from hlgp_dist.shards.listing import Picture, in_order
 from hlgp_dist.shards.tar_members import plain_members
 from hlgp_dist.shards.walk import list_pictures
@@ -50,7 +51,7 @@ def test_a_folder_is_walked_below_its_classes(tmp_path: Path) -> None:
 def test_a_tar_is_read_like_its_folder(tmp_path: Path) -> None:
     good = tar_with(tmp_path / "a.tar", member("./top"), member("top/train/a/1.jpg", size=7), member("top/README"))
     (picture,) = list_pictures(good)
-    assert (picture.split, picture.class_name, picture.name, picture.size) == ("train", "a", "1.jpg", 7)
+    assert (picture.split, picture.class_name, picture.name, picture.extent.size) == ("train", "a", "1.jpg", 7)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +187,14 @@ def test_members_of_a_tar_are_not_kept(tmp_path: Path) -> None:
 
 def test_a_listing_is_sorted_counted_and_holds_names_that_are_no_text(tmp_path: Path) -> None:
     odd = os.fsdecode(b"\xff.jpg")
-    entries = [Picture("train", name, file, file, 0, 10) for name in "ba" for file in ("2.jpg", odd, "1.jpg")]
-    with closing(in_order([*entries, Picture("test", "c", "1.jpg", "x", 7, 600)], "source")) as listing:
+    entries = [Picture("train", name, file, Extent(file, 0, 10)) for name in "ba" for file in ("2.jpg", odd, "1.jpg")]
+    with closing(in_order([*entries, Picture("test", "c", "1.jpg", Extent("x", 7, 600))], "source")) as listing:
         assert len(listing) == 7 and listing.classes == ("a", "b", "c") and listing.splits == ("test", "train")
         assert [picture[1:3] for picture in listing] == [
             ("c", "1.jpg"),
             *((name, file) for name in "ab" for file in ("1.jpg", "2.jpg", odd)),
         ]
-        assert next(iter(listing)) == Picture("test", "c", "1.jpg", "x", 7, 600)
+        assert next(iter(listing)) == Picture("test", "c", "1.jpg", Extent("x", 7, 600))
         assert listing.total(512) == 6 * 512 + 1024
 
 
@@ -205,3 +206,19 @@ def test_a_listing_that_does_not_fit_the_disk(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: Full())
     with pytest.raises(EnvironmentFailure, match="set TMPDIR to a larger one"):
         in_order([], "source")
+
+
+def test_a_range_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "many"
+    file.write_bytes(b"0123456789")
+    assert Extent(str(file), 2, 5).read() == b"23456"
+    assert Extent(str(file), 2, 5).read(most=3) == b"234"
+    assert Extent(str(file), 2, 5).read(most=9) == b"23456"
+    assert Extent.whole(file).read() == b"0123456789"
+    for extent, problem in (
+        (Extent(str(file), 8, 5), "became shorter while it was read"),
+        (Extent(str(tmp_path), 0, 5), "a folder, not a file"),
+        (Extent(str(tmp_path / "none"), 0, 5), "no such file"),
+    ):
+        with pytest.raises(DataError, match=problem):
+            extent.read()

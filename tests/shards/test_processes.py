@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import DataError, EnvironmentFailure
-from hlgp_dist.shards.processes import Jobs, advance, crew
+from hlgp_dist.shards.processes import Advance, Jobs, crew
+from hlgp_dist.train.environment import environment
 
 
-def halved(number: int) -> tuple[int, int]:
+def halved(number: int, advance: Advance) -> tuple[int, int]:
     """And the process that did it; 4 is refused, 6 kills."""
     if number == 4:
         raise DataError("no fours")
@@ -19,6 +21,10 @@ def halved(number: int) -> tuple[int, int]:
         os.kill(os.getpid(), signal.SIGKILL)
     advance(number)
     return number // 2, os.getpid()
+
+
+def asleep(seconds: float, advance: Advance) -> None:
+    time.sleep(seconds)
 
 
 def test_tasks_are_drawn_as_they_are_needed() -> None:
@@ -60,12 +66,18 @@ def test_one_worker_is_this_process() -> None:
 
 def test_leaving_early_does_not_wait() -> None:
     started = time.monotonic()
-    for _ in Jobs(time.sleep, workers=2, total=0).results([0.01, 60]):
+    for _ in Jobs(asleep, workers=2, total=0).results([0.01, 60]):
         break
     assert time.monotonic() - started < 20
 
 
+def test_cores_that_are_not_ours_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7})
+    assert usable_cores() == crew(None, pictures=10**6) == environment()["usable_cores"] == 3
+
+
 def test_few_pictures_need_one_process() -> None:
     assert crew(None, pictures=100) == crew(None, pictures=0) == 1
-    assert crew(None, pictures=10**6) == os.cpu_count()
+    assert crew(None, pictures=10**6) == usable_cores()
     assert crew(3, pictures=1) == 3

@@ -14,7 +14,8 @@ from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.cells import cells_of
 from hlgp_dist.study.collect import Run, find_runs
-from hlgp_dist.study.comparison import Comparison, Grid, compare
+from hlgp_dist.study.comparison import Comparison, compare
+from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import CLASSES, job
 from tests.ranks import Ranks
@@ -228,7 +229,7 @@ def test_a_setting_that_differs_between_methods_is_noted(tmp_path: Path) -> None
         (("engine.precision=bf16",), ENVIRONMENT, "engine.precision: fp32 in {0}; bf16 in {1}"),
         (("launch.num_workers=2",), ENVIRONMENT, "num_workers: 1 in {0}; 2 in {1}"),
         ((), ENVIRONMENT | {"devices": ["H"]}, "devices: [cpu] in {0}; [H] in {1}"),
-        ((), None, "cpu_cores: 2 in {0}; unknown in {1}"),
+        ((), None, "usable_cores: 2 in {0}; unknown in {1}"),
     ],
 )
 def test_other_hardware_leaves_the_speed_out_and_says_why(
@@ -245,7 +246,7 @@ def test_other_hardware_leaves_the_speed_out_and_says_why(
 
 def test_hardware_that_nobody_wrote_down_is_not_alike(tmp_path: Path) -> None:
     for seed in range(2):
-        leave_run(tmp_path / str(seed), f"seed={seed}", environment={"cpu_cores": 2})
+        leave_run(tmp_path / str(seed), f"seed={seed}", environment={"usable_cores": 2})
     comparison = compared(tmp_path)
     assert column(comparison.grids[1], "images/s") == {"hlgp": "-"}
     assert f"devices: unknown in {tmp_path / '0'}, {tmp_path / '1'}" in comparison.notes

@@ -17,13 +17,13 @@ from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
+from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.errors import ConfigError, TrialsFailed
 from hlgp_dist.files import locked, write_json, write_text
 from hlgp_dist.models.backbone import create_vit
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.rehearsal import TINY
 from tests.jobs import job
 
 SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}

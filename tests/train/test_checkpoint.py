@@ -95,6 +95,20 @@ def test_a_save_that_dies_half_way_leaves_the_former_one(tmp_path: Path, monkeyp
     assert names(tmp_path) == ["task-00-step-000007"], "what the dead one left is swept up"
 
 
+def test_a_kill_while_one_is_dropped_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, checkpoint(0, 5), keep=1)
+
+    def die(path: Path) -> None:
+        (path / module.RECORD).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module.shutil, "rmtree", die)
+        save_checkpoint(tmp_path, checkpoint(0, 6), keep=1)
+    save_checkpoint(tmp_path, checkpoint(0, 7), keep=1)
+    assert names(tmp_path) == ["task-00-step-000007"]
+
+
 def test_damaged_ones_are_passed_over_until_none_is_left(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, checkpoint(0, step), keep=3)
@@ -134,7 +148,7 @@ def test_a_fresh_module_takes_grown_shapes(trunk: Trunk, tasks: tuple[TaskSpec, 
         grown.method.end_task(trunk, None)  # type: ignore[arg-type]
     for part in ("method", "head"):
         restore_module(getattr(fresh, part), getattr(grown, part).state_dict())
-    fresh.task = grown.task
+    fresh.continue_task(tasks[-1])
     images = torch.rand(3, 3, 32, 32)
     outputs = [one.eval().method(trunk, one.head, images, tasks[-1]).logits for one in (grown, fresh)]
     assert torch.equal(*outputs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs import TEST_PICTURES, as_it_was, job
+from tests.jobs import TEST_PICTURES, WITHOUT_GRADIENTS, as_it_was, job
 from tests.ranks import Ranks
 
 KINDS = {
@@ -25,6 +25,10 @@ KINDS = {
         "method.matching.classifier.projection_width=40",
         "method.prediction=combined",
     ),
+}
+JOINT = {
+    "linear": ("optimizer.prompt_lr=0.003", "alignment.kind=none", "train.epochs=4"),
+    "ncm": WITHOUT_GRADIENTS,
 }
 TWO_TASKS = ("benchmark.max_tasks=2", "train.epochs=2", "checkpoint.every_steps=2", "checkpoint.keep=99")
 
@@ -48,15 +52,10 @@ def test_a_checkpoint_inside_a_task_holds_all_of_a_method(kind: str, drawn: Path
     assert (resumed.path / last).read_bytes() == (whole.path / last).read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["hlgp", "linear", "full"])
+@pytest.mark.parametrize("kind", ["hlgp", "linear", "full", "ncm"])
 def test_all_classes_at_once_are_tested_by_task(kind: str, drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
-    options = [
-        f"method.kind={kind}",
-        *KINDS.get(kind, ("optimizer.prompt_lr=0.003",)),
-        "train.stream=joint",
-        "alignment.kind=none",
-    ]
-    folder, codes = ranks.run(job(drawn, tmp_path / "run", *options, "train.epochs=4"))
+    own = JOINT.get(kind, (*KINDS.get(kind, ()), "alignment.kind=none", "train.epochs=4"))
+    folder, codes = ranks.run(job(drawn, tmp_path / "run", f"method.kind={kind}", "train.stream=joint", *own))
     assert codes == [0]
     result = folder.read_result()
     assert result is not None

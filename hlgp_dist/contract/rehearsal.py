@@ -92,7 +92,6 @@ class Rehearsal:
         """What precedes a task's first step."""
         self.task = task
         self.learner.begin_task(task)
-        self.learner.freeze_others()
         self.learner.train()
 
     def train(self) -> None:
@@ -150,6 +149,6 @@ class Rehearsal:
         state = other.state()
         for name, part in self.learner.saved().items():
             restore_module(part, without_prefix(name, state))
-        self.task = self.learner.task = other.task
-        self.learner.freeze_others()
+        self.task = other.task
+        self.learner.continue_task(other.task)
         self.learner.train(other.learner.training)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config.schema import Evaluation
+from hlgp_dist.contract.demand import RTOL, require, require_same, when
+from hlgp_dist.contract.rehearsal import Rehearsal, random_pictures
 from hlgp_dist.methods.base import Output
-from hlgp_dist.train.demand import RTOL, require, require_same, when
-from hlgp_dist.train.rehearsal import Rehearsal, random_pictures
 
 BATCHES = (1, 1, 1, 2, 11, 17)
 """Pictures that are shown together."""

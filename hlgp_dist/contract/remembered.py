@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hlgp_dist.config import method_options
-from hlgp_dist.train.answers import answers
-from hlgp_dist.train.demand import listed, require, require_same, when
-from hlgp_dist.train.rehearsal import Rehearsal, random_pictures
+from hlgp_dist.contract.answers import answers
+from hlgp_dist.contract.demand import listed, require, require_same, when
+from hlgp_dist.contract.rehearsal import Rehearsal, random_pictures
 from hlgp_dist.types import TaskSpec
 
 State = dict[str, Tensor]

@@ -7,9 +7,9 @@ from traceback import walk_tb
 
 from torch import Tensor
 
+from hlgp_dist.contract.rehearsal import Rehearsal
 from hlgp_dist.errors import Failure
 from hlgp_dist.methods.base import Method
-from hlgp_dist.train.rehearsal import Rehearsal
 
 RTOL = 1e-5
 """Of the largest value: fp32 in batches of another size."""

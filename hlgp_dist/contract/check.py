@@ -12,25 +12,25 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config import method_options
-from hlgp_dist.errors import ConfigError
-from hlgp_dist.methods.base import Setting
-from hlgp_dist.methods.build import build_method
-from hlgp_dist.train.answers import (
+from hlgp_dist.contract.answers import (
     check_composition,
     check_output,
     check_predictions,
     check_wherever_training_leads,
 )
-from hlgp_dist.train.demand import ContractBroken, crash, listed, require, require_same, when
-from hlgp_dist.train.draws import check_draws
-from hlgp_dist.train.rehearsal import TASKS, Batch, Rehearsal, random_pictures, tiny_trunk
-from hlgp_dist.train.remembered import (
+from hlgp_dist.contract.demand import ContractBroken, crash, listed, require, require_same, when
+from hlgp_dist.contract.draws import check_draws
+from hlgp_dist.contract.rehearsal import TASKS, Batch, Rehearsal, random_pictures, tiny_trunk
+from hlgp_dist.contract.remembered import (
     check_answers_of_a_restored,
     check_nothing_hidden,
     check_same_state,
     check_stored,
     state_of_a_restored,
 )
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.base import Setting
+from hlgp_dist.methods.build import build_method
 
 GRADIENT_RTOL = 1e-4
 """A gradient passes the blocks twice, and is small where its terms cancel."""

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hlgp_dist.config import method_options
-from hlgp_dist.train.demand import listed, require
-from hlgp_dist.train.rehearsal import TASKS, Rehearsal, tiny_trunk
+from hlgp_dist.contract.demand import listed, require
+from hlgp_dist.contract.rehearsal import TASKS, Rehearsal, tiny_trunk
 from hlgp_dist.types import TaskSpec
 
 ANOTHER_SEED = 7919

@@ -1,0 +1,67 @@
+"""What is to be examined: all that a configuration needs, or what a machine without one is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlgp_dist.config.load import Resolved, cells, resolve
+from hlgp_dist.config.places import scheme_of
+from hlgp_dist.config.schema import LaunchOptions, RunConfig
+
+NOWHERE = {"data": {"path": "."}}
+"""Stands where no configuration says which data."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Paths are absolute. data, weights: None where none was named, or the weights are no file."""
+
+    launch: LaunchOptions
+    on_ray: bool
+    run_dir: str
+    cache_dir: str | None
+    data: str | None
+    weights: str | None
+
+    @property
+    def address(self) -> str | None:
+        """Of the cluster that is to be joined."""
+        return (self.launch.address or os.environ.get("RAY_ADDRESS")) if self.on_ray else None
+
+
+def needs_of(arguments: Sequence[str]) -> Needs:
+    """Of `[CONFIG] [KEY=VALUE ...]`; without CONFIG the defaults hold, and no data is asked for.
+
+    Raises:
+        ConfigError: as of any verb.
+    """
+    has_config = bool(arguments) and ("=" not in arguments[0] or Path(arguments[0]).is_file())
+    source, overrides = (arguments[0], arguments[1:]) if has_config else (NOWHERE, arguments)
+    return _needs(resolve(source, overrides))
+
+
+def _needs(resolved: Resolved) -> Needs:
+    config = resolved.config
+    named = resolved.origins["data.path"] != "given"
+    weights = config.backbone.weights
+    return Needs(
+        launch=config.launch,
+        on_ray=_uses_ray(config),
+        run_dir=str(Path(config.run.dir).absolute()),
+        cache_dir=config.data.cache_dir,
+        data=_absolute(config.data.path) if named else None,
+        weights=None if weights in ("hub", "none") else str(Path(weights).absolute()),
+    )
+
+
+def _uses_ray(config: RunConfig) -> bool:
+    """Searches do, whatever launch.kind is."""
+    each = [config, *(cells(config).values() if config.study is not None else ())]
+    return any(one.launch.kind == "ray" or one.search is not None for one in each)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if scheme_of(path) is None else path

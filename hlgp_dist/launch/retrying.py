@@ -1,0 +1,104 @@
+"""A run's attempts, one after the other, under any launcher."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from hlgp_dist.config.load import apply
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import Failure, Interrupted, Preempted
+from hlgp_dist.launch.attempts import Ended, final_failure, micro_batch_size, note_attempt, retry_after
+from hlgp_dist.launch.channel import Channel, next_number
+from hlgp_dist.launch.prepare import open_run
+from hlgp_dist.launch.watch import Stop
+from hlgp_dist.launch.worker import forget_failures
+from hlgp_dist.train.checkpoint import newest_place
+from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.result import failed
+
+log = logging.getLogger("hlgp_dist")
+NAP_SECONDS = 0.1
+
+Attempt = Callable[[RunConfig, Channel], None]
+"""Runs all ranks to their end, or raises what the attempt failed by."""
+Room = Callable[[RunConfig], int]
+"""How many workers the next attempt gets; may wait for them. Raises EnvironmentFailure where there are none."""
+
+
+def all_of_them(config: RunConfig) -> int:
+    """On one machine nothing but processes gets lost."""
+    return config.launch.num_workers
+
+
+def run_attempts(
+    config: RunConfig, folder: RunFolder, attempt: Attempt, *, stop: Stop, room: Room = all_of_them
+) -> None:
+    """Until one ends well, the user stops it, or there is no use in another.
+
+    Raises:
+        Failure: of the last attempt; `retries exhausted` where workers were lost again and again.
+    """
+    ended: list[Ended] = []
+    present = config
+    while (end := _one(present, folder, attempt, stop)) is not None:
+        ended.append(end)
+        retry = retry_after(present, ended)
+        if stop.requested:
+            raise end.failure
+        if retry is None:
+            raise final_failure(present, ended) from end.failure
+        log.warning("attempt failed, the next goes on at the last checkpoint: %s", end.failure)
+        _wait(retry.seconds, stop)
+        present = apply(present, retry.changes)
+        workers = room(apply(present, {"launch.num_workers": config.launch.num_workers}))
+        present = apply(present, {"launch.num_workers": workers})
+        open_run(present, folder)
+
+
+def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> Ended | None:
+    """Run an attempt and write down how it ended; None if well."""
+    number, before = next_number(folder.logs), newest_place(folder.checkpoints)
+    record = {
+        "attempt": number,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "workers": config.launch.num_workers,
+        "micro_batch_size": micro_batch_size(config) if config.method.takes_gradients else None,
+    }
+    began = time.monotonic()
+    forget_failures(folder)
+    outcome: dict[str, object] = {"failure": None, "exit_code": 0, "reason": "done"}
+    try:
+        attempt(config, Channel(folder.logs, number))
+        return None
+    except Failure as error:
+        failure = _as_seen(error, stop)
+        outcome = {"failure": type(failure).__name__, **failed(failure)}
+        return Ended(failure, newest_place(folder.checkpoints) > before)
+    except BaseException as error:
+        outcome = {"failure": type(error).__name__, **failed(error)}
+        raise
+    finally:
+        with suppress(OSError):  # a full disk must not hide what went wrong
+            note_attempt(folder, record | {"seconds": round(time.monotonic() - began, 1)} | outcome)
+
+
+def _as_seen(failure: Failure, stop: Stop) -> Failure:
+    """Ranks do not know who told them to leave: if not the user, their host is about to go."""
+    if type(failure) is Interrupted and not stop.requested:
+        return Preempted(f"a rank was told to go: {failure}")
+    return failure
+
+
+def _wait(seconds: float, stop: Stop) -> None:
+    """Raises:
+    Interrupted: the user stops the run meanwhile.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stop.requested:
+        time.sleep(NAP_SECONDS)
+    if stop.requested:
+        raise Interrupted("stopped by a signal between two attempts; run it again to resume")

@@ -1,0 +1,52 @@
+"""How many workers a cluster holds now, and waiting for those that were lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.launch.cluster import worker_resources
+
+LOOK_SECONDS = 1.0
+
+
+def room(config: RunConfig) -> int:
+    """Workers of the next attempt: `launch.num_workers`, or fewer after `launch.wait_seconds` if it is elastic.
+
+    Raises:
+        EnvironmentFailure: too few hosts are left, after the same time.
+    """
+    launch = config.launch
+    until = time.monotonic() + launch.wait_seconds
+    while not has_room(config):
+        holds = placeable(living_nodes(), worker_resources(launch))
+        if time.monotonic() > until:
+            if launch.elastic and holds > 0:
+                return holds
+            raise EnvironmentFailure(
+                f"launch.wait_seconds: after {launch.wait_seconds} s the cluster holds {holds} of "
+                f"{launch.num_workers} workers; the same command resumes"
+            )
+        time.sleep(LOOK_SECONDS)
+    return launch.num_workers
+
+
+def has_room(config: RunConfig) -> bool:
+    """Whether the cluster holds all workers once nobody else uses it."""
+    return placeable(living_nodes(), worker_resources(config.launch)) >= config.launch.num_workers
+
+
+def placeable(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> int:
+    """How many workers fit, each whole on one node."""
+    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in worker.items()) for node in nodes)
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """The resources of each node that is there to stay."""
+    leaving = ray._private.state.state.get_draining_nodes()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
