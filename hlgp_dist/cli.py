@@ -241,11 +241,11 @@ def data_info(
     from hlgp_dist.shards.sheet import write_sheet
     from hlgp_dist.study.tables import show_classes, show_dataset
 
+    drawn = 0 if sheet is None else write_sheet(folder, sheet)  # before anything is printed: it may be refused
     described = info(folder)
     show_classes(described)
     show_dataset(folder, described)
     if sheet is not None:
-        drawn = write_sheet(folder, sheet)
         typer.echo(f"{sheet}: {drawn} of {len(described.classes)} classes")
 
 

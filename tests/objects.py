@@ -1,13 +1,14 @@
-"""A real S3-protocol server on loopback, in a process of its own, and folders uploaded to it."""
+"""Servers of the protocols of S3 and Google Cloud Storage on loopback, each in a process, and folders sent there."""
 
 from __future__ import annotations
 
 import multiprocessing
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from urllib.parse import quote
 
 BUCKET = "shards"
 ENVIRONMENT = {
@@ -21,7 +22,7 @@ ENVIRONMENT = {
 """Beside AWS_ENDPOINT_URL."""
 
 
-def _serve(end: Connection) -> None:
+def _serve_s3(end: Connection) -> None:
     import logging
 
     from moto.server import ThreadedMotoServer
@@ -33,21 +34,52 @@ def _serve(end: Connection) -> None:
     end.recv()
 
 
+def _serve_google(end: Connection) -> None:
+    import logging
+    import os
+
+    from gcp_storage_emulator.server import create_server
+
+    logging.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it tells of every client that went away
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    end.send(server._api._httpd.server_port)
+    end.recv()
+
+
 @contextmanager
-def s3_server() -> Iterator[int]:
-    """Its port, with the bucket BUCKET."""
+def _in_a_process(serve: Callable[[Connection], None]) -> Iterator[int]:
+    """The port that it serves at."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+    process = spawn.Process(target=serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     try:
-        port = ours.recv()
-        _put(port, BUCKET, b"")
-        yield port
+        yield ours.recv()
     finally:
         process.kill()
         process.join()
+
+
+@contextmanager
+def s3_server() -> Iterator[int]:
+    """Its port, with the bucket BUCKET."""
+    with _in_a_process(_serve_s3) as port:
+        _put(port, BUCKET, b"")
+        yield port
+
+
+@contextmanager
+def google_server(folder: Path, prefix: str) -> Iterator[int]:
+    """Its port; gs://BUCKET/prefix holds every file of the folder."""
+    with _in_a_process(_serve_google) as port:
+        for file in folder.iterdir():
+            name = quote(f"{prefix}/{file.name}", safe="")
+            path = f"upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
+            _put(port, path, file.read_bytes(), method="POST")
+        yield port
 
 
 def upload(port: int, folder: Path, prefix: str) -> str:
@@ -57,8 +89,8 @@ def upload(port: int, folder: Path, prefix: str) -> str:
     return f"s3://{BUCKET}/{prefix}"
 
 
-def _put(port: int, path: str, content: bytes) -> None:
+def _put(port: int, path: str, content: bytes, method: str = "PUT") -> None:
     kind = {"Content-Type": "application/octet-stream"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", content, kind, method="PUT")
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", content, kind, method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
         assert response.status == 200

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from hlgp_dist.bench.setting import Options, description, prepared
 from hlgp_dist.bench.step import training_step
 from hlgp_dist.bench.workload import MODES, Contender, Mode, Workload
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.errors import Failure
 from hlgp_dist.types import Regions
 
 RIVALS = {"ImageFolder": image_folder, "webdataset": plain_webdataset}
@@ -104,12 +106,37 @@ def _memory(work: Workload, pictures: Pictures, epochs: int) -> dict[str, Any]:
     return memory.over_epochs(run, epochs)
 
 
+class Ended(Failure):
+    """By SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
 @contextmanager
 def _own_folder() -> Iterator[Path]:
-    """A temporary folder that goes away, also when we are asked to end."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """A temporary folder that goes away, also when we are asked to end.
+
+    Raises:
+        Ended: we were, whatever that looked like where it met us: a rival's loader has its workers' end for an error.
+    """
+    asked = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises what the loader's workers ended by
+        sys.exit()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
+    signal.signal(signal.SIGTERM, end)
     try:
         with tempfile.TemporaryDirectory(prefix="hlgp-bench-") as name:
             yield Path(name)
+    except (Exception, SystemExit):
+        if not asked:
+            raise
+        raise Ended("ended by SIGTERM; nothing is left of it") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import locked, sync
 
+RECORD = ".npz"
+"""After a shard's name, that of what is known of it."""
+
 
 class Partial(NamedTuple):
     """tars: becomes the shard folder, by one rename; records: what is known of finished shards."""
@@ -23,11 +26,14 @@ class Partial(NamedTuple):
         """Bytes of shards that are there already."""
         return sum(file.stat().st_size for file in self.tars.glob("*.tar"))
 
-    def publish(self, destination: Path, names: Container[str]) -> None:
-        """Give `tars` its name, after all but `names` is removed from it: shards of another plan."""
-        for file in self.tars.iterdir():
-            if file.name not in names:
+    def keep(self, names: Container[str]) -> None:
+        """Remove the tars and records of all other shards: those of another plan, which take room for nothing."""
+        for file in (*self.tars.iterdir(), *self.records.iterdir()):
+            if file.name.removesuffix(RECORD) not in names:
                 file.unlink()
+
+    def publish(self, destination: Path) -> None:
+        """Give `tars` its name."""
         sync(self.tars)
         self.tars.rename(destination)
         sync(destination.parent)
@@ -40,7 +46,7 @@ def claimed(destination: Path) -> Iterator[Partial]:
     Raises:
         ConfigError: another process is writing it.
     """
-    root = _root(destination)
+    root = partial_root(destination)
     partial = Partial(root, root / "tars", root / "records")
     partial.tars.mkdir(parents=True, exist_ok=True)
     partial.records.mkdir(exist_ok=True)
@@ -54,7 +60,7 @@ def claimed(destination: Path) -> Iterator[Partial]:
                 shutil.rmtree(root)
                 raise
             except BaseException:
-                if not any(partial.records.glob("*.npz")):
+                if not any(partial.records.glob(f"*{RECORD}")):
                     shutil.rmtree(root)
                 raise
             shutil.rmtree(root)
@@ -64,10 +70,11 @@ def claimed(destination: Path) -> Iterator[Partial]:
 
 def remove_leftover(destination: Path) -> None:
     """What a process that was killed after its last rename left beside `destination`."""
-    if _root(destination).exists():
+    if partial_root(destination).exists():
         with claimed(destination):
             pass
 
 
-def _root(destination: Path) -> Path:
+def partial_root(destination: Path) -> Path:
+    """Where the shards of `destination` are made."""
     return destination.with_name(f".{destination.name}.partial")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,16 +18,18 @@ from hlgp_dist.data.origin import Origin
 from hlgp_dist.data.record import BLOCK
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 from hlgp_dist.shards.assemble import assembled, recorded_hash, source_hash
+from hlgp_dist.shards.finished import load_finished
 from hlgp_dist.shards.layout import COMPANION_BLOCKS, PlannedShard, plan_shards
 from hlgp_dist.shards.listing import Listing
-from hlgp_dist.shards.manifest_files import FILES, write_manifest
-from hlgp_dist.shards.partial import Partial, claimed, remove_leftover
+from hlgp_dist.shards.manifest_files import write_manifest
+from hlgp_dist.shards.partial import Partial, claimed, partial_root, remove_leftover
 from hlgp_dist.shards.processes import Jobs, Progress, crew
 from hlgp_dist.shards.walk import list_pictures
-from hlgp_dist.shards.writer import ShardTask, make_shard, named_digests
+from hlgp_dist.shards.writer import ShardTask, make_shard, named_digests, plan_of, record_file
 
 SHARD_BYTES = 256 * 2**20
 _LISTED = 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +106,7 @@ def shard_pictures(
     destination = Path(destination).resolve()
     job = _Job(pictures, shard_bytes, encoding, origin, workers, progress)
     if not _is_taken(destination):
-        with claimed(destination) as partial:
+        with _full_disk_named(destination), claimed(destination) as partial:
             if not _is_taken(destination):  # by another process since we looked
                 return _build(job, partial, destination)
     remove_leftover(destination)
@@ -152,8 +155,9 @@ def _planned(job: _Job, names: list[str]) -> Iterator[PlannedShard]:
 
 def _build(job: _Job, partial: Partial, destination: Path) -> Manifest:
     """Fill `partial`, whose lock we hold, and give it its name."""
+    partial.keep(_finished(job, partial))
     if job.encoding == UNTOUCHED:
-        _check_space(job.pictures, partial)
+        _check_space(job.pictures, partial, destination)
     names: list[str] = []
     tasks = (ShardTask(planned, job.encoding, partial.tars, partial.records) for planned in _planned(job, names))
     jobs = Jobs(make_shard, workers=_workers(job), total=len(job.pictures), progress=job.progress)
@@ -167,15 +171,41 @@ def _build(job: _Job, partial: Partial, destination: Path) -> Manifest:
         encoding=job.encoding,
         origin=job.origin,
     )
-    partial.publish(destination, {*names, *FILES})
+    partial.publish(destination)
     return manifest
 
 
-def _check_space(pictures: Listing, partial: Partial) -> None:
+def _finished(job: _Job, partial: Partial) -> set[str]:
+    """The shards of this plan that an interrupted call recorded."""
+    kept = set[str]()
+    if any(partial.records.iterdir()):
+        for planned in _planned(job, []):
+            finished = load_finished(record_file(partial.records, planned.name))
+            if finished is not None and finished.plan == plan_of(planned, job.encoding):
+                kept.add(planned.name)
+    return kept
+
+
+@contextmanager
+def _full_disk_named(destination: Path) -> Iterator[None]:
+    """A full disk, or quota, as a failure that says what is left there, and what for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        partial = partial_root(destination)
+        left = "nothing of it is left"
+        if partial.exists():
+            left = f"the same command goes on from {partial}; without it, remove that folder, which is what takes room"
+        raise EnvironmentFailure(f"{destination}: {error.strerror}; {left}") from error
+
+
+def _check_space(pictures: Listing, partial: Partial, destination: Path) -> None:
     needed = pictures.total(BLOCK) + len(pictures) * COMPANION_BLOCKS * BLOCK
     free = shutil.disk_usage(partial.root).free + partial.held()
     if free < needed:
-        raise EnvironmentFailure(f"{partial.root}: {needed} bytes of shards do not fit into {free} free bytes")
+        raise EnvironmentFailure(f"{destination}: {needed} bytes of shards do not fit into {free} free bytes")
 
 
 def _refuse_bad(found: Iterable[list[str]], total: int) -> None:

@@ -15,7 +15,7 @@ from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.record import sample_of
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure
 from hlgp_dist.shards.encode import encode
 
 CLASSES = 40
@@ -29,12 +29,10 @@ def write_sheet(path: str | Path, file: Path) -> int:
 
     Raises:
         ConfigError: `file` is no .png, or exists.
+        EnvironmentFailure: there is no folder for it.
         DataError: see `read_manifest`; or a picture cannot be decoded.
     """
-    if file.suffix.lower() != ".png":
-        raise ConfigError(f"--sheet {file}: the sheet is a PNG; give a name that ends in .png")
-    if file.exists():
-        raise ConfigError(f"--sheet {file}: exists already")
+    _check(file)
     manifest = read_manifest(path)
     names, split = manifest.classes[:CLASSES], manifest.splits["train"]
     sheet = Image.new("RGB", (_NAMES + PICTURES * _ROW, len(names) * _ROW + _GAP), "white")
@@ -47,6 +45,16 @@ def write_sheet(path: str | Path, file: Path) -> int:
                 sheet.paste(picture, (_NAMES + column * _ROW, top))
     sheet.save(file, "PNG")
     return len(names)
+
+
+def _check(file: Path) -> None:
+    """What can be refused before anything is read."""
+    if file.suffix.lower() != ".png":
+        raise ConfigError(f"--sheet {file}: the sheet is a PNG; give a name that ends in .png")
+    if file.exists():
+        raise ConfigError(f"--sheet {file}: exists already")
+    if not file.parent.is_dir():
+        raise EnvironmentFailure(f"--sheet {file}: there is no folder {file.parent}")
 
 
 def _cut(name: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

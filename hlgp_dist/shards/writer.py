@@ -18,6 +18,7 @@ from hlgp_dist.files import replacing
 from hlgp_dist.shards.encode import encode
 from hlgp_dist.shards.finished import SAMPLE, Finished, load_finished, save_finished
 from hlgp_dist.shards.layout import PlannedSample, PlannedShard, companions
+from hlgp_dist.shards.partial import RECORD
 from hlgp_dist.shards.processes import Advance
 
 _VERSION = 1
@@ -43,16 +44,17 @@ class ShardTask(NamedTuple):
 
 def record_file(records: Path, name: str) -> Path:
     """Where a shard's `Finished` is."""
-    return records / f"{name}.npz"
+    return records / f"{name}{RECORD}"
 
 
 def make_shard(task: ShardTask, advance: Advance) -> list[str]:
     """What is wrong with the shard's pictures; with none of them, the shard is there, written now or earlier."""
-    plan = task.planned.digest((_VERSION, task.encoding, PIL.__version__ if task.encoding.resize else ""))
+    plan = plan_of(task.planned, task.encoding)
     if _is_kept(task, plan):
         advance(len(task.planned.samples))
         return []
     task.record.unlink(missing_ok=True)
+    task.tar.unlink(missing_ok=True)
     bad: list[str] = []
     samples = np.zeros(len(task.planned.samples), SAMPLE)
     whole = hashlib.sha256()
@@ -66,14 +68,20 @@ def make_shard(task: ShardTask, advance: Advance) -> list[str]:
     return bad
 
 
+def plan_of(planned: PlannedShard, encoding: Encoding) -> str:
+    """What the tar's bytes follow from, but for the pictures' own."""
+    return planned.digest((_VERSION, encoding, PIL.__version__ if encoding.resize else ""))
+
+
 def _is_kept(task: ShardTask, plan: str) -> bool:
-    """Whether an interrupted run wrote it: by the same plan, and from pictures that have not changed since."""
+    """Whether an interrupted run wrote it by the same plan, and neither its tar nor its pictures have changed since."""
     finished = load_finished(task.record)
     if finished is None or finished.plan != plan or not task.tar.is_file():
         return False
-    if task.tar.stat().st_size != finished.bytes:
-        return False
     try:
+        with task.tar.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != finished.sha256:
+                return False
         return source_digests(task.planned) == finished.samples["source"].tobytes()
     except (OSError, DataError):
         return False  # and writing it anew names the picture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from hlgp_dist.bench.loading import Ended, _own_folder
 from hlgp_dist.cli import app
 from hlgp_dist.errors import ConfigError
 
@@ -49,3 +52,24 @@ def test_pictures_are_drawn_or_given(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["bench", "data", "--from", str(folder), *flags])
         assert isinstance(result.exception, ConfigError)
         assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("meets_a_loader", [False, True])
+def test_sigterm_is_one_line_and_leaves_nothing(meets_a_loader: bool) -> None:
+    """A rival's loader takes its workers' end, by the same signal, for an error of its own."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)]
+    with pytest.raises(Ended, match=r"^ended by SIGTERM") as ended, _own_folder() as folder:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            if meets_a_loader:
+                raise RuntimeError("DataLoader worker is killed by signal: Terminated.") from None
+            raise
+    assert ended.value.exit_code == 143
+    assert not folder.exists()
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)]
+
+
+def test_an_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="another"), _own_folder():
+        raise RuntimeError("another")

@@ -8,10 +8,7 @@ import multiprocessing
 import os
 import random
 import resource
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict, namedtuple
@@ -24,6 +21,7 @@ from hypothesis import strategies as st
 
 from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.room import PARTIAL, SUFFIX, NoRoom, Room
+from tests.small_disk import run_on_small_disk
 
 FORK = multiprocessing.get_context("fork")
 LIMIT = 100
@@ -278,12 +276,7 @@ except NoRoom:
 
 @pytest.mark.parametrize("limit", [0, 10**9])
 def test_a_real_disk_is_never_filled(limit: int, tmp_path: Path) -> None:
-    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    own += [f'mount -t tmpfs -o size=1m none {tmp_path} && exec "$@"', "sh"]
-    if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
-        pytest.skip("no file systems of our own here")
-    command = [*own, sys.executable, "-c", IN_A_SMALL_FILE_SYSTEM, str(tmp_path), str(limit)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = run_on_small_disk(tmp_path, "1m", IN_A_SMALL_FILE_SYSTEM, tmp_path, limit)
     assert done.returncode == 0, done.stderr
     made, free = map(int, done.stdout.split())
     assert made >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -15,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.data.manifest import UNTOUCHED, Encoding, Manifest
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.errors import ConfigError, EnvironmentFailure
 from hlgp_dist.shards import shard as sharding
 from hlgp_dist.shards import writer
 from hlgp_dist.shards.encode import Encoded, encode
 from hlgp_dist.shards.finished import Finished, save_finished
 from hlgp_dist.shards.shard import shard
+from tests.small_disk import run_on_small_disk
 
 SHARD_BYTES = 24 * 1024  # as the fixture `shards` has it
 PICTURES = 50
@@ -102,6 +104,24 @@ def test_a_shard_whose_picture_tar_or_record_has_changed_is_made_again(
     assert content(folder) == content(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("at", [0, 300, 700, -1])
+def test_a_flipped_bit_of_a_finished_tar_has_its_shard_made_again(
+    at: int, pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same length: only its checksum tells."""
+    folder = tmp_path / "shards"
+    done = interrupt(pictures, folder)
+    tar = min((tmp_path / ".shards.partial" / "tars").glob("*.tar"))
+    damaged = bytearray(tar.read_bytes())
+    damaged[at] ^= 1
+    tar.write_bytes(damaged)
+    kept = writer.load_finished(tmp_path / ".shards.partial" / "records" / f"{tar.name}.npz")
+    assert kept is not None
+    left = encoded_by(monkeypatch, lambda: shard(pictures, folder, shard_bytes=SHARD_BYTES, workers=1))
+    assert left == PICTURES - done + len(kept.samples)
+    assert content(folder) == content(shards[0])
+
+
 def test_another_plan_starts_anew_and_leaves_nothing_of_the_first(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,15 +139,35 @@ def test_another_plan_starts_anew_and_leaves_nothing_of_the_first(
     assert content(folder) == content(tmp_path / "fresh")
 
 
+def test_shards_of_another_plan_go_before_anything_is_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be what takes the room."""
+    folder, tars = tmp_path / "shards", tmp_path / ".shards.partial" / "tars"
+    interrupt(pictures, folder)
+    there: list[list[Path]] = []
+
+    def looking(data: bytes, encoding: Encoding) -> Encoded:
+        there.append(list(tars.glob("[!.]*")))
+        return encode(data, encoding)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "encode", looking)
+        shard(pictures, folder, encoding=Encoding(resize=8, quality=90), workers=1)
+    assert there[0] == []
+
+
 def test_a_full_disk_in_the_middle_keeps_what_is_finished(
     pictures: Path, shards: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "shards"
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 3, OSError(28, "No space left on device"))
-        with pytest.raises(OSError, match="No space left"):
-            shard(pictures, folder, shard_bytes=SHARD_BYTES, workers=1)
-    assert len(list((tmp_path / ".shards.partial" / "records").iterdir())) == 3
+    folder, partial = tmp_path / "shards", tmp_path / ".shards.partial"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for finished, told in ((0, "nothing of it is left"), (3, f"goes on from {partial}; .* remove that folder")):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, finished, full)
+            with pytest.raises(EnvironmentFailure, match=f"^{folder}: No space left on device; .*{told}"):
+                shard(pictures, folder, shard_bytes=SHARD_BYTES, workers=1)
+        assert len(list(partial.glob("records/*"))) == finished
     shard(pictures, folder, shard_bytes=SHARD_BYTES)
     assert content(folder) == content(shards[0])
 
@@ -220,3 +260,31 @@ def test_the_lock_is_of_the_destination(pictures: Path, tmp_path: Path) -> None:
     ):
         shard(pictures, tmp_path / "shards")
     shard(pictures, tmp_path / "shards")
+
+
+ON_A_SMALL_DISK = """
+import os, sys
+from hlgp_dist.cli import main
+source, folder, *options = sys.argv[1:]
+if os.fork() == 0:
+    sys.argv = ["hlgp", "data", "shard", source, folder, "--workers", "1", "--resize", "200", "--shard-bytes", "300000"]
+    main()
+_, status = os.wait()
+print(os.waitstatus_to_exitcode(status), sorted(os.listdir(os.path.dirname(folder))), flush=True)
+sys.argv = ["hlgp", "data", "shard", source, folder, "--workers", "1", "--resize", "32"]
+main()
+"""
+
+
+def test_a_full_disk_is_named_and_is_no_obstacle_to_another_plan(
+    tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for index in range(24):
+        write_picture(tmp_path / "source" / "train" / "ant" / f"{index}.png", seed=index, width=256, height=200)
+    done = run_on_small_disk(disk, "1m", ON_A_SMALL_DISK, tmp_path / "source", disk / "shards")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 ['.shards.partial']\n"), "some shards were finished"
+    told = f"hlgp: {disk}/shards: No space left on device; the same command goes on from {disk}/.shards.partial; "
+    assert told in done.stderr and "Traceback" not in done.stderr

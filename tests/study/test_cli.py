@@ -54,8 +54,14 @@ def test_scaled_shards_and_a_contact_sheet(
     assert "shorter side at most 16, JPEG quality 90" in capsys.readouterr().out
     assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "sheet.png") == 0
     assert capsys.readouterr().out.endswith("sheet.png: 10 of 10 classes\n")
-    assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "sheet.png") == 2
-    assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / "no" / "sheet.png") == 4
+    for sheet, code, told in (
+        ("sheet.png", 2, "exists already"),
+        ("sheet.jpg", 2, "ends in .png"),
+        ("no/sheet.png", 4, f"there is no folder {tmp_path}/no"),
+    ):
+        assert hlgp(monkeypatch, "data", "info", shards, "--sheet", tmp_path / sheet) == code
+        printed = capsys.readouterr()
+        assert printed.out == "" and told in printed.err
 
 
 def test_the_resolved_configuration_names_origins(
