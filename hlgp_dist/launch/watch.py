@@ -130,13 +130,14 @@ class Watch:
         self._channel.ask("stacks")
         self._over.wait(ANSWER_SECONDS)
         stacks = [self._written(rank)[len(old) :] for rank, old in enumerate(before)]
+        answered = {rank for rank, stack in enumerate(stacks) if stack}
         silent = silent_ranks(
             self._beats,
-            answered={rank for rank, stack in enumerate(stacks) if stack},
+            answered=answered,
             waiting={rank for rank, stack in enumerate(stacks) if any(word in stack for word in WAITING)},
         )
         ages = {rank: now - self._moved_at[rank] for rank in silent}
-        self.hang = HungWorker(hang_reason(self._beats, ages))
+        self.hang = HungWorker(hang_reason(self._beats, ages, answered))
         self._channel.ask("leave")
         self._over.wait(ANSWER_SECONDS)
         self._end()
@@ -157,10 +158,14 @@ def silent_ranks(beats: Sequence[Beat | None], *, answered: Collection[int], wai
     return mute or busy or behind
 
 
-def hang_reason(beats: Sequence[Beat | None], ages: dict[int, float]) -> str:
-    """`rank 1 on HOST silent for 903 s in task 2 step 17; stacks in logs/`; ages: seconds, of the silent ones."""
+def hang_reason(beats: Sequence[Beat | None], ages: dict[int, float], answered: Collection[int]) -> str:
+    """`rank 1 on HOST silent for 903 s in task 2 step 17; stacks in logs/`; ages: seconds, of the silent ones.
+
+    One that wrote no stack may have gone on for a moment since it was last heard.
+    """
     words = []
     for rank, age in ages.items():
         beat = beats[rank] or Beat(host="a host not known")
-        words.append(f"rank {rank} on {beat.host} silent for {age:.0f} s in {beat.doing}")
+        where = "in" if rank in answered else "and stopped, last heard in"
+        words.append(f"rank {rank} on {beat.host} silent for {age:.0f} s {where} {beat.doing}")
     return f"{'; '.join(words)}; stacks in logs/"

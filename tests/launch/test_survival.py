@@ -175,7 +175,10 @@ def test_a_stopped_rank_and_sigterm_at_one_under_ray(
     config = job(drawn, tmp_path / "run", *OPTIONS, "launch.kind=ray", "launch.hang_seconds=20")
     folder, result = start_run(config, "job")
     stopped, told = result["attempts"]
-    assert re.match(r"rank 1 on \S+ silent for \d+ s in task 1 step \d+; stacks in logs/", stopped["reason"])
+    assert re.match(
+        r"rank 1 on \S+ silent for \d+ s and stopped, last heard in .*; stacks in logs/",
+        stopped["reason"],
+    )
     assert "all_reduce" in (folder.logs / "rank-000.stacks.txt").read_text()
     assert told["failure"] == "Preempted"
     assert_same(folder, quiet)

@@ -41,8 +41,10 @@ def test_the_silent_one_is_the_one_that_others_wait_for(
 
 def test_a_hang_is_named() -> None:
     beats = [Beat(7, 0, "task 2 step 17", "left"), Beat(6, 0, "task 2 step 17", "right")]
-    assert hang_reason(beats, {1: 903.4}) == "rank 1 on right silent for 903 s in task 2 step 17; stacks in logs/"
-    assert "rank 0 on a host not known" in hang_reason([None], {0: 9.0})
+    words = "rank 1 on right silent for 903 s in task 2 step 17; stacks in logs/"
+    assert hang_reason(beats, {1: 903.4}, {0, 1}) == words
+    assert "903 s and stopped, last heard in task 2 step 17" in hang_reason(beats, {1: 903.4}, {0})
+    assert "rank 0 on a host not known" in hang_reason([None], {0: 9.0}, {})
 
 
 def test_numbers_go_on_through_all_commands(tmp_path: Path) -> None:
