@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 from hlgp_dist.errors import NonFiniteLoss
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.train.folder import RunFolder
-from tests.jobs import TEST_PICTURES, as_it_was, job, step_values
+from tests.jobs import TEST_PICTURES, WITHOUT_GRADIENTS, as_it_was, job, step_values
 from tests.ranks import Ranks
 
 LOSS_RTOL = 1e-5
@@ -75,6 +77,52 @@ def test_a_run_goes_on_with_other_ranks_and_another_stage(
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS, *options))
     assert codes == [0] * size
     assert_equal(folder, alone)
+
+
+AUXILIARY = ("train.epochs=1", "method.train_mixture=current", "method.matching.kind=auxiliary")
+COMBINED = (
+    *AUXILIARY,
+    "method.prediction=combined",
+    "method.matching.classifier.kind=ranpac",
+    "method.matching.classifier.projection_width=40",
+)
+SUMMED = {
+    "gaussian": ("method.kind=gaussian", *WITHOUT_GRADIENTS),
+    "ranpac": ("method.kind=ranpac", "method.projection_width=40", *WITHOUT_GRADIENTS),
+    "auxiliary": AUXILIARY,
+    "combined": COMBINED,
+    "combined-unaligned": (*COMBINED, "alignment.kind=none"),
+    "combined-full": (*COMBINED, "alignment.kind=full"),
+}
+"""What sums over all pictures decide, without gradients or beside them: closed forms, task matching, alignment."""
+PLACES = [
+    (method, stage) for method in SUMMED for stage in (0, 2) if stage == 0 or method not in ("gaussian", "ranpac")
+]
+"""Without gradients there is no engine, so no ZeRO."""
+
+
+@pytest.fixture(scope="module")
+def once(drawn: Path, tmp_path_factory: pytest.TempPathFactory, ranks: Ranks) -> Callable[[str], RunFolder]:
+    """A method's run on one rank at ZeRO 0."""
+    folder = tmp_path_factory.mktemp("once")
+
+    @cache
+    def run(method: str) -> RunFolder:
+        ran, codes = ranks.run(job(drawn, folder / method, *SUMMED[method], "benchmark.max_tasks=3"))
+        assert codes == [0]
+        return ran
+
+    return run
+
+
+@pytest.mark.parametrize(("method", "stage"), PLACES)
+def test_sums_over_pictures_of_two_ranks_come_to_the_same(
+    method: str, stage: int, once: Callable[[str], RunFolder], drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    place = ["launch.num_workers=2", "benchmark.max_tasks=3", *([f"engine.zero_stage={stage}"] if stage else [])]
+    folder, codes = ranks.run(job(drawn, tmp_path / "run", *SUMMED[method], *place))
+    assert codes == [0, 0]
+    assert_equal(folder, once(method))
 
 
 DIVERGING = ("optimizer.kind=sgd", "optimizer.head_lr=1e30", "optimizer.prompt_lr=1e30", "launch.num_workers=2")
