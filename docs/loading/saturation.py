@@ -74,8 +74,9 @@ def asked(forms: Sequence[Form]) -> Iterator[list[str]]:
 
 def cold(form: Form) -> Iterator[list[str]]:
     """A task's first epoch: every host reads and decodes all of it, however many there are."""
+    each = ["read a GPU, GB", "decoded a GPU", "moved a GPU and epoch, GB"]
     ready = ["waited for, s", "bound by", "beside training, s"]
-    yield ["GPU", "ViT", "GPUs", "read by all hosts, GB", *ready, "20 epochs, s", "hidden"]
+    yield ["GPU", "ViT", "GPUs", "read by all hosts, GB", *each, *ready, "20 epochs, s", "hidden"]
     for gpu in ACCELERATORS:
         for model, forward in FORWARD.items():
             for gpus in GPUS:
@@ -94,8 +95,9 @@ def _task(form: Form, rate: float, gpus: int) -> list[str]:
     first = max(limits, key=lambda name: limits[name])
     beside, train = max(pictures * form.decode / ranks, limits[first]), EPOCHS * pictures / rate
     read = -(-gpus // GPUS_PER_HOST) * pictures * form.read / 1e9
+    each = [f"{read / gpus:,.2f}", f"{pictures / ranks:,.0f}", f"{pictures * form.moved / gpus / 1e9:,.3f}"]
     times = [f"{limits[first]:.1f}", first, f"{beside:,.1f}", f"{train:,.1f}"]
-    return [f"{read:,.0f}", *times, "all" if beside < train else f"{100 * train / beside:.0f} %"]
+    return [f"{read:,.0f}", *each, *times, "all" if beside < train else f"{100 * train / beside:.0f} %"]
 
 
 def kept(forms: Sequence[Form]) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ OPTIONS = (
     "checkpoint.every_steps=1",
     "checkpoint.keep=99",
 )
+
+EPOCHS = 3
+WHOLE_TASK = (f"train.epochs={EPOCHS}",)
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +67,46 @@ def test_a_resume_at_any_step_goes_on_alike(
     assert step_values(folder) == step_values(alone)
 
 
+@pytest.fixture(scope="module")
+def four() -> Iterator[Ranks]:
+    processes = Ranks(4)
+    yield processes
+    processes.close()
+
+
+@pytest.fixture(scope="module")
+def whole_task(drawn: Path, tmp_path_factory: pytest.TempPathFactory, four: Ranks) -> RunFolder:
+    """One rank."""
+    folder, codes = four.run(job(drawn, tmp_path_factory.mktemp("task") / "run", *OPTIONS, *WHOLE_TASK))
+    assert codes == [0] and len(step_values(folder)) == EPOCHS * STEPS
+    return folder
+
+
 @pytest.mark.soak
-def test_four_ranks_then_two_then_one(alone: RunFolder, drawn: Path, tmp_path: Path) -> None:
-    """Each leaves off inside the epoch, where the next goes on."""
-    processes, path = Ranks(4), tmp_path / "run"
-    try:
-        for size, steps in ((4, 2), (2, 4), (1, STEPS)):
-            folder, codes = processes.run(job(drawn, path, *OPTIONS, f"launch.num_workers={size}"))
-            assert codes == [0] * size
-            if steps < STEPS:
-                whole = RunFolder(shutil.move(path, tmp_path / f"{size}"))
-                folder = as_it_was(whole, path, f"task-00-step-{steps:06d}")
-    finally:
-        processes.close()
-    assert_close(folder, alone)
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_whole_task_has_the_same_losses(
+    size: int, whole_task: RunFolder, drawn: Path, tmp_path: Path, four: Ranks
+) -> None:
+    options = (*OPTIONS, *WHOLE_TASK, f"launch.num_workers={size}")
+    folder, codes = four.run(job(drawn, tmp_path / "run", *options))
+    assert codes == [0] * size
+    assert_close(folder, whole_task)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stops", [(2, 4), (8, 15)], ids=["inside an epoch", "over epochs"])
+def test_four_ranks_then_two_then_one(
+    stops: tuple[int, int], whole_task: RunFolder, drawn: Path, tmp_path: Path, four: Ranks
+) -> None:
+    """Each leaves off inside the task, where the next goes on."""
+    path = tmp_path / "run"
+    for size, steps in zip((4, 2, 1), (*stops, None), strict=True):
+        folder, codes = four.run(job(drawn, path, *OPTIONS, *WHOLE_TASK, f"launch.num_workers={size}"))
+        assert codes == [0] * size
+        if steps is not None:
+            whole = RunFolder(shutil.move(path, tmp_path / f"{size}"))
+            folder = as_it_was(whole, path, f"task-00-step-{steps:06d}")
+    assert_close(folder, whole_task)
 
 
 def assert_close(folder: RunFolder, other: RunFolder) -> None:

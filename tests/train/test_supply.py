@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from hlgp_dist.config import schema
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import read_manifest
+from hlgp_dist.data.room import SUFFIX
 from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.launch.local import LocalContext
+from hlgp_dist.launch.worker import work
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.train.folder import RunFolder
-from tests.jobs import TEST_PICTURES, TRAIN_PICTURES, job, step_values
+from hlgp_dist.train.loop import TaskTrainer
+from hlgp_dist.types import World
+from tests.faults import Answer, FaultyServer, from_folder, serving
+from tests.jobs import TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
 from tests.ranks import Ranks
 
 SHORT = ("benchmark.max_tasks=2", "train.epochs=1")
@@ -111,3 +120,50 @@ def test_a_bad_picture_to_evaluate_on_always_ends_the_run(
     folder, codes = ranks.run(job(tmp_path / "shards", tmp_path / "run", *skip))
     assert codes == [3]
     assert f"sample {key} of class " in reasons(folder)[0]
+
+
+def _waiting_for_the_next_task(rank: int, size: int, values: dict, folder: str, cache: str, stores: int) -> list[float]:
+    """In a rank: a run whose first task trains until so many stores are made; when that was, [] if it never came."""
+    ready: list[float] = []
+    train = TaskTrainer.run
+
+    def run(trainer: TaskTrainer) -> None:
+        train(trainer)
+        deadline = time.monotonic() + 60
+        while not ready and time.monotonic() < deadline:
+            if len(list(Path(cache).glob(f"*{SUFFIX}"))) >= stores:
+                ready.append(time.time())
+            time.sleep(0.01)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskTrainer, "run", run)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        context = LocalContext(World(rank, size), "cpu")
+        assert work(RunConfig.model_validate(values), context, RunFolder(folder)) == 0
+    return ready
+
+
+def test_the_next_tasks_shards_are_read_while_one_trains(tmp_path: Path, ranks: Ranks) -> None:
+    """From a server that notes when it was asked for which shard; a shard holds a class or less."""
+    manifest = shard(draw_pictures(tmp_path / "pictures"), tmp_path / "shards", shard_bytes=2**14)
+    asked: dict[str, float] = {}
+
+    def noting(method: str, path: str, headers: dict[str, str]) -> Answer:
+        asked.setdefault(path.rpartition("/")[2], time.time())
+        return from_folder(tmp_path, method, path, headers)
+
+    cache = tmp_path / "cache"
+    with serving(FaultyServer(noting)) as server:
+        config = job(tmp_path / "shards", tmp_path / "run", f"data.cache_dir={cache}", *SHORT)
+        values = config.model_dump(mode="json")
+        values["data"]["path"] = f"{server.url}/shards"
+        (ready,) = ranks.call(1, _waiting_for_the_next_task, values, str(tmp_path / "run"), str(cache), 8)
+    assert ready, "two classes of two tasks, to train and to test on"
+    split, first, second = manifest.splits["train"], *tasks_of(manifest)[:2]
+    shards_of = [
+        {split.shards[number].name for number in split.shard[select(manifest, task, "train", 0.0).indices]}
+        for task in (first, second)
+    ]
+    of_the_next = shards_of[1] - shards_of[0]
+    assert of_the_next
+    assert all(asked[name] < ready[0] for name in of_the_next)
