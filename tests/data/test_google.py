@@ -13,8 +13,8 @@ from hlgp_dist.data.cache import Cache
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import read_manifest
+from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.patience import Patience
-from hlgp_dist.data.place import open_place
 from hlgp_dist.data.remote import Remote
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
