@@ -73,6 +73,7 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "training_seconds": 12.5,
         "num_workers": config.launch.num_workers,
         "images_per_second": 100.0 + config.seed,
+        "attempts": [],
         "decoded_images": [1] * 5,
         "skipped": [],
         "bytes_read": [1] * 5,
