@@ -100,6 +100,7 @@ def start(config_file: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([*HLGP, "train", str(config_file)], stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.soak
 def test_a_killed_rank_and_a_stopped_driver_under_ray(drawn: Path, tmp_path: Path, quiet: RunFolder) -> None:
     folder = RunFolder(tmp_path / "run")
     config_file = written(job(drawn, folder.path, *OPTIONS, "launch.kind=ray"), tmp_path / "job.yaml")
