@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hlgp_dist.config.hlgp_options import Hlgp
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.method_options import Method
 from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.search_options import Search
@@ -311,43 +312,6 @@ class Telemetry(Section):
     progress: bool = operational(True)
     hparams: tuple[str, ...] = operational(HPARAMS)
     varied: tuple[str, ...] = operational(())
-
-
-class LaunchOptions(Section):
-    """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
-
-    gpus_per_worker: null: one where there are any. A part of one lets trials of a search share a GPU: each takes that
-    part of its memory at most.
-    max_retries: attempts after a worker was lost, in a row that save nothing new. elastic: they may have fewer workers,
-    as many as the cluster holds after `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
-    """
-
-    kind: Literal["local", "ray"] = operational("local")
-    num_workers: PositiveInt = operational(1)
-    address: str | None = operational(None)
-    cpus_per_worker: PositiveInt = operational(1)
-    gpus_per_worker: Annotated[float, Field(ge=0.0, le=1.0)] | None = operational(None)
-    driver_resource: str | None = operational(None)
-    max_retries: NonNegativeInt = operational(3)
-    elastic: bool = operational(False)
-    wait_seconds: NonNegativeInt = operational(300)
-    hang_seconds: PositiveFloat | None = operational(900)
-
-    @model_validator(mode="after")
-    def _retries(self) -> LaunchOptions:
-        if self.max_retries == 0:
-            for field in ("elastic", "wait_seconds"):
-                self.refuse_without_effect(field, "max_retries: 0 makes one attempt")
-        return self
-
-    @model_validator(mode="after")
-    def _ranks_have_gpus_of_their_own(self) -> LaunchOptions:
-        if self.num_workers > 1 and self.gpus_per_worker not in (None, 0.0, 1.0):
-            raise ValueError(
-                f"gpus_per_worker = {self.gpus_per_worker}: the {self.num_workers} ranks of a run cannot share a GPU; "
-                "give 1, or num_workers: 1"
-            )
-        return self
 
 
 class RunConfig(Section):

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import ray
 import torch
 
-from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.local import STOP_SIGNALS

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.schema import CheckpointOptions, DiagonalAlignment, FullAlignment, RunConfig
+from hlgp_dist.config.schema import CheckpointOptions, GaussianAlignment, RunConfig
 from hlgp_dist.data.selection import select
 from hlgp_dist.engine.options import state_keys
 from hlgp_dist.errors import EnvironmentFailure
@@ -126,7 +126,7 @@ def _stages(config: RunConfig) -> Iterator[Sizes]:
     setting = setting_of(config, trunk.dimensions, manifest)
     learner = Learner(trunk, build_method(config.method, setting))
     memory = None
-    if isinstance(config.alignment, FullAlignment | DiagonalAlignment):
+    if isinstance(config.alignment, GaussianAlignment):
         memory = ClassMemory(width, config.alignment.kind).to("meta")
     for stage in setting.tasks:
         learner.begin_task(stage)

@@ -18,18 +18,10 @@ import pytest
 from hlgp_dist.errors import Interrupted
 from hlgp_dist.shards.shard import shard
 from tests.cluster.host import REPOSITORY
+from tests.cluster.tiny import RUN
 
 SCRIPT = REPOSITORY / "cluster" / "slurm.sh"
 JOB = 4242
-RUN = """
-data: {path: shards}
-benchmark: {init_cls: 2, increment: 2, max_tasks: 2}
-backbone:
-  {name: vit_tiny_patch16_224, weights: none, img_size: 32, kwargs: {patch_size: 8, embed_dim: 48, depth: 2}}
-method: {prompt_length: 2, num_groups: 2, generator: {kind: bottleneck, rank: 4}}
-train: {epochs: 1, global_batch_size: 32, max_steps_per_task: 2}
-engine: {precision: fp32, timeout_seconds: 60}
-"""
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
 SLURM_NODEID=0 exec "$@"

@@ -7,7 +7,7 @@ import sys
 
 ASK = """
 import sys, ray
-from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.launch.cluster import ray_cluster
 with ray_cluster(LaunchOptions(kind="ray")):
     print(ray.nodes()[0]["NodeID"], flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ray import tune
 
-from hlgp_dist.config.schema import LaunchOptions
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.errors import ConfigError, Interrupted
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.cluster import Attended, attended, ray_cluster

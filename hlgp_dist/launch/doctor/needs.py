@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.load import Resolved, cells, resolve
 from hlgp_dist.config.places import scheme_of
-from hlgp_dist.config.schema import LaunchOptions, RunConfig
+from hlgp_dist.config.schema import RunConfig
 
 NOWHERE = {"data": {"path": "."}}
 """Stands where no configuration says which data."""
