@@ -178,32 +178,6 @@ def _start_here(launch: LaunchOptions) -> None:
     )
 
 
-def runs_at_once(launch: LaunchOptions) -> int:
-    """How many runs of `launch.num_workers` ranks the cluster holds at a time, grown as far as it may.
-
-    Raises:
-        EnvironmentFailure: not even one can ever be placed.
-    """
-    total = _capacity()
-    needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
-    fits = min(int(total.get(name, 0.0) // amount) for name, amount in needs.items())
-    if fits < 1:
-        has = {name: total.get(name, 0.0) for name in needs}
-        raise EnvironmentFailure(f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}")
-    return fits
-
-
 def devices_of_run(launch: LaunchOptions) -> float:
     """GPUs that one run holds; where it holds none, its workers."""
     return launch.num_workers * worker_resources(launch).get("GPU", 1.0)
-
-
-def _capacity() -> dict[str, float]:
-    """What the cluster has, or what an autoscaler may make of it."""
-    has = dict(ray.cluster_resources())
-    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    return has | {name: max(amount, has.get(name, 0.0)) for name, amount in most.items()}
-
-
-def _words(resources: dict[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

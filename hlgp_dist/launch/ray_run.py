@@ -20,11 +20,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.channel import Channel
-from hlgp_dist.launch.cluster import attended, enter, ray_cluster, runs_at_once, worker_resources
+from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import has_room, room
+from hlgp_dist.launch.room import check_placeable, has_room, room
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -64,7 +64,7 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     """
     stop = Stop()
     with ray_cluster(config.launch):
-        runs_at_once(config.launch)
+        check_placeable(config.launch)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
             attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 

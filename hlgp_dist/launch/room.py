@@ -1,4 +1,4 @@
-"""How many workers a cluster holds now, and waiting for those that were lost."""
+"""How many workers and runs a cluster holds now, and waiting for those that were lost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,38 @@ from typing import Any
 
 import ray
 
+from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.cluster import worker_resources
 
 LOOK_SECONDS = 1.0
+
+
+def runs_at_once(launch: LaunchOptions) -> int:
+    """How many runs of `launch.num_workers` ranks the cluster holds as it is; at least one where it may grow for it."""
+    worker = worker_resources(launch)
+    fits = placeable(living_nodes(), worker) // launch.num_workers
+    may_grow = placeable([_most()], worker) >= launch.num_workers
+    return max(fits, int(may_grow))
+
+
+def check_placeable(launch: LaunchOptions) -> None:
+    """Raise EnvironmentFailure where not even one run can ever be placed."""
+    if runs_at_once(launch) < 1:
+        needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
+        total = ray.cluster_resources()
+        has = {name: total.get(name, 0.0) for name in needs}
+        raise EnvironmentFailure(f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}")
+
+
+def _most() -> dict[str, float]:
+    """What an autoscaler may make of the cluster; nothing where there is none."""
+    return ray._private.state.state.get_max_resources_from_cluster_config() or {}
+
+
+def _words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
 def room(config: RunConfig) -> int:

@@ -6,31 +6,30 @@ The best configuration is then refitted once on training and validation pictures
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema, search_options
-from hlgp_dist.config.identity import difference, run_name
+from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import BudgetReached, ConfigError, Failure, Interrupted, TrialsFailed, counted
+from hlgp_dist.errors import BudgetReached, ConfigError, Interrupted, TrialsFailed
 from hlgp_dist.files import as_csv, write_json, write_text
-from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster, runs_at_once
-from hlgp_dist.launch.prepare import check_content, check_contract, former_config, refuse_other
-from hlgp_dist.launch.start import alone, start_run
+from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
+from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
+from hlgp_dist.launch.room import check_placeable, runs_at_once
+from hlgp_dist.launch.start import alone
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
-from hlgp_dist.launch.tuner import OBJECTIVE, build_tuner
+from hlgp_dist.launch.tuner import build_tuner
 from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.winner import conclude, refit_config
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
-from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.course import Course
-from hlgp_dist.tuning.state import SearchState
 
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
@@ -127,12 +126,11 @@ def _search(
 ) -> dict[str, Any]:
     assert config.search is not None
     with ray_cluster(config.launch):
-        slots = _slots(config)
-        slots()  # a trial that can never be placed ends the search before it begins
+        check_placeable(config.launch)
         stop = SharedStop(folder / "logs")
         stop.clear()
         with closing(Course(folder, config.search, num_tasks, devices_of_run(config.launch))) as course:
-            attended(build_tuner(trial, config, folder, course, slots, stop).fit, stop=stop)
+            attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)
             if stop.requested:
                 raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
             budget = course.conclude()
@@ -144,13 +142,13 @@ def _search(
         rows = [trial.row() for trial in state.trials.values()]
         write_text(folder / "trials.csv", as_csv(rows))
         show(folder, rows)
-        outcome = _conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        outcome = conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
         runs = [folder / "best", *(folder / "trials" / name for name in state.trials)]
         return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}
 
 
 def _slots(config: schema.RunConfig) -> Callable[[], int]:
-    """How many trials may run at a time, as the cluster now is."""
+    """How many trials may run at a time, as the cluster now is: none where it lost its nodes, till some come back."""
     assert config.search is not None
     most = config.search.max_concurrent_trials
 
@@ -184,56 +182,3 @@ def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
     assert config.search is not None
     limits = [limit for limit in (config.search.max_tasks, config.benchmark.max_tasks) if limit is not None]
     return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}
-
-
-def _conclude(config: schema.RunConfig, folder: Path, state: SearchState, budget: str | None) -> dict[str, Any]:
-    """Refit the best finished configuration on everything and test it once."""
-    finished = state.finished()
-    if not finished:
-        raise _no_winner(state, budget)
-    number = max(finished, key=lambda each: finished[each])
-    best = state.configurations()[number][0]
-    outcome = _ending(state, budget)
-    outcome |= {"best_trial": best.name, "best_values": best.values}
-    outcome |= {"objective": OBJECTIVE, "best_objective": finished[number]}
-    return outcome | {"test": _refit(config, folder, best.values)}
-
-
-def _failures(state: SearchState) -> list[str]:
-    return [f"{name}: {trial.reason}" for name, trial in state.trials.items() if trial.status == "failed"]
-
-
-def _no_winner(state: SearchState, budget: str | None) -> Failure:
-    failures = _failures(state)
-    if budget is not None and not failures:
-        return BudgetReached(f"{budget} before any trial finished; raise it and the same command goes on")
-    return TrialsFailed(f"no trial finished: {'; '.join(failures[:3]) or 'see the logs'}")
-
-
-def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
-    """Exit code and reason of a search that has a winner."""
-    failures = _failures(state)
-    if failures:
-        reason = f"{len(failures)} of {counted(len(state.trials), 'trial')} failed, first {failures[0]}"
-        return failed(TrialsFailed("; ".join(filter(None, [reason, budget]))))
-    if budget is not None:
-        return failed(BudgetReached(f"{budget}; the results are valid, raise it and the same command goes on"))
-    return {"exit_code": 0, "reason": "done"}
-
-
-def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
-    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
-    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
-    launch = {"launch.kind": "ray", "launch.driver_resource": None}
-    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
-
-
-def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
-    refit = refit_config(config, folder, values)
-    best = RunFolder(folder / "best")
-    former = former_config(best.config)
-    if former is not None and difference(former, refit).identity:
-        shutil.rmtree(best.path)
-    _, result = start_run(refit, "best")
-    return result

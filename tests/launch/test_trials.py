@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from hlgp_dist.files import write_json
 from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.trials import forget_failures_of, objectives
-from hlgp_dist.launch.tuner import EndIfUnwanted
+from hlgp_dist.launch.tuner import EndIfUnwanted, Proposer
+from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.tuning.course import Course
 from tests.jobs import job
+from tests.tuning.simulated import NUM_TASKS, search_of
 
 
 def test_what_a_stopped_driver_took_for_a_failure_is_forgotten(tmp_path: Path) -> None:
@@ -85,3 +89,19 @@ def test_a_search_that_makes_no_sense_is_refused(
     with pytest.raises(ConfigError, match=message):
         run_search(config, "job", lambda folder, rows: None)
     assert not (tmp_path / "search").exists()
+
+
+def test_a_search_waits_for_nodes_and_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    room, stop = [0], SharedStop(tmp_path)
+    with closing(Course(tmp_path, search_of(num_samples=2), NUM_TASKS, devices_per_trial=1)) as course:
+        proposer = Proposer(course, lambda: room[0], stop)
+        assert proposer.suggest("a") is None, "a cluster that lost its nodes may get them back"
+        room[0] = 1
+        assert proposer.suggest("a")["trial"] == "trial-00000"
+        assert proposer.suggest("b") is None, "there is room for one"
+        stop.request()
+        assert proposer.suggest("b") == Proposer.FINISHED
+        stop.clear()
+        course.ended("trial-00000", 0, "done", [0.5] * NUM_TASKS)
+        assert proposer.suggest("b")["trial"] == "trial-00001"
+        assert proposer.suggest("c") == Proposer.FINISHED

@@ -1,0 +1,72 @@
+"""The end of a search: its best configuration is refitted on training and validation pictures and tested once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hlgp_dist.config import schema
+from hlgp_dist.config.identity import difference
+from hlgp_dist.config.load import apply
+from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
+from hlgp_dist.launch.prepare import former_config
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.tuner import OBJECTIVE
+from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.result import failed
+from hlgp_dist.tuning.state import SearchState
+
+
+def conclude(config: schema.RunConfig, folder: Path, state: SearchState, budget: str | None) -> dict[str, Any]:
+    """Refit the best finished configuration on everything and test it once."""
+    finished = state.finished()
+    if not finished:
+        raise _no_winner(state, budget)
+    number = max(finished, key=lambda each: finished[each])
+    best = state.configurations()[number][0]
+    outcome = _ending(state, budget)
+    outcome |= {"best_trial": best.name, "best_values": best.values}
+    outcome |= {"objective": OBJECTIVE, "best_objective": finished[number]}
+    return outcome | {"test": _refit(config, folder, best.values)}
+
+
+def _failures(state: SearchState) -> list[str]:
+    return [f"{name}: {trial.reason}" for name, trial in state.trials.items() if trial.status == "failed"]
+
+
+def _no_winner(state: SearchState, budget: str | None) -> Failure:
+    failures = _failures(state)
+    if budget is not None and not failures:
+        return BudgetReached(f"{budget} before any trial finished; raise it and the same command goes on")
+    return TrialsFailed(f"no trial finished: {'; '.join(failures[:3]) or 'see the logs'}")
+
+
+def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
+    """Exit code and reason of a search that has a winner."""
+    failures = _failures(state)
+    if failures:
+        reason = f"{len(failures)} of {counted(len(state.trials), 'trial')} failed, first {failures[0]}"
+        return failed(TrialsFailed("; ".join(filter(None, [reason, budget]))))
+    if budget is not None:
+        return failed(BudgetReached(f"{budget}; the results are valid, raise it and the same command goes on"))
+    return {"exit_code": 0, "reason": "done"}
+
+
+def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
+    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
+    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
+    launch = {"launch.kind": "ray", "launch.driver_resource": None}
+    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
+
+
+def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
+    refit = refit_config(config, folder, values)
+    best = RunFolder(folder / "best")
+    former = former_config(best.config)
+    if former is not None and difference(former, refit).identity:
+        shutil.rmtree(best.path)
+    _, result = start_run(refit, "best")
+    return result
