@@ -60,13 +60,12 @@ def tune(config: Config, overrides: Overrides = None) -> None:
     _refuse_study(resolved, config)
     if resolved.search is None:
         raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    from hlgp_dist.launch.search import check_budget, check_trials, run_search
+    from hlgp_dist.launch.search import check_outcome, run_search
     from hlgp_dist.study.tables import show_outcome, show_search
 
     folder, outcome = run_search(resolved, config.stem, show_search)
     show_outcome(folder, outcome)
-    check_trials(outcome)
-    check_budget(outcome)
+    check_outcome(outcome)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import BudgetReached, ConfigError, Interrupted, TrialsFailed
+from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
@@ -41,7 +41,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
     """Search, refit the winner, and return the folder and what result.json in it holds.
 
     `show(folder, rows)` is called with the table of trials before the refit. Where some trials failed the outcome is
-    valid and says so: see `check_trials`.
+    valid and says so: see `check_outcome`.
 
     Raises:
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
@@ -90,16 +90,10 @@ def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConf
     return trial, num_tasks
 
 
-def check_trials(outcome: dict[str, Any]) -> None:
-    """Raise TrialsFailed if some did, once the outcome has been shown."""
-    if outcome["exit_code"] == TrialsFailed.exit_code:
-        raise TrialsFailed(outcome["reason"])
-
-
-def check_budget(outcome: dict[str, Any]) -> None:
-    """Raise BudgetReached if it was, once the outcome has been shown."""
-    if outcome["exit_code"] == BudgetReached.exit_code:
-        raise BudgetReached(outcome["reason"])
+def check_outcome(outcome: dict[str, Any]) -> None:
+    """Raise what result.json says, once the outcome has been shown: some trials failed, or a budget was reached."""
+    if outcome["exit_code"]:
+        raise FAILURES[outcome["exit_code"]](outcome["reason"])
 
 
 def _check_rungs(search: search_options.Search, num_tasks: int) -> None:

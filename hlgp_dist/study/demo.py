@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.launch.search import check_trials, run_search
+from hlgp_dist.launch.search import check_outcome, run_search
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.shards.info import info
 from hlgp_dist.shards.shard import shard
@@ -37,7 +37,7 @@ def run_demo(folder: Path | None) -> None:
         f"curves, accuracy matrix, hyperparameters:  {tensorboard_command(folder / 'runs')}",
         soft_wrap=True,
     )
-    check_trials(outcome)
+    check_outcome(outcome)
 
 
 def demo_config(embedded: Path, folder: Path) -> RunConfig:

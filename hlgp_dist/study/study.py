@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
 from hlgp_dist.launch.prepare import check_contract, former_config
-from hlgp_dist.launch.search import check_search, check_trials, run_search
+from hlgp_dist.launch.search import check_outcome, check_search, run_search
 from hlgp_dist.launch.start import alone, start_run
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
@@ -162,7 +163,8 @@ class Performance:
             console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
         if part.is_search:
             _, outcome = run_search(config, part.name, show_search)
-            check_trials(outcome)
+            with suppress(BudgetReached):  # what it found by then decides
+                check_outcome(outcome)
         else:
             start_run(config, part.name)
 
