@@ -22,6 +22,8 @@ class PromptedAttention(nn.Module):
         self.prompt: Prefix | ClsAddition | None = None
         self.num_seen = 0
         """Pictures, whoever called."""
+        self.device_type: str | None = None
+        """Of a plan, which computes on `meta`: the device that it is about."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         self.num_seen += len(x)
@@ -38,7 +40,8 @@ class PromptedAttention(nn.Module):
         query, key = inner.q_norm(query), inner.k_norm(key)
         prompt_key, prompt_value = self._by_head(prompt, batch, key.dtype)
         join = _before if isinstance(prompt, Prefix) else _onto_cls
-        out = attend(query, join(prompt_key, key), join(prompt_value, value), inner.scale)
+        device_type = self.device_type or key.device.type
+        out = attend(query, join(prompt_key, key), join(prompt_value, value), inner.scale, device_type)
         out = inner.norm(out.transpose(1, 2).reshape(batch, tokens, inner.attn_dim))
         if inner.gate is not None:
             out = out * inner.gate(x).sigmoid()
@@ -61,11 +64,11 @@ def _onto_cls(prompt: Tensor, tokens: Tensor) -> Tensor:
     return torch.cat([tokens[:, :, :1] + prompt, tokens[:, :, 1:]], 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, device_type: str) -> Tensor:
     """softmax(query key^T scale) value, of [B, H, S, K] with [B, H, L + S, K]; fused except for training on a CPU.
 
     There the fused kernel's backward pass costs more than it saves: a training step takes 1.6 times as long with it.
     """
-    if key.requires_grad and key.device.type == "cpu":
+    if key.requires_grad and device_type == "cpu":
         return (query * scale @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
     return functional.scaled_dot_product_attention(query, key, value, scale=scale)

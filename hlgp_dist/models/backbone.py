@@ -56,11 +56,15 @@ def build_trunk(
     vit = _vit(spec, seed)
     identity = BackboneIdentity(spec.name, spec.weights, weights_sha256(vit, spec.weights), timm.__version__)
     check_hash(spec, identity.sha256)
+    return _trunk(spec, vit, precision, device, trained), identity
+
+
+def _trunk(spec: Backbone, vit: VisionTransformer, precision: str, device: str, trained: bool) -> Trunk:
     form, dtype = input_format(spec, vit), DTYPES[precision]
     if not trained:
-        return Trunk(vit.to(device, dtype), form), identity
+        return Trunk(vit.to(device, dtype), form)
     autocast = None if dtype == torch.float32 else dtype
-    return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast), identity
+    return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast)
 
 
 def _vit(spec: Backbone, seed: int) -> VisionTransformer:
@@ -84,11 +88,10 @@ def check_hash(spec: Backbone, sha256: str) -> None:
         raise DataError(f"backbone.sha256 = {spec.sha256}: the weights ({spec.weights}) have {sha256}")
 
 
-def meta_trunk(spec: Backbone) -> Trunk:
+def meta_trunk(spec: Backbone, *, precision: str = "fp32", trained: bool = False) -> Trunk:
     """The trunk's shapes alone, on the meta device: for checks and counts before anything is booked."""
     with torch.device("meta"):
-        vit = create_vit(spec)
-        return Trunk(vit, input_format(spec, vit))
+        return _trunk(spec, create_vit(spec), precision, "meta", trained)
 
 
 def create_vit(spec: Backbone) -> VisionTransformer:

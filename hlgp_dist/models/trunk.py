@@ -6,7 +6,7 @@ B batch, R pixels of a side, S tokens, D width of a token, F width of the pooled
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -119,8 +119,14 @@ class Trunk(nn.Module):
         embedding = self.vit.patch_embed.proj.weight
         has_gradient = torch.is_grad_enabled() and (embedding.requires_grad or images.requires_grad)
         pixels = self.normalisation(images, embedding.dtype, is_kept=has_gradient)
-        with self._injecting(injection), torch.autocast(images.device.type, self.autocast, self.autocast is not None):
+        with self._injecting(injection), self._autocasting(images.device.type):
             return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
+
+    def _autocasting(self, device_type: str) -> AbstractContextManager[object]:
+        """On `meta` torch knows none; a plan casts by itself."""
+        if self.autocast is None or device_type == "meta":
+            return nullcontext()
+        return torch.autocast(device_type, self.autocast)
 
     @contextmanager
     def _injecting(self, injection: Injection | None) -> Iterator[None]:

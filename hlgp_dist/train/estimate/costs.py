@@ -1,0 +1,205 @@
+"""What a task costs a device: its step, its end and its test, each gone through once on the meta device.
+
+The code that runs is the run's own, so every method, plug-ins too, is counted as it is. B pictures, R pixels of a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hlgp_dist.config.schema import GaussianAlignment, RunConfig
+from hlgp_dist.data.augment import augment
+from hlgp_dist.data.uniforms import Key
+from hlgp_dist.errors import ConfigError, Failure
+from hlgp_dist.methods.base import Setting
+from hlgp_dist.methods.build import build_method
+from hlgp_dist.methods.statistics import ClassStatistics, Spread
+from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.train.estimate.kernels import Device, computing_as
+from hlgp_dist.train.estimate.trace import Phase, Trace
+from hlgp_dist.train.footprint import NoPictures
+from hlgp_dist.train.learner import Learner
+from hlgp_dist.types import PictureSize, Regions, TaskSpec
+
+Shapes = np.ndarray
+"""int64 [B, 2]: height and width of what a step sees of each picture."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call for `pictures` of them.
+
+    flops: of all of them by phase; saved: bytes alive behind the forward pass, which the backward pass needs; peak:
+    the most bytes alive at once, `saved` and gradients included, parameters and pictures not; passes: through the trunk;
+    kernels: operations that a host has to launch one by one.
+    """
+
+    pictures: int = 0
+    flops: dict[Phase, int] = field(default_factory=dict)
+    saved: int = 0
+    peak: int = 0
+    passes: int = 0
+    kernels: int = 0
+
+    def per_picture(self, *phases: Phase) -> float:
+        """FLOPs of these phases, or of all."""
+        chosen = phases or tuple(self.flops)
+        return sum(self.flops.get(phase, 0) for phase in chosen) / max(self.pictures, 1)
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """Of a stage: drawing a batch, a micro-step, what its end computes of its pictures, and a test after it.
+
+    trained, memory: bytes of what it trains (head included), and of what the method and the head keep beside that.
+    """
+
+    task: int
+    drawing: Cost
+    step: Cost
+    end: Cost
+    test: Cost
+    oracle: Cost
+    trained: int
+    memory: int
+
+
+def task_costs(config: RunConfig, setting: Setting, shares: tuple[Shapes, int], device: Device) -> list[TaskCost]:
+    """Of the first, the second and the last stage: between the latter two what there is grows by a task at a time.
+
+    shares: what a micro-step sees, and how many pictures an evaluation's batch has.
+
+    Raises:
+        ConfigError: the method computes with values, which there are none of.
+    """
+    try:
+        return list(_gone_through(config, setting, *shares, device))
+    except Failure:
+        raise
+    except (NotImplementedError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"method.kind = {config.method.kind}: cannot be planned, it looks at values of its tensors ({reason})"
+        ) from error
+
+
+def _gone_through(
+    config: RunConfig, setting: Setting, shapes: Shapes, tested: int, device: Device
+) -> Iterator[TaskCost]:
+    trunk = meta_trunk(config.backbone, precision=config.engine.precision, trained=config.method.trains_trunk)
+    with torch.device("meta"):
+        learner = Learner(trunk, build_method(config.method, setting))
+        rehearsal = _Rehearsal(config, learner, shapes, tested, device)
+        wanted = {0, 1, len(setting.tasks) - 1}
+        for stage in setting.tasks:
+            with torch.no_grad():
+                learner.begin_task(stage)
+            if stage.index in wanted:
+                yield rehearsal.cost(stage)
+            else:
+                learner.method.end_task(trunk, NoPictures(stage))
+
+
+class _Rehearsal:
+    """Goes through a stage's calls, in a run's order."""
+
+    def __init__(self, config: RunConfig, learner: Learner, shapes: Shapes, tested: int, device: Device) -> None:
+        self._config, self._learner, self._device = config, learner, device
+        self._shapes, self._size = shapes, learner.trunk.input_format.size
+        self._tested = _pictures(tested, self._size)
+
+    def cost(self, stage: TaskSpec) -> TaskCost:
+        learner = self._learner
+        trained = bytes_of(parameter for group in learner.trained_parameters().values() for parameter in group)
+        has_steps = learner.method.has_gradients
+        step = self._step(stage) if has_steps else Cost()
+        drawing = self._drawing() if has_steps else Cost()
+        learner.eval()
+        end = self._end(stage)
+        test = self._counted(lambda: learner.predict(self._tested), len(self._tested))
+        memory = bytes_of([*learner.method.state_dict().values(), *learner.head.state_dict().values()])
+        own = trained if not learner.trunk.is_trained else trained - bytes_of(learner.trunk.parameters())
+        return TaskCost(stage.index, drawing, step, end, test, self._oracle(stage), trained, max(memory - own, 0))
+
+    def _drawing(self) -> Cost:
+        """Regions to floats, as an accelerator does it; a CPU goes picture by picture, in buffers."""
+        options = self._config.data.augmentation
+        if options is None or self._device == "cpu":
+            return Cost()
+        pixels = torch.empty(int(3 * self._shapes.prod(1).sum()), dtype=torch.uint8)
+        with torch.device("cpu"):
+            ids, regions = torch.arange(len(self._shapes)), Regions(pixels, torch.from_numpy(self._shapes))
+        return self._counted(
+            lambda: augment(regions, ids, size=self._size, augmentation=options, key=Key(0, 0, 0)), len(ids)
+        )
+
+    def _step(self, stage: TaskSpec) -> Cost:
+        learner, images = self._learner, _pictures(len(self._shapes), self._size)
+        labels = torch.full((len(images),), stage.start)
+        learner.train()
+        with computing_as(self._device, learner.trunk), Trace() as trace:
+            loss, _ = learner(images, labels, torch.ones(len(images)))
+            saved, trace.is_backward = trace.live, True
+            loss.backward()
+            cost = Cost(len(images), dict(trace.flops), saved, trace.peak, learner.passes["training"], trace.kernels)
+        learner.zero_grad()
+        return cost
+
+    def _end(self, stage: TaskSpec) -> Cost:
+        """Class statistics: the method's own, and alignment's."""
+        stream = _Stream(stage, self._tested)
+        width, features = self._learner.trunk.dimensions.feature_width, self._learner.method.features
+
+        def end() -> None:
+            self._learner.method.end_task(self._learner.trunk, stream)
+            if isinstance(self._config.alignment, GaussianAlignment):
+                stream.statistics(lambda images: features(self._learner.trunk, images, stage.index), width, "none")
+
+        return self._counted(end, len(self._tested))
+
+    def _oracle(self, stage: TaskSpec) -> Cost:
+        """The last test's second prediction, where a method can be told the task."""
+        method = self._learner.method
+        if not method.takes_task_weights or self._config.train.stream == "joint":
+            return Cost()
+        known = method.known_task(stage.index, stage.index + 1, torch.device("meta"))
+        return self._counted(lambda: self._learner.predict(self._tested, known), len(self._tested))
+
+    def _counted(self, call: Callable[[], object], pictures: int) -> Cost:
+        """Without gradients."""
+        trunk = self._learner.trunk
+        before = trunk.num_seen
+        with torch.no_grad(), computing_as(self._device, trunk), Trace() as trace:
+            kept = call()
+            passes = (trunk.num_seen - before) // pictures
+            cost = Cost(pictures, dict(trace.flops), 0, trace.peak, passes, trace.kernels)
+        del kept
+        return cost
+
+
+class _Stream:
+    """A feature stream that computes the features of one batch, and keeps their shapes alone."""
+
+    def __init__(self, task: TaskSpec, images: Tensor) -> None:
+        self._shapes, self._images = NoPictures(task), images
+
+    def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
+        """See FeatureStream."""
+        with torch.no_grad():
+            features(self._images)
+        return self._shapes.statistics(features, width, spread)
+
+
+def _pictures(count: int, size: PictureSize) -> Tensor:
+    """Floats [B, 3, R, R]."""
+    return torch.empty(count, 3, size.size, size.size)
+
+
+def bytes_of(tensors: Iterator[nn.Parameter] | Iterator[Tensor] | list[Tensor]) -> int:
+    """Of their numbers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

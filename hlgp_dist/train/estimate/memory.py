@@ -1,0 +1,90 @@
+"""The memory of one rank, part by part: what stays, and what a step or a test adds to it at its most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.engine.options import state_keys
+from hlgp_dist.models.trunk import Trunk
+from hlgp_dist.train.estimate.costs import Shapes, TaskCost, bytes_of
+from hlgp_dist.train.estimate.kernels import Device
+
+PROCESS = {"cuda": 2**30, "cpu": 0}
+"""Bytes, assumed: a CUDA context, cuBLAS's workspaces and NCCL's buffers, which torch's allocator does not see."""
+BUCKET = 4 * 5 * 10**8
+"""Bytes: DeepSpeed's `reduce_bucket_size` of 5e8 numbers in fp32, which ZeRO 1 to 3 take whatever is trained."""
+GATHERED = 10**9
+"""DeepSpeed's `stage3_max_live_parameters`."""
+
+Parts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """Bytes by part at the peak of training and of evaluation; training is empty where nothing takes gradients."""
+
+    training: Parts
+    evaluation: Parts
+
+    @property
+    def peak(self) -> int:
+        """Of the two."""
+        return max(sum(self.training.values()), sum(self.evaluation.values()))
+
+
+def rank_memory(
+    config: RunConfig, trunk: Trunk, costs: Sequence[TaskCost], shapes: Shapes, ranks: int, device: Device
+) -> RankMemory:
+    """At the task that needs most. shapes: of what a micro-step sees of its pictures."""
+    found = [_of_task(config, trunk, cost, shapes, ranks, device) for cost in costs]
+    training, evaluation = zip(*found, strict=True)
+    return RankMemory(*(max(parts, key=lambda each: sum(each.values())) for parts in (training, evaluation)))
+
+
+def _of_task(
+    config: RunConfig, trunk: Trunk, cost: TaskCost, shapes: Shapes, ranks: int, device: Device
+) -> tuple[Parts, Parts]:
+    staying = _staying(config, trunk, cost, ranks) | {"process (assumed)": PROCESS[device]}
+    values = 3 * trunk.input_format.size.size ** 2
+    tested = max(cost.test.peak, cost.oracle.peak, cost.end.peak)
+    evaluation = staying | {"batch": 5 * values * cost.test.pictures, "activations and workspace": tested}
+    if not cost.step.pictures:
+        return {}, evaluation
+    floats, regions = 4 * values * cost.step.pictures, int(3 * shapes.prod(1).sum())
+    transient = max(floats + cost.step.peak, cost.drawing.peak)
+    workspace = transient - floats - cost.step.saved
+    moving = {"batch": floats + regions, "activations saved": cost.step.saved, "workspace": workspace}
+    return staying | _buffers(config) | moving, evaluation
+
+
+def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Parts:
+    """From step to step, and through a test."""
+    stage = config.engine.zero_stage if cost.step.pictures else 0
+    weights = 0 if trunk.is_trained else bytes_of(trunk.parameters())
+    moments = len(state_keys(config.optimizer)) if cost.step.pictures else 0
+    trained = cost.trained if cost.step.pictures else 0
+    state, gradients, parameters = moments * trained, trained, cost.trained
+    if stage >= 1:
+        state = (state + trained) // ranks  # and a copy of its part of the parameters
+    if stage >= 2:
+        gradients //= ranks
+    if stage == 3:
+        weights, parameters = (_divided(each, ranks) for each in (weights, parameters))
+    return {
+        "trunk, frozen": weights,
+        "prompts and head" if not trunk.is_trained else "trunk and head": parameters,
+        "gradients": gradients,
+        "optimizer state": state,
+        "earlier tasks' prompts, statistics": cost.memory,
+    }
+
+
+def _divided(whole: int, ranks: int) -> int:
+    """A rank's part, and what it has gathered: everything, up to 1e9 numbers of two bytes at least."""
+    return whole if ranks == 1 else whole // ranks + min(whole, 2 * GATHERED)
+
+
+def _buffers(config: RunConfig) -> Parts:
+    return {"ZeRO's bucket": BUCKET} if config.engine.zero_stage else {}

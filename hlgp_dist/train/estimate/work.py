@@ -1,0 +1,100 @@
+"""How much a run has to do: steps, pictures, bytes. Pure counts from the configuration and the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.data.crops import crop_boxes
+from hlgp_dist.data.manifest import Manifest, Split
+from hlgp_dist.data.picture import Form, stored_shape
+from hlgp_dist.data.plan import steps_per_epoch
+from hlgp_dist.data.selection import select
+from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.data.uniforms import Key
+from hlgp_dist.train.plan import TaskPlan
+from hlgp_dist.types import PictureSize, TaskSpec
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """pictures: of its training part; trained: of all its steps, epochs counted; tested: after it, all tasks seen."""
+
+    index: int
+    classes: int
+    pictures: int
+    steps: int
+    trained: int
+    tested: int
+
+
+@dataclass(frozen=True)
+class DataWork:
+    """Of all classes, once a host: bytes read from shards, pictures and their pixels decoded, bytes stored on local disk."""
+
+    read: int
+    decoded: int
+    pixels: int
+    stored: int
+
+
+def stage_works(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec]) -> list[StageWork]:
+    """Of every stage, in order."""
+    tasks, fraction = split_tasks(manifest.classes, config.benchmark), config.benchmark.validation_fraction
+    tested = [len(select(manifest, task, config.benchmark.evaluated_on, fraction)) for task in tasks]
+    works = []
+    for stage in stages:
+        pictures = len(select(manifest, stage, "train", fraction))
+        seen = tested if stage.index == len(stages) - 1 else tested[: stage.index + 1]
+        steps, trained = _steps(config, pictures)
+        works.append(StageWork(stage.index, len(stage.classes), pictures, steps, trained, sum(seen)))
+    return works
+
+
+def _steps(config: RunConfig, pictures: int) -> tuple[int, int]:
+    """Of a stage: its steps, and the pictures in them."""
+    if not config.method.takes_gradients:
+        return 0, 0
+    batch, steps = config.train.global_batch_size, TaskPlan.of(config, pictures, 1).total_steps
+    epochs, rest = divmod(steps, steps_per_epoch(pictures, batch))
+    return steps, epochs * pictures + min(rest * batch, pictures)
+
+
+def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec], size: PictureSize) -> DataWork:
+    """Whole classes are decoded: a validation part lies among its class's training pictures."""
+    forms: dict[str, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
+    if config.benchmark.evaluated_on == "validation":
+        forms = {"train": {config.data.stored, "scaled"}, "test": set()}
+    found = [
+        _decoded(manifest.splits[split], select(manifest, stage, _part(split), 0.0).indices, size, form)
+        for stage in stages
+        for split, chosen in forms.items()
+        for form in sorted(chosen)
+    ]
+    return DataWork(*(sum(column) for column in zip(*found, strict=True)))
+
+
+def _part(split: str) -> str:
+    return "train" if split == "train" else "test"
+
+
+def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
+    width, height = split.width[indices], split.height[indices]
+    stored = np.stack(stored_shape(width, height, size, form), axis=1)
+    pixels = width.astype(np.int64) * height
+    return int(split.size[indices].sum()), len(indices), int(pixels.sum()), int(3 * stored.prod(axis=1).sum())
+
+
+def seen_shapes(config: RunConfig, manifest: Manifest, stage: TaskSpec, size: PictureSize, count: int) -> NDArray[np.int64]:
+    """int64 [count, 2]: heights and widths of the parts that a first batch of a stage sees."""
+    chosen = select(manifest, stage, "train", config.benchmark.validation_fraction).indices
+    indices = np.resize(chosen, count)
+    split, options = manifest.splits["train"], config.data.augmentation
+    if options is None:
+        return np.full((count, 2), size.size, dtype=np.int64)
+    stored = np.stack(stored_shape(split.width[indices], split.height[indices], size, config.data.stored), axis=1)
+    return crop_boxes(np.arange(count), stored, crop_scale=options.crop_scale, key=Key(config.seed, stage.index, 0))[:, 2:]
