@@ -41,6 +41,31 @@ def config(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    device: Annotated[
+        str | None, typer.Option(help="A100-40, A100-80, H100, H200, L4, A10G, RTX4090, V100, T4.")
+    ] = None,
+    bench: Annotated[Path | None, typer.Option(help="What was measured: JSON of `hlgp bench step`.")] = None,
+    mfu: Annotated[float | None, typer.Option(min=0.01, max=1.0, help="Part of the peak; assumed 0.4.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Of the cluster; default those of one run.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="That they are on.")] = 1,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Of a GPU-hour.")] = None,
+    gbits: Annotated[float, typer.Option(min=0.001, help="A second, of a host's link.")] = 100.0,
+    json: Annotated[Path | None, typer.Option(help="A file for everything counted.")] = None,
+) -> None:
+    """Of a run, a search or a study: will it fit, how long, how much. Starts nothing; docs/plan.md."""
+    resolved = _resolved(config, overrides)
+    from hlgp_dist.study.plan import PlanOptions, run_plan
+
+    options = PlanOptions(
+        bench=bench, device=device, mfu=mfu, gpus=gpus, nodes=nodes, price=price, gbits=gbits, json=json
+    )
+    run_plan(resolved, options)
+
+
+@app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """One run through all tasks; the same command resumes it."""
     resolved = _resolved(config, overrides)

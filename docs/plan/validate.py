@@ -1,8 +1,8 @@
 """The memory that a plan foresees beside what real steps take on this machine's CPU: `python docs/plan/validate.py`.
 
-Each row is a process of its own: two tasks of ten classes, of the second a training step (matching included) and a test.
-`allocated` is the most that torch's allocator held at once beyond what was there before, by its profiler; `resident` the
-same of the process's resident set, which also has what kernels take past torch's allocator, less what was free before.
+Each row is a process of its own: two tasks of ten classes, of the second a training step (matching included) and a
+test. `allocated` is the most that torch's allocator held at once beyond what was there before, by its profiler;
+`resident` is how far the process's resident set grew, which also has what kernels take past torch's allocator.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def main() -> None:
             allocated, grown = found[phase]
             errors = [f"{100 * (planned / each - 1):+.1f} %" for each in (allocated, grown)]
             numbers = [f"{each / MB:.0f}" for each in (planned, allocated, grown)]
-            print(f"| {row} | {phase} | {numbers[0]} | {numbers[1]} | {errors[0]} | {numbers[2]} | {errors[1]} |", flush=True)
+            print(
+                f"| {row} | {phase} | {numbers[0]} | {numbers[1]} | {errors[0]} | {numbers[2]} | {errors[1]} |",
+                flush=True,
+            )
 
 
 def _of(row: str) -> tuple[RunConfig, int]:

@@ -12,8 +12,9 @@ from hlgp_dist.config.section import Section, operational
 class LaunchOptions(Section):
     """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
 
-    gpus_per_worker: null: one where there are any. A part of one lets trials of a search share a GPU: each takes that
-    part of its memory at most.
+    gpus_per_worker: null: one where there are any. A part of one lets trials of one worker share a GPU: each takes that
+    part of its memory at most. auto: the part that a rank is estimated to need (docs/plan.md), one where a run has
+    several workers.
     max_retries: attempts after a worker was lost, in a row that save nothing new. elastic: they may have fewer workers,
     as many as the cluster holds after `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
     """
@@ -22,7 +23,7 @@ class LaunchOptions(Section):
     num_workers: PositiveInt = operational(1)
     address: str | None = operational(None)
     cpus_per_worker: PositiveInt = operational(1)
-    gpus_per_worker: Annotated[float, Field(ge=0.0, le=1.0)] | None = operational(None)
+    gpus_per_worker: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] | None = operational(None)
     driver_resource: str | None = operational(None)
     max_retries: NonNegativeInt = operational(3)
     elastic: bool = operational(False)
@@ -38,7 +39,7 @@ class LaunchOptions(Section):
 
     @model_validator(mode="after")
     def _ranks_have_gpus_of_their_own(self) -> LaunchOptions:
-        if self.num_workers > 1 and self.gpus_per_worker not in (None, 0.0, 1.0):
+        if self.num_workers > 1 and self.gpus_per_worker not in (None, "auto", 0.0, 1.0):
             raise ValueError(
                 f"gpus_per_worker = {self.gpus_per_worker}: the {self.num_workers} ranks of a run cannot share a GPU; "
                 "give 1, or num_workers: 1"

@@ -47,7 +47,8 @@ def enter(directory: str) -> None:
 def worker_resources(launch: LaunchOptions) -> dict[str, float]:
     """What one DeepSpeed rank reserves. GPUs default to one where the driver sees any."""
     sees_gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
-    gpus = float(sees_gpus) if launch.gpus_per_worker is None else launch.gpus_per_worker
+    wanted = launch.gpus_per_worker  # `auto` is a number by the time that it matters: see `packing`
+    gpus = float(sees_gpus) if wanted is None or wanted == "auto" else wanted
     resources = {"CPU": float(launch.cpus_per_worker)}
     return resources | {"GPU": gpus} if gpus else resources
 

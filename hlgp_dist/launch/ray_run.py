@@ -23,6 +23,7 @@ from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
+from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import check_placeable, has_room, room
 from hlgp_dist.launch.watch import Stop, Watch
@@ -64,6 +65,7 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     """
     stop = Stop()
     with ray_cluster(config.launch):
+        config = with_share(config, gpu_share(config.launch, [config]))
         check_placeable(config.launch)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
             attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
@@ -143,8 +145,9 @@ def _worker_main(payload: dict[str, Any]) -> None:
     if not folder.config.is_file():  # the launcher wrote it
         raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
-    if 0.0 < (config.launch.gpus_per_worker or 0.0) < 1.0:
-        torch.cuda.set_per_process_memory_fraction(config.launch.gpus_per_worker)
+    share = config.launch.gpus_per_worker
+    if isinstance(share, float) and 0.0 < share < 1.0:
+        torch.cuda.set_per_process_memory_fraction(share)
     with open(folder.logs / SCREEN, "a") as screen:
         code = work(config, RayContext(screen), folder, Channel(folder.logs, payload["attempt"]))
     if code:

@@ -19,17 +19,19 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
+from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
 from hlgp_dist.launch.room import check_placeable, runs_at_once
 from hlgp_dist.launch.start import alone
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import build_tuner
 from hlgp_dist.launch.watch import SharedStop
-from hlgp_dist.launch.winner import conclude, refit_config
+from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 from hlgp_dist.tuning.course import Course
+from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
@@ -120,10 +122,12 @@ def _search(
 ) -> dict[str, Any]:
     assert config.search is not None
     with ray_cluster(config.launch):
+        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(config.search)])
+        config, trial, search = with_share(config, share), with_share(trial, share), config.search
         check_placeable(config.launch)
         stop = SharedStop(folder / "logs")
         stop.clear()
-        with closing(Course(folder, config.search, num_tasks, devices_of_run(config.launch))) as course:
+        with closing(Course(folder, search, num_tasks, devices_of_run(config.launch))) as course:
             attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)
             if stop.requested:
                 raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
@@ -151,28 +155,3 @@ def _slots(config: schema.RunConfig) -> Callable[[], int]:
         return fits if most is None else min(fits, most)
 
     return slots
-
-
-def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
-    """The run that every trial varies: it holds a validation part out and runs inside the search's Ray."""
-    assert config.search is not None
-    return apply(
-        config,
-        {
-            "search": None,
-            "benchmark.validation_fraction": config.search.validation_fraction,
-            **_first_tasks(config),
-            "run.dir": str((folder / "trials").absolute()),
-            "run.resume": "auto",
-            "launch.kind": "ray",
-            "launch.driver_resource": None,
-            "telemetry.varied": list(config.search.space),
-        },
-    )
-
-
-def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
-    """Cut short, a protocol is no longer what it is called."""
-    assert config.search is not None
-    limits = [limit for limit in (config.search.max_tasks, config.benchmark.max_tasks) if limit is not None]
-    return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}

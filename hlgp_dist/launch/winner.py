@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.identity import difference
-from hlgp_dist.config.load import apply
 from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
 from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.tuner import OBJECTIVE
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
+from hlgp_dist.tuning.runs import refit_config
 from hlgp_dist.tuning.state import SearchState
 
 
@@ -52,13 +51,6 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
     if budget is not None:
         return failed(BudgetReached(f"{budget}; the results are valid, raise it and the same command goes on"))
     return {"exit_code": 0, "reason": "done"}
-
-
-def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
-    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
-    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
-    launch = {"launch.kind": "ray", "launch.driver_resource": None}
-    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
 
 
 def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def check_gpus(site: Site) -> list[Finding]:
     """Of each node, then between them."""
     fix = "Run `nvidia-smi` there: if it does not answer either, reload the driver or restart the node."
     answers = ask_all(site.fleet, CHECK, gpus, seconds=SECONDS, fix=fix)
-    wanted = bool(site.needs.launch.gpus_per_worker)
+    wanted = site.needs.launch.gpus_per_worker not in (None, 0.0, "auto")
     found = [judge(node, facts, wanted=wanted) for node, facts in answers.of.items()]
     return [*answers.missing, *found, *judge_alike(answers.of)]
 

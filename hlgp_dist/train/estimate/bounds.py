@@ -51,8 +51,9 @@ class Bound:
 
 @dataclass(frozen=True)
 class StepWork:
-    """batch: pictures of a step over all ranks; seconds: that one device computes on a picture of it; launches: seconds of a
-    step, however few pictures it has, 0 where its rate was measured; steps, test_seconds: of the whole run; traffic: bytes to be summed over ranks in a step; pixels: to be decoded on each host.
+    """batch: pictures of a step over all ranks; seconds: that one device computes on a picture of it; launches: seconds
+    of a step, however few pictures it has, 0 where its rate was measured; steps, test_seconds: of the whole run;
+    traffic: bytes to be summed over ranks in a step; pixels: to be decoded on each host.
     """
 
     batch: int

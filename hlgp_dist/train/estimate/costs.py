@@ -5,12 +5,12 @@ The code that runs is the run's own, so every method, plug-ins too, is counted a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hlgp_dist.config.schema import GaussianAlignment, RunConfig
 from hlgp_dist.data.augment import augment
@@ -35,8 +35,8 @@ class Cost:
     """Of one call for `pictures` of them.
 
     flops: of all of them by phase; saved: bytes alive behind the forward pass, which the backward pass needs; peak:
-    the most bytes alive at once, `saved` and gradients included, parameters and pictures not; passes: through the trunk;
-    kernels: operations that a host has to launch one by one.
+    the most bytes alive at once, `saved` and gradients included, parameters and pictures not; passes: through the
+    trunk; kernels: operations that a host has to launch one by one.
     """
 
     pictures: int = 0
@@ -94,55 +94,60 @@ def _gone_through(
     trunk = meta_trunk(config.backbone, precision=config.engine.precision, trained=config.method.trains_trunk)
     with torch.device("meta"):
         learner = Learner(trunk, build_method(config.method, setting))
-        rehearsal = _Rehearsal(config, learner, shapes, tested, device)
-        wanted = {0, 1, len(setting.tasks) - 1}
+        last = setting.tasks[-1].index
+        rehearsal = _Rehearsal(config, learner, shapes, _pictures(tested, trunk.input_format.size), device, last)
         for stage in setting.tasks:
             with torch.no_grad():
                 learner.begin_task(stage)
-            if stage.index in wanted:
+            if stage.index in (0, 1, last):
                 yield rehearsal.cost(stage)
             else:
                 learner.method.end_task(trunk, NoPictures(stage))
 
 
+@dataclass(frozen=True)
 class _Rehearsal:
-    """Goes through a stage's calls, in a run's order."""
+    """Goes through a stage's calls, in a run's order. tested: a batch without gradients; last: of all stages."""
 
-    def __init__(self, config: RunConfig, learner: Learner, shapes: Shapes, tested: int, device: Device) -> None:
-        self._config, self._learner, self._device = config, learner, device
-        self._shapes, self._size = shapes, learner.trunk.input_format.size
-        self._tested = _pictures(tested, self._size)
+    config: RunConfig
+    learner: Learner
+    shapes: Shapes
+    tested: Tensor
+    device: Device
+    last: int
 
     def cost(self, stage: TaskSpec) -> TaskCost:
-        learner = self._learner
+        learner, method = self.learner, self.learner.method
         trained = bytes_of(parameter for group in learner.trained_parameters().values() for parameter in group)
-        has_steps = learner.method.has_gradients
-        step = self._step(stage) if has_steps else Cost()
-        drawing = self._drawing() if has_steps else Cost()
+        step, drawing = (self._step(stage), self._drawing()) if method.has_gradients else (Cost(), Cost())
         learner.eval()
         end = self._end(stage)
-        test = self._counted(lambda: learner.predict(self._tested), len(self._tested))
-        memory = bytes_of([*learner.method.state_dict().values(), *learner.head.state_dict().values()])
+        test = self._counted(lambda: learner.predict(self.tested), len(self.tested))
+        parts = (method.parameters(), method.buffers(), learner.head.parameters(), learner.head.buffers())
         own = trained if not learner.trunk.is_trained else trained - bytes_of(learner.trunk.parameters())
-        return TaskCost(stage.index, drawing, step, end, test, self._oracle(stage), trained, max(memory - own, 0))
+        memory = sum(map(bytes_of, parts)) - own
+        return TaskCost(stage.index, drawing, step, end, test, self._oracle(stage), trained, memory)
 
     def _drawing(self) -> Cost:
         """Regions to floats, as an accelerator does it; a CPU goes picture by picture, in buffers."""
-        options = self._config.data.augmentation
-        if options is None or self._device == "cpu":
+        options = self.config.data.augmentation
+        if options is None or self.device == "cpu":
             return Cost()
-        pixels = torch.empty(int(3 * self._shapes.prod(1).sum()), dtype=torch.uint8)
+        pixels = torch.empty(int(3 * self.shapes.prod(1).sum()), dtype=torch.uint8)
         with torch.device("cpu"):
-            ids, regions = torch.arange(len(self._shapes)), Regions(pixels, torch.from_numpy(self._shapes))
+            ids, regions = torch.arange(len(self.shapes)), Regions(pixels, torch.from_numpy(self.shapes))
         return self._counted(
-            lambda: augment(regions, ids, size=self._size, augmentation=options, key=Key(0, 0, 0)), len(ids)
+            lambda: augment(
+                regions, ids, size=self.learner.trunk.input_format.size, augmentation=options, key=Key(0, 0, 0)
+            ),
+            len(ids),
         )
 
     def _step(self, stage: TaskSpec) -> Cost:
-        learner, images = self._learner, _pictures(len(self._shapes), self._size)
+        learner, images = self.learner, _pictures(len(self.shapes), self.learner.trunk.input_format.size)
         labels = torch.full((len(images),), stage.start)
         learner.train()
-        with computing_as(self._device, learner.trunk), Trace() as trace:
+        with computing_as(self.device, learner.trunk), Trace() as trace:
             loss, _ = learner(images, labels, torch.ones(len(images)))
             saved, trace.is_backward = trace.live, True
             loss.backward()
@@ -152,29 +157,29 @@ class _Rehearsal:
 
     def _end(self, stage: TaskSpec) -> Cost:
         """Class statistics: the method's own, and alignment's."""
-        stream = _Stream(stage, self._tested)
-        width, features = self._learner.trunk.dimensions.feature_width, self._learner.method.features
+        stream = _Stream(stage, self.tested)
+        width, features = self.learner.trunk.dimensions.feature_width, self.learner.method.features
 
         def end() -> None:
-            self._learner.method.end_task(self._learner.trunk, stream)
-            if isinstance(self._config.alignment, GaussianAlignment):
-                stream.statistics(lambda images: features(self._learner.trunk, images, stage.index), width, "none")
+            self.learner.method.end_task(self.learner.trunk, stream)
+            if isinstance(self.config.alignment, GaussianAlignment):
+                stream.statistics(lambda images: features(self.learner.trunk, images, stage.index), width, "none")
 
-        return self._counted(end, len(self._tested))
+        return self._counted(end, len(self.tested))
 
     def _oracle(self, stage: TaskSpec) -> Cost:
         """The last test's second prediction, where a method can be told the task."""
-        method = self._learner.method
-        if not method.takes_task_weights or self._config.train.stream == "joint":
+        method = self.learner.method
+        if stage.index < self.last or not method.takes_task_weights or self.config.train.stream == "joint":
             return Cost()
         known = method.known_task(stage.index, stage.index + 1, torch.device("meta"))
-        return self._counted(lambda: self._learner.predict(self._tested, known), len(self._tested))
+        return self._counted(lambda: self.learner.predict(self.tested, known), len(self.tested))
 
     def _counted(self, call: Callable[[], object], pictures: int) -> Cost:
         """Without gradients."""
-        trunk = self._learner.trunk
+        trunk = self.learner.trunk
         before = trunk.num_seen
-        with torch.no_grad(), computing_as(self._device, trunk), Trace() as trace:
+        with torch.no_grad(), computing_as(self.device, trunk), Trace() as trace:
             kept = call()
             passes = (trunk.num_seen - before) // pictures
             cost = Cost(pictures, dict(trace.flops), 0, trace.peak, passes, trace.kernels)
@@ -200,6 +205,6 @@ def _pictures(count: int, size: PictureSize) -> Tensor:
     return torch.empty(count, 3, size.size, size.size)
 
 
-def bytes_of(tensors: Iterator[nn.Parameter] | Iterator[Tensor] | list[Tensor]) -> int:
+def bytes_of(tensors: Iterable[Tensor]) -> int:
     """Of their numbers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

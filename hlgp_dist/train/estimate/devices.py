@@ -49,18 +49,6 @@ DEVICES: Mapping[str, DeviceSheet] = {
     )
 }
 """Dense peaks: half of what sheets print for sparse matrices."""
-RAY_NAMES = {
-    "A100": "A100-40",
-    "A100-40G": "A100-40",
-    "A100-80G": "A100-80",
-    "H100": "H100",
-    "H200": "H200",
-    "L4": "L4",
-    "A10G": "A10G",
-    "V100": "V100",
-    "T4": "T4",
-}
-"""What Ray calls an accelerator's type."""
 
 
 def device_named(name: str) -> DeviceSheet:

@@ -1,6 +1,7 @@
 """FLOPs of a ViT in closed form, 2 a multiply-add: what `costs` counts op by op, as docs/plan.md writes it down.
 
-S tokens, P patches, L prompt vectors in a block's keys and values, A width of the attention, W weights of a block's matrices.
+S tokens, P patches of E multiply-adds each, L prompt vectors in a block's keys and values, A width of the attention,
+W weights of a block's matrices.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def forward_flops(shape: PassShape, length: int = 0) -> int:
 def backward_flops(shape: PassShape, length: int, device: Device, first: int = 0) -> int:
     """Of a frozen trunk whose blocks from `first` on have a prefix that trains.
 
-    There are gradients of tokens but none of weights: 2 S W a block and the attention's. Before the first prefix nothing has
-    one, and in its block only what lies behind qkv.
+    There are gradients of tokens but none of weights: 2 S W a block and the attention's. Before the first prefix there
+    are none, and in its block only of what lies behind qkv.
     """
     behind = sum(shape.weights[first:]) - shape.qkv[first]
     blocks = shape.depth - first

@@ -41,7 +41,9 @@ class Speed:
 
     def _sustained(self, pictures: float, flops: float) -> float:
         if self.flops is None and flops:
-            raise ConfigError("--bench: has neither eval_images_per_second nor gemm_peak_flops and mfu for what is tested")
+            raise ConfigError(
+                "--bench: has neither eval_images_per_second nor gemm_peak_flops and mfu for what is tested"
+            )
         return self.flops or 1.0
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a computation would allocate and multiply, counted while it runs on tensors without numbers (the meta device)."""
+"""What a computation would allocate and multiply, counted while it runs on tensors without numbers (on `meta`)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TILE = 128
 class Trace(TorchDispatchMode):
     """Live and peak bytes of all storages made inside, and FLOPs (2 per multiply-add) of the matrix products by phase.
 
-    `kernels` counts the operations that make a storage, which is all but views and what is done in place. A storage counts until nothing refers to it any more, what autograd saves included: what the allocator of a device
-    would hold. `peak` may be set back to `live` between parts.
+    A storage counts until nothing refers to it any more, what autograd saves included: what the allocator of a device
+    would hold. `kernels` counts the operations that make one, which is all but views and what is done in place.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self.flops: Counter[Phase] = Counter()
@@ -46,7 +46,7 @@ class Trace(TorchDispatchMode):
         packet = func.overloadpacket
         if packet in flop_registry:
             self.flops[self._phase()] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        self.kernels += any([self._watch(tensor, is_made=True) for tensor in tree_leaves(out)])
+        self.kernels += max((self._watch(tensor, is_made=True) for tensor in tree_leaves(out)), default=False)
         if packet in WORKSPACES:
             self.peak = max(self.peak, self.live + WORKSPACES[packet](args))
         return out
@@ -57,7 +57,7 @@ class Trace(TorchDispatchMode):
         return "forward" if torch.is_grad_enabled() else "matching"
 
     def _watch(self, tensor: object, *, is_made: bool) -> bool:
-        """Whether it is a storage not seen before. One seen first as an argument was there before: it counts nothing."""
+        """Whether its storage was not seen before. One seen first as an argument counts nothing."""
         if not isinstance(tensor, Tensor):
             return False
         storage = tensor.untyped_storage()

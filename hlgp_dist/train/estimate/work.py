@@ -13,7 +13,7 @@ from hlgp_dist.data.crops import crop_boxes
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_shape
 from hlgp_dist.data.plan import steps_per_epoch
-from hlgp_dist.data.selection import select
+from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.train.plan import TaskPlan
@@ -34,7 +34,7 @@ class StageWork:
 
 @dataclass(frozen=True)
 class DataWork:
-    """Of all classes, once a host: bytes read from shards, pictures and their pixels decoded, bytes stored on local disk."""
+    """Of all classes, once a host: bytes read of shards, pictures and pixels decoded, bytes stored on local disk."""
 
     read: int
     decoded: int
@@ -66,20 +66,16 @@ def _steps(config: RunConfig, pictures: int) -> tuple[int, int]:
 
 def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec], size: PictureSize) -> DataWork:
     """Whole classes are decoded: a validation part lies among its class's training pictures."""
-    forms: dict[str, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
+    forms: dict[Part, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
     if config.benchmark.evaluated_on == "validation":
         forms = {"train": {config.data.stored, "scaled"}, "test": set()}
     found = [
-        _decoded(manifest.splits[split], select(manifest, stage, _part(split), 0.0).indices, size, form)
+        _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
         for stage in stages
         for split, chosen in forms.items()
         for form in sorted(chosen)
     ]
     return DataWork(*(sum(column) for column in zip(*found, strict=True)))
-
-
-def _part(split: str) -> str:
-    return "train" if split == "train" else "test"
 
 
 def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
@@ -89,7 +85,9 @@ def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: 
     return int(split.size[indices].sum()), len(indices), int(pixels.sum()), int(3 * stored.prod(axis=1).sum())
 
 
-def seen_shapes(config: RunConfig, manifest: Manifest, stage: TaskSpec, size: PictureSize, count: int) -> NDArray[np.int64]:
+def seen_shapes(
+    config: RunConfig, manifest: Manifest, stage: TaskSpec, size: PictureSize, count: int
+) -> NDArray[np.int64]:
     """int64 [count, 2]: heights and widths of the parts that a first batch of a stage sees."""
     chosen = select(manifest, stage, "train", config.benchmark.validation_fraction).indices
     indices = np.resize(chosen, count)
@@ -97,4 +95,6 @@ def seen_shapes(config: RunConfig, manifest: Manifest, stage: TaskSpec, size: Pi
     if options is None:
         return np.full((count, 2), size.size, dtype=np.int64)
     stored = np.stack(stored_shape(split.width[indices], split.height[indices], size, config.data.stored), axis=1)
-    return crop_boxes(np.arange(count), stored, crop_scale=options.crop_scale, key=Key(config.seed, stage.index, 0))[:, 2:]
+    return crop_boxes(np.arange(count), stored, crop_scale=options.crop_scale, key=Key(config.seed, stage.index, 0))[
+        :, 2:
+    ]

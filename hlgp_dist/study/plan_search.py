@@ -1,0 +1,161 @@
+"""What a search will take: all trials to their end, what is expected of successive halving, and the winner's refit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlgp_dist.config.load import apply
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.search_options import Search
+from hlgp_dist.config.space import samples
+from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
+from hlgp_dist.train.estimate.run import RunEstimate, estimate_run
+from hlgp_dist.train.estimate.speed import Speed
+from hlgp_dist.tuning.proposals import num_configurations
+from hlgp_dist.tuning.rungs import STRATIFIED, Rungs
+from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
+from hlgp_dist.tuning.survivors import expected_survivors
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Of trials, over all of them; hours: of devices, waiting left out, None where no speed is known."""
+
+    trials: float
+    steps: float
+    flops: float
+    hours: float | None
+    wall: float | None
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """trials: one for each combination of the searched values that matter here; alive: configurations at each task.
+
+    at_once, per_gpu: trials; checkpoints: bytes that stay of all of them and of the refit; bounded: by which budget.
+    """
+
+    configurations: int
+    seeds: int
+    levels: tuple[int, ...]
+    alive: tuple[float, ...]
+    trials: tuple[RunEstimate, ...]
+    at_once: int
+    per_gpu: int
+    most: Amount
+    expected: Amount
+    refit: RunEstimate
+    refit_amount: Amount
+    checkpoints: int
+    bounded: str | None
+
+    @property
+    def peak(self) -> int:
+        """Bytes of a rank, of the largest trial or the refit."""
+        return max(run.memory.peak for run in (*self.trials, self.refit))
+
+
+def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) -> SearchEstimate:
+    """Raises:
+    ConfigError, DataError: as the search's own checks would.
+    """
+    search = config.search
+    assert search is not None
+    trial, refit = trial_config(config, Path()), estimate_run(refit_config(config, Path(), {}))
+    runs = [estimate_run(apply(trial, values)) for values in costly_values(search)]
+    seeds = 1 if search.seeds is None else len(search.seeds)
+    configurations, bounded = _configurations(search, seeds)
+    num_tasks, strata = len(runs[0].works), _strata(search)
+    one = expected_survivors(search.scheduler, configurations / strata, num_tasks)
+    alive = tuple(strata * each for each in one)
+    per_gpu = share_of_gpu(config.launch, max(run.memory.peak for run in runs), cluster.gpu_bytes)
+    at_once = cluster.at_once(config.launch.num_workers, per_gpu, search.max_concurrent_trials)
+    most, expected = (
+        _amount(runs, [seeds * each for each in rates], config.launch.num_workers, at_once, per_gpu, cluster, speed)
+        for rates in ([float(configurations)] * num_tasks, alive)
+    )
+    checkpoints = seeds * configurations * max(run.checkpoints.kept for run in runs) + refit.checkpoints.kept
+    levels = Rungs(search.scheduler, num_tasks).levels
+    found = (_within(search, each, bounded) for each in (most, expected))
+    (most, _), (expected, bounded) = found
+    return SearchEstimate(
+        configurations,
+        seeds,
+        levels,
+        alive,
+        tuple(runs),
+        at_once,
+        per_gpu,
+        most,
+        expected,
+        refit,
+        _once(refit, speed),
+        checkpoints,
+        bounded,
+    )
+
+
+def _strata(search: Search) -> int:
+    """Groups that ASHA compares apart, if each combination of backbones is drawn equally often."""
+    return math.prod(len(samples(domain)) for key, domain in search.space.items() if key.startswith(STRATIFIED))
+
+
+def _configurations(search: Search, seeds: int) -> tuple[int, str | None]:
+    """As many as begin, and the budget that says so."""
+    number, limit = num_configurations(search), search.budget.trials
+    if limit is None or number * seeds <= limit:
+        return number, None
+    return -(-limit // seeds), f"search.budget.trials={limit}"
+
+
+def _amount(
+    runs: Sequence[RunEstimate],
+    rates: Sequence[float],
+    workers: int,
+    at_once: int,
+    per_gpu: int,
+    cluster: Cluster,
+    speed: Speed | None,
+) -> Amount:
+    """rates: trials that train each task. A mean over the runs, each as likely as the others."""
+
+    def total(each: Sequence[float]) -> float:
+        return sum(rate * value for rate, value in zip(rates, each, strict=False))
+
+    steps = _mean([total([work.steps for work in run.works]) for run in runs])
+    flops = _mean([total([sum(run.stage_flops(work)) for work in run.works]) for run in runs])
+    if speed is None:
+        return Amount(rates[0], steps, flops, None, None)
+    hours = _mean([total(run.stage_seconds(speed)) for run in runs]) / 3600
+    longest = max(run.device_hours(speed) for run in runs) / workers
+    busy = min(at_once * workers / per_gpu, cluster.gpus)
+    return Amount(rates[0], steps, flops, hours, max(longest, hours / busy))
+
+
+def _once(run: RunEstimate, speed: Speed | None) -> Amount:
+    used = None if speed is None else run.device_hours(speed)
+    return Amount(1, run.steps, run.flops, used, None if used is None else used / run.ranks)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _within(search: Search, amount: Amount, bounded: str | None) -> tuple[Amount, str | None]:
+    """No more than the budget of hours."""
+    hours, wall, budget = amount.hours, amount.wall, search.budget
+    if hours is None or wall is None:
+        return amount, bounded
+    parts = {
+        f"search.budget.{key}={limit:g}": limit / spent
+        for key, limit, spent in (("gpu_hours", budget.gpu_hours, hours), ("wall_hours", budget.wall_hours, wall))
+        if limit is not None and limit < spent
+    }
+    if not parts:
+        return amount, bounded
+    name = min(parts, key=lambda key: parts[key])
+    part = parts[name]
+    return Amount(amount.trials, part * amount.steps, part * amount.flops, part * hours, part * wall), name

@@ -1,0 +1,78 @@
+"""What a study will take: every cell over every seed, searched first where it has a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hlgp_dist.config.load import cells, vary
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.study.plan_cluster import Cluster
+from hlgp_dist.study.plan_search import SearchEstimate, estimate_search
+from hlgp_dist.train.estimate.run import RunEstimate, estimate_run
+from hlgp_dist.train.estimate.speed import Speed
+
+
+@dataclass(frozen=True)
+class CellEstimate:
+    """search: ends with its winner's run, which is that of the first seed; runs: over seeds beside that."""
+
+    name: str
+    run: RunEstimate
+    search: SearchEstimate | None
+    runs: int
+
+    def hours(self, speed: Speed) -> float:
+        """Of devices, as expected."""
+        alone = self.run.device_hours(speed)
+        if self.search is None:
+            return self.runs * alone
+        return (self.search.expected.hours or 0.0) + (self.runs + 1) * alone
+
+    @property
+    def flops(self) -> float:
+        searched = 0.0 if self.search is None else self.search.expected.flops
+        return searched + self._all_runs * self.run.flops
+
+    @property
+    def steps(self) -> float:
+        searched = 0.0 if self.search is None else self.search.expected.steps
+        return searched + self._all_runs * self.run.steps
+
+    @property
+    def checkpoints(self) -> int:
+        """Bytes that stay."""
+        searched = 0 if self.search is None else self.search.checkpoints
+        return searched + self.runs * self.run.checkpoints.kept
+
+    @property
+    def peak(self) -> int:
+        """Bytes of a rank."""
+        return self.run.memory.peak if self.search is None else self.search.peak
+
+    @property
+    def _all_runs(self) -> int:
+        return self.runs + (self.search is not None)
+
+
+def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> list[CellEstimate]:
+    """Raises:
+    ConfigError: a cell does not fit.
+    """
+    assert config.study is not None
+    chosen = config.study.only or config.study.cells
+    found: list[CellEstimate] = []
+    for name, cell in cells(config).items():
+        if name in chosen:
+            try:
+                found.append(_cell(name, cell, len(config.study.seeds), cluster, speed))
+            except ConfigError as error:
+                raise ConfigError(f"study.cells.{name}: {error}") from error
+    return found
+
+
+def _cell(name: str, cell: RunConfig, seeds: int, cluster: Cluster, speed: Speed | None) -> CellEstimate:
+    if cell.search is None:
+        return CellEstimate(name, estimate_run(cell), None, seeds)
+    search = estimate_search(cell, cluster, speed)
+    return CellEstimate(name, estimate_run(vary(cell, {"search": None})), search, seeds - 1)

@@ -1,0 +1,222 @@
+"""A plan as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hlgp_dist.config.launch_options import LaunchOptions
+from hlgp_dist.errors import counted
+from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
+from hlgp_dist.study.plan_search import SearchEstimate
+from hlgp_dist.study.plan_study import CellEstimate
+from hlgp_dist.terminal import Grid
+from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
+from hlgp_dist.train.estimate.devices import RESERVE
+from hlgp_dist.train.estimate.run import RunEstimate
+from hlgp_dist.train.estimate.speed import Speed
+
+GIB = 2**30
+UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+Row = tuple[str, str]
+
+
+def si(value: float, unit: str) -> str:
+    """Three digits with a decimal prefix: `1.23 PFLOP`."""
+    factor, prefix = next(((factor, prefix) for factor, prefix in UNITS if value >= factor), (1.0, ""))
+    return f"{value / factor:.3g} {prefix}{unit}"
+
+
+def hours(value: float | None) -> str:
+    """Minutes and seconds where it is less."""
+    if value is None:
+        return "-"
+    for factor, unit in ((1, "h"), (60, "min"), (3600, "s")):
+        if value * factor >= 1 or unit == "s":
+            return f"{value * factor:.3g} {unit}"
+    raise AssertionError("seconds are the last")
+
+
+def memory_grid(run: RunEstimate, gpu_bytes: int | None) -> Grid:
+    """Parts of a rank's memory at the peak of either phase."""
+    training, test = run.memory.training, run.memory.evaluation
+    names = list(dict.fromkeys([*training, *test]))
+    rows = [(name, *(_mib(parts.get(name)) for parts in (training, test))) for name in names]
+    rows.append(("peak", *(_mib(sum(parts.values()) or None) for parts in (training, test))))
+    if gpu_bytes is not None:
+        shares = [100 * sum(parts.values()) / gpu_bytes for parts in (training, test)]
+        rows.append(("of the device, %", *(f"{share:.1f}" if share else "-" for share in shares)))
+    return Grid("memory of a rank, MiB", ("", "training", "evaluation"), rows)
+
+
+def _mib(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:,.1f}"
+
+
+def work_grid(run: RunEstimate) -> Grid:
+    """What there is to do, whoever does it."""
+    steady = run.costs[min(1, len(run.costs) - 1)]
+    step, works = steady.step, run.works
+    rows: list[Row] = [("tasks", str(len(works))), ("steps", f"{run.steps:,}")]
+    if step.pictures:
+        rows += [
+            ("steps of a task", _spread([work.steps for work in works])),
+            ("pictures of a rank's micro-step", f"{run.micro_batch}, {run.accumulation} to a step"),
+            ("pictures trained, epochs counted", f"{sum(work.trained for work in works):,}"),
+            ("a training picture", si(step.per_picture(), "FLOP")),
+            ("  of it matching and queries", si(step.per_picture("matching"), "FLOP")),
+            (
+                "  forward, backward",
+                f"{si(step.per_picture('forward'), '')}, {si(step.per_picture('backward'), 'FLOP')}",
+            ),
+        ]
+    rows += [
+        ("pictures tested, all tests counted", f"{sum(work.tested for work in works):,}"),
+        ("a tested picture, passes", f"{si(steady.test.per_picture(), 'FLOP')}, {steady.test.passes}"),
+        ("one pass without prompts", si(run.pass_flops, "FLOP")),
+        ("in all", si(run.flops, "FLOP")),
+        *_bytes(run),
+    ]
+    return Grid("work of the run", ("", ""), rows)
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
+
+
+def _bytes(run: RunEstimate) -> list[Row]:
+    data, kept = run.data, run.checkpoints
+    rows = [
+        ("read from shards, a host", f"{si(data.read, 'B')}, {data.decoded:,} pictures decoded once"),
+        ("decoded, on local disk of a host", si(data.stored, "B")),
+        ("checkpoints that stay", f"{si(kept.kept, 'B')}, {kept.number} of at most {si(kept.largest, 'B')}"),
+    ]
+    if run.traffic:
+        sent = si(sent_bytes(run.traffic, run.ranks) + run.gathered, "B")
+        rows.append(("network, a rank and step", f"{sent} ({si(run.traffic, 'B')} are summed over the ranks)"))
+    return rows
+
+
+def time_grid(run: RunEstimate, bound: Bound | None, speed: Speed, price: float | None) -> Grid:
+    """Hours and money; bound: at the run's own workers, None where it has no steps."""
+    used = run.device_hours(speed)
+    wall = used / run.ranks if bound is None else bound.hours
+    rows: list[Row] = [("by", speed.told), ("wall time", hours(wall)), ("GPU-hours", f"{wall * run.ranks:.3g}")]
+    if price is not None:
+        rows.append(("cost", f"{wall * run.ranks * price:.2f}"))
+    return Grid("time of the run", ("", ""), rows)
+
+
+def bounds_grid(found: Sequence[Bound]) -> Grid:
+    """A row for each number of workers."""
+    columns = (
+        "workers",
+        "pictures",
+        "products",
+        "launches",
+        "network",
+        "loading",
+        "bound by",
+        "decoding",
+        "hours",
+        "GPU-hours",
+    )
+    rows = [
+        (
+            str(bound.workers),
+            str(bound.share),
+            *(f"{1e3 * part:.3g}" for part in (bound.compute, bound.launches, bound.network, bound.loading)),
+            bound.by,
+            f"{bound.decoding:.3g}",
+            f"{bound.hours:.3g}",
+            f"{bound.hours * bound.workers:.3g}",
+        )
+        for bound in found
+    ]
+    return Grid("a step by workers: pictures of a rank, ms of each part; s of decoding in all", columns, rows)
+
+
+def sharing_line(launch: LaunchOptions, rank_bytes: int, gpu_bytes: int | None) -> str:
+    """How many runs of one worker share a GPU."""
+    if launch.num_workers > 1:
+        return "ranks of one run have a GPU each"
+    if launch.gpus_per_worker == "auto" and gpu_bytes is None:
+        return "launch.gpus_per_worker=auto: how many runs share a GPU depends on its memory; give --device"
+    number = share_of_gpu(launch, rank_bytes, gpu_bytes)
+    if launch.gpus_per_worker == "auto":
+        return f"launch.gpus_per_worker=auto: {counted(number, 'run')} on a GPU, {100 * RESERVE:g} % of its memory free"
+    return f"{counted(number, 'run')} on a GPU"
+
+
+def search_grid(search: SearchEstimate, price: float | None) -> Grid:
+    """All trials to their end beside what is expected of the scheduler, and the winner's refit."""
+    columns = {"at most": search.most, "expected": search.expected, "winner's refit": search.refit_amount}
+    amounts = list(columns.values())
+    rows = [
+        ("trials that begin", *(f"{amount.trials:g}" for amount in amounts)),
+        ("steps", *(f"{amount.steps:,.0f}" for amount in amounts)),
+        ("FLOP", *(si(amount.flops, "") for amount in amounts)),
+        ("GPU-hours", *("-" if amount.hours is None else f"{amount.hours:.3g}" for amount in amounts)),
+        ("wall time", *(hours(amount.wall) for amount in amounts)),
+    ]
+    if price is not None:
+        rows.append(("cost", *("-" if amount.hours is None else f"{amount.hours * price:.2f}" for amount in amounts)))
+    return Grid("the search", ("", *columns), rows)
+
+
+def rungs_grid(search: SearchEstimate) -> Grid:
+    """Configurations that are expected to train each task."""
+    numbers = [f"{each:.3g}" for each in search.alive]
+    tasks = [f"task {task}{' *' if task in search.levels else ''}" for task in range(len(numbers))]
+    return Grid("configurations expected to train each task (*: a rung before it)", tasks, [numbers])
+
+
+def search_lines(search: SearchEstimate, cluster: Cluster) -> list[str]:
+    """What needs no table."""
+    seeds = "" if search.seeds == 1 else f" x {search.seeds} seeds"
+    shared = f", {search.per_gpu} on a GPU" if search.per_gpu > 1 else ""
+    lines = [
+        f"{counted(search.configurations, 'configuration')}{seeds}; {counted(search.at_once, 'trial')} at once on "
+        f"{counted(cluster.gpus, 'GPU')} of {counted(cluster.nodes, 'node')}{shared}",
+        f"checkpoints of all trials and the refit: {si(search.checkpoints, 'B')} stay",
+    ]
+    if len(search.trials) > 1:
+        lines.append(
+            f"the mean of {len(search.trials)} combinations of the searched values; memory is the largest one's"
+        )
+    if search.bounded is not None:
+        lines.append(f"bounded by {search.bounded}")
+    return lines
+
+
+def study_grid(found: Sequence[CellEstimate], speed: Speed | None, price: float | None) -> Grid:
+    """A row a cell, and their sum."""
+    columns = ["cell", "runs", "steps", "FLOP", "peak, MiB", "checkpoints", "GPU-hours", *(["cost"] if price else [])]
+    total = [cell.hours(speed) for cell in found] if speed is not None else []
+    rows = [
+        (
+            cell.name,
+            f"search + {cell.runs}" if cell.search is not None else str(cell.runs),
+            f"{cell.steps:,.0f}",
+            si(cell.flops, ""),
+            _mib(cell.peak),
+            si(cell.checkpoints, "B"),
+            *_priced(total[number] if total else None, price),
+        )
+        for number, cell in enumerate(found)
+    ]
+    sums = (
+        sum(cell.steps for cell in found),
+        sum(cell.flops for cell in found),
+        sum(cell.checkpoints for cell in found),
+    )
+    peak = max(cell.peak for cell in found)
+    last = _priced(sum(total) if total else None, price)
+    runs = str(sum(cell.runs for cell in found))
+    rows.append(("all", runs, f"{sums[0]:,.0f}", si(sums[1], ""), _mib(peak), si(sums[2], "B"), *last))
+    return Grid("the study", columns, rows)
+
+
+def _priced(used: float | None, price: float | None) -> list[str]:
+    if used is None:
+        return ["-", *(["-"] if price else [])]
+    return [f"{used:.3g}", *([f"{used * price:.2f}"] if price else [])]

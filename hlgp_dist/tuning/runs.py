@@ -1,0 +1,56 @@
+"""The runs that a search makes of its configuration: what every trial varies, and the winner's refit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hlgp_dist.config import schema
+from hlgp_dist.config.load import apply
+from hlgp_dist.config.search_options import Search
+from hlgp_dist.config.space import combinations
+
+COSTLY = ("alignment.", "backbone.", "data.", "engine.", "method.", "optimizer.kind", "train.")
+"""Searched keys on which it depends how long a trial takes or what it needs."""
+MOST = 8
+"""Combinations of their values that are looked at."""
+
+
+def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
+    """The run that every trial varies: it holds a validation part out and runs inside the search's Ray."""
+    assert config.search is not None
+    return apply(
+        config,
+        {
+            "search": None,
+            "benchmark.validation_fraction": config.search.validation_fraction,
+            **_first_tasks(config),
+            "run.dir": str((folder / "trials").absolute()),
+            "run.resume": "auto",
+            "launch.kind": "ray",
+            "launch.driver_resource": None,
+            "telemetry.varied": list(config.search.space),
+        },
+    )
+
+
+def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
+    """Cut short, a protocol is no longer what it is called."""
+    assert config.search is not None
+    limits = [limit for limit in (config.search.max_tasks, config.benchmark.max_tasks) if limit is not None]
+    return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}
+
+
+def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
+    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
+    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
+    launch = {"launch.kind": "ray", "launch.driver_resource": None}
+    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
+
+
+def costly_values(search: Search) -> list[dict[str, Any]]:
+    """Combinations of what makes a trial costly, evenly chosen where they are many; an empty one where nothing does."""
+    space = {key: domain for key, domain in search.space.items() if key.startswith(COSTLY)}
+    every = list(combinations(space)) if space else [{}]
+    return every[:: -(-len(every) // MOST)]
