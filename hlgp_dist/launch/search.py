@@ -121,9 +121,10 @@ def _search(
     config: schema.RunConfig, trial: schema.RunConfig, folder: Path, num_tasks: int, show: Show
 ) -> dict[str, Any]:
     assert config.search is not None
+    search = config.search
     with ray_cluster(config.launch):
-        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(config.search)])
-        config, trial, search = with_share(config, share), with_share(trial, share), config.search
+        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(search)])
+        config, trial = with_share(config, share), with_share(trial, share)
         check_placeable(config.launch)
         stop = SharedStop(folder / "logs")
         stop.clear()
