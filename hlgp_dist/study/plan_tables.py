@@ -90,9 +90,9 @@ def _bytes(run: RunEstimate) -> list[Row]:
         ("decoded, on local disk of a host", si(data.stored, "B")),
         ("checkpoints that stay", f"{si(kept.kept, 'B')}, {kept.number} of at most {si(kept.largest, 'B')}"),
     ]
-    if run.traffic:
+    if run.traffic and run.ranks > 1:
         sent = si(sent_bytes(run.traffic, run.ranks) + run.gathered, "B")
-        rows.append(("network, a rank and step", f"{sent} ({si(run.traffic, 'B')} are summed over the ranks)"))
+        rows.append(("network, a rank and step", f"{sent} ({si(run.traffic, 'B')} to be summed)"))
     return rows
 
 

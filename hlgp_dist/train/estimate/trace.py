@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from hlgp_dist.train.estimate.shapes import result_of
+
 Phase = Literal["matching", "forward", "backward"]
 """matching: whatever is computed without gradients while a step has its forward pass, and all of an evaluation."""
 BLOCK = 512
@@ -42,7 +44,7 @@ class Trace(TorchDispatchMode):
     ) -> Any:
         for tensor in tree_leaves((args, kwargs)):
             self._watch(tensor, is_made=False)
-        out = func(*args, **(kwargs or {}))
+        out = result_of(func, args, kwargs or {})
         packet = func.overloadpacket
         if packet in flop_registry:
             self.flops[self._phase()] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)

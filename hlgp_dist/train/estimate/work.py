@@ -34,7 +34,10 @@ class StageWork:
 
 @dataclass(frozen=True)
 class DataWork:
-    """Of all classes, once a host: bytes read of shards, pictures and pixels decoded, bytes stored on local disk."""
+    """Of all classes, once a host: bytes read of shards, pictures decoded, bytes stored on local disk.
+
+    pixels: of each picture those of its file or those stored, whichever are more: what decoding and scaling go by.
+    """
 
     read: int
     decoded: int
@@ -81,7 +84,7 @@ def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec],
 def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
     width, height = split.width[indices], split.height[indices]
     stored = np.stack(stored_shape(width, height, size, form), axis=1)
-    pixels = width.astype(np.int64) * height
+    pixels = np.maximum(width.astype(np.int64) * height, stored.prod(axis=1))
     return int(split.size[indices].sum()), len(indices), int(pixels.sum()), int(3 * stored.prod(axis=1).sum())
 
 
