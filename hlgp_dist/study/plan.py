@@ -116,7 +116,7 @@ def _plan_search(config: RunConfig, search: SearchEstimate, given: _Given) -> di
 
 def _plan_study(found: Sequence[CellEstimate], given: _Given) -> dict[str, Any]:
     show_grid(tables.study_grid(found, given.speed, given.options.price))
-    _say(_fits(max(cell.peak for cell in found), given.sheet))
+    _say(_fits(max(cell.peak for cell in found), given.sheet), tables.study_line(found, given.speed, given.cluster))
     return {
         "cells": {
             cell.name: {

@@ -216,6 +216,14 @@ def study_grid(found: Sequence[CellEstimate], speed: Speed | None, price: float 
     return Grid("the study", columns, rows)
 
 
+def study_line(found: Sequence[CellEstimate], speed: Speed | None, cluster: Cluster) -> str | None:
+    """How long it takes where all GPUs are always busy."""
+    if speed is None:
+        return None
+    wall = sum(cell.hours(speed) for cell in found) / cluster.gpus
+    return f"at least {hours(wall)} on {counted(cluster.gpus, 'GPU')}, by {speed.told}"
+
+
 def _priced(used: float | None, price: float | None) -> list[str]:
     if used is None:
         return ["-", *(["-"] if price else [])]
