@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -195,7 +195,14 @@ def _leaf_rule(place: _Place, detail: Any) -> str:
         return SCALARS
     if detail["type"] == "string_type" and isinstance(place.value, bool | int | float):
         return "must be text; quote it"
-    return _plain_words(detail)
+    words = _words_beside(place.field) if detail["type"] != "literal_error" else ()
+    return ", or ".join([_plain_words(detail), *map(str, words)])
+
+
+def _words_beside(field: FieldInfo | None) -> Sequence[object]:
+    """What an option takes in place of its own kind of value: `auto`."""
+    parts = get_args(field.annotation) if field is not None else ()
+    return [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
 
 
 def _plain_words(detail: Any) -> str:
