@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
@@ -144,24 +143,14 @@ def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Pat
     assert "secret" not in str(error.value)
 
 
-SEARCH = {
-    "space": {"optimizer.prompt_lr": {"loguniform": [0.001, 0.1]}},
-    "num_samples": 3,
-    "max_concurrent_trials": 1,
-    "scheduler": {"kind": "fifo"},
-}
+SPACE = "{space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}"
+SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: fifo}}"
 SHORT = ("train.epochs=4", "benchmark.max_tasks=2", "launch.num_workers=2")
-
-
-def search_file(drawn: Path, tmp_path: Path, *overrides: str) -> Path:
-    file = written(job(drawn, tmp_path / "search", *SHORT, *overrides), tmp_path / "search.yaml")
-    file.write_text(file.read_text() + yaml.safe_dump({"search": SEARCH}))
-    return file
 
 
 def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     """Trials are those of a search in a folder, what finished is not run again, and stopping reaches the ranks."""
-    file = search_file(drawn, tmp_path, *at(bucket, "search"))
+    file = written(job(drawn, tmp_path / "search", *SHORT, SEARCH, *at(bucket, "search")), tmp_path / "search.yaml")
     command = start("tune", file)
     wait_for(lambda: "search/trials/trial-00000/result.json" in bucket.listed("search/trials"), command)
     command.kill()
@@ -185,7 +174,7 @@ def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_pa
         below = folder.below("trials", trial["trial"])
         assert below.read_finished() is not None
         assert list((below.path / "tensorboard").iterdir())
-        values = [f"{key}={trial[key]}" for key in SEARCH["space"]]
-        alone = job(drawn, tmp_path / trial["trial"], *SHORT, *values, "benchmark.validation_fraction=0.2")
+        value = f"optimizer.prompt_lr={trial['optimizer.prompt_lr']!r}"
+        alone = job(drawn, tmp_path / trial["trial"], *SHORT, value, "benchmark.validation_fraction=0.2")
         assert result_of(below)["accuracy_matrix"] == start_run(alone, "job")[1]["accuracy_matrix"]
     assert result["test"]["exit_code"] == 0
