@@ -148,9 +148,12 @@ def _run(command: Sequence[str]) -> int:
 
 def _reason(folder: str, code: int) -> str:
     """What result.json says, if it is about this ending."""
+    from hlgp_dist.data.opening import open_place
+    from hlgp_dist.errors import Failure
+
     try:
-        result = json.loads((Path(folder) / "result.json").read_text())
-    except (OSError, ValueError):
+        result = json.loads(open_place(folder).read("result.json"))
+    except (OSError, ValueError, Failure):
         return "no result.json; the reason is above"
     if result.get("exit_code") != code:
         return "ended before it wrote result.json; the reason is above"

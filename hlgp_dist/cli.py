@@ -117,7 +117,7 @@ def demo(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Runs, searches or folders of them.")],
+    folders: Annotated[list[str], typer.Argument(metavar="DIR", help="Runs, searches or folders of them; s3://, too.")],
     out: Annotated[Path | None, typer.Option(help="A folder for the files; else the first DIR.")] = None,
     baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
     apart: Annotated[bool, typer.Option("--apart", help="Unlike results in tables of their own.")] = False,
@@ -164,13 +164,19 @@ def check(
 
 
 @app.command()
-def tensorboard(folder: Path, port: Annotated[int, typer.Option(min=0, max=65535)] = 6006) -> None:
-    """TensorBoard of a run, a search or a folder of them, on loopback."""
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder")
-    from hlgp_dist.telemetry.board import serve
+def tensorboard(
+    folder: Annotated[str, typer.Argument(help="A path, or s3://, gs://.")],
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 6006,
+) -> None:
+    """TensorBoard of a run, a search or a folder of them, on loopback; a URL's event files are fetched as they grow."""
+    from hlgp_dist.launch.storage import event_files, opened
 
-    serve(folder, port)
+    with opened(folder, wanted=event_files) as storage:
+        if not storage.path.is_dir():
+            raise ConfigError(f"{folder}: no such folder")
+        from hlgp_dist.telemetry.board import serve
+
+        serve(storage.path, port)
 
 
 @data_app.command("shard")

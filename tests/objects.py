@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,14 @@ def upload(port: int, folder: Path, prefix: str) -> str:
     for file in folder.iterdir():
         _put(port, f"{BUCKET}/{prefix}/{file.name}", file.read_bytes())
     return f"s3://{BUCKET}/{prefix}"
+
+
+def list_bucket(port: int) -> list[str]:
+    """The names of all objects in BUCKET."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"http://127.0.0.1:{port}/{BUCKET}?list-type=2", timeout=30
+    ) as response:
+        return re.findall(r"<Key>(.*?)</Key>", response.read().decode())
 
 
 def _put(port: int, path: str, content: bytes, method: str = "PUT") -> None:

@@ -1,11 +1,14 @@
-"""What `data.path` may be: a local folder, or the URL of one. Looks at the text alone."""
+"""What `data.path` and `run.dir` may be: a local folder, or the URL of one. Looks at the text alone."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 REMOTE_SCHEMES = ("s3", "gs", "https", "http")
+STORES = ("s3", "gs")
+"""That take files, too."""
 ACCEPTED = "a local folder, file:///..., s3://BUCKET/..., gs://BUCKET/... or https://HOST/..."
 CREDENTIALS = "credentials come from the environment (docs/loading.md), never from a configuration"
 _TOOLS = "aws s3 sync, gcloud storage rsync"
@@ -47,6 +50,20 @@ def place_problem(path: str) -> str | None:
     if scheme == "file":
         return None if path[:8].lower() == "file:///" else "must be file:/// and an absolute path"
     return None if url.netloc else f"must be {ACCEPTED}: it names no {'bucket' if scheme in ('s3', 'gs') else 'host'}"
+
+
+def results_problem(path: str) -> str | None:
+    """Why `path` can be no `run.dir`; None where it may be one."""
+    if scheme_of(path) in STORES:
+        return place_problem(path)
+    if not path.strip() or scheme_of(path) is not None:
+        return "must be a folder that this machine and every node sees, or s3://BUCKET/... or gs://BUCKET/..."
+    return None
+
+
+def joined(place: str, *names: str) -> str:
+    """A folder below another one, each a path or a URL."""
+    return "/".join([place.rstrip("/"), *names]) if is_remote(place) else str(Path(place, *names))
 
 
 def destination_problem(path: str) -> str | None:

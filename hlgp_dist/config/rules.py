@@ -12,7 +12,7 @@ from typing import Any
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
-from hlgp_dist.config.places import place_problem, scheme_of, shown
+from hlgp_dist.config.places import is_remote, place_problem, results_problem, shown
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, RunConfig
 
@@ -25,6 +25,7 @@ RAY_KEYS = (
     "launch.elastic",
     "launch.wait_seconds",
 )
+SLOW_WORDS_SECONDS = 60
 GRADIENT_KEYS = (
     "optimizer.",
     "train.epochs",
@@ -84,8 +85,12 @@ def _groups(config: RunConfig) -> Iterator[Problem]:
 
 
 def _places(config: RunConfig) -> Iterator[Problem]:
-    if scheme_of(config.run.dir) is not None:
-        yield Problem("run.dir", "must be a folder that this machine and every node sees, not a URL", config.run.dir)
+    if (problem := results_problem(config.run.dir)) is not None:
+        yield Problem("run.dir", problem, shown(config.run.dir))
+    hang = config.launch.hang_seconds
+    if is_remote(config.run.dir) and hang is not None and hang < SLOW_WORDS_SECONDS:
+        rule = f"must be at least {SLOW_WORDS_SECONDS} where run.dir is a URL, by which ranks are heard late"
+        yield Problem("launch.hang_seconds", rule, hang)
     if (problem := place_problem(config.data.path)) is not None:
         yield Problem("data.path", problem, shown(config.data.path))
 

@@ -6,6 +6,10 @@ import asyncio
 import os
 import re
 import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
@@ -21,6 +25,8 @@ NO_BUCKET = "NoSuchBucket"
 """What botocore calls the exception below that of s3fs."""
 CONNECTIONS = 64
 """Of a process to one server."""
+WHOLE_BYTES = 64 * 2**20
+"""Of a file that is written in one request; longer ones go in parts."""
 TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
 """How the names of variables begin that say whom to ask, and as whom."""
 _lock = threading.Lock()
@@ -44,6 +50,25 @@ class Client(Protocol):
         """None: there is no such file."""
 
 
+class StoreClient(Client, Protocol):
+    """Of a store that also takes files."""
+
+    async def listed(self, url: str) -> dict[str, Facts]:
+        """Every object that the URL names or that lies below it, by whole URL."""
+
+    async def write(self, url: str, file: Path) -> None:
+        """In place of what was there; a reader sees the one or the other."""
+
+    async def replace(self, url: str, content: bytes) -> None:
+        """Likewise, with what is in memory."""
+
+    async def create(self, url: str, content: bytes) -> bool:
+        """False: there is one already. Stores without conditional writes may replace it all the same."""
+
+    async def remove(self, url: str) -> None:
+        """Also where there is none."""
+
+
 def connect(scheme: str) -> Client:
     """This process's client of a scheme: one for all places, as long as the environment says the same.
 
@@ -64,13 +89,13 @@ def _s3() -> Client:
     config = {"retries": {"total_max_attempts": 1}, "max_pool_connections": CONNECTIONS}
     filesystem = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=config)
     filesystem.retries = 1
-    return Objects(filesystem)
+    return Objects("s3", filesystem)
 
 
 def _gs() -> Client:
     from gcsfs.core import GCSFileSystem  # `gcsfs.GCSFileSystem` looks up each bucket's kind, over another protocol
 
-    return Objects(GCSFileSystem(skip_instance_cache=True, use_listings_cache=False))
+    return Objects("gs", GCSFileSystem(skip_instance_cache=True, use_listings_cache=False))
 
 
 def _web() -> Client:
@@ -93,8 +118,8 @@ os.register_at_fork(after_in_child=_renew_lock)
 class Objects:
     """s3fs or gcsfs; gcsfs repeats by itself, within the deadline of an attempt."""
 
-    def __init__(self, filesystem: Any) -> None:
-        self._filesystem = filesystem
+    def __init__(self, scheme: str, filesystem: Any) -> None:
+        self._scheme, self._filesystem = scheme, filesystem
         self.loop: asyncio.AbstractEventLoop = filesystem.loop
 
     async def read(self, url: str, start: int, length: int) -> bytes:
@@ -108,10 +133,38 @@ class Objects:
             if type(error.__cause__).__name__ == NO_BUCKET:
                 raise
             return None
-        if info["type"] != "file":
-            return None
-        tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
-        return Facts(info["size"], str(tag) if tag else None)
+        return _facts(info) if info["type"] == "file" else None
+
+    async def listed(self, url: str) -> dict[str, Facts]:
+        found = await self._filesystem._find(url, detail=True)
+        return {f"{self._scheme}://{name}": _facts(info) for name, info in found.items()}
+
+    async def write(self, url: str, file: Path) -> None:
+        if file.stat().st_size < WHOLE_BYTES:
+            await self.replace(url, file.read_bytes())
+        else:
+            await self._filesystem._put_file(str(file), url)
+
+    async def replace(self, url: str, content: bytes) -> None:
+        await self._filesystem._pipe_file(url, content)
+
+    async def create(self, url: str, content: bytes) -> bool:
+        try:
+            await self._filesystem._pipe_file(url, content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    async def remove(self, url: str) -> None:
+        with suppress(FileNotFoundError):
+            await self._filesystem._rm_file(url)
+
+
+def _facts(info: Mapping[str, Any]) -> Facts:
+    tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
+    modified = info.get("LastModified") or info.get("mtime")
+    seconds = modified.timestamp() if isinstance(modified, datetime) else None
+    return Facts(info["size"], str(tag) if tag else None, seconds)
 
 
 class Web:

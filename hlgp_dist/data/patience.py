@@ -41,8 +41,9 @@ class Patience:
 class Attempts:
     """Runs what may fail until it succeeds, fails for good, or the place is closed; from any thread."""
 
-    def __init__(self, patience: Patience) -> None:
-        self.patience = patience
+    def __init__(self, patience: Patience, doing: str = "read") -> None:
+        """doing: a participle, for messages."""
+        self.patience, self._doing = patience, doing
         self.closed = threading.Event()
 
     def __call__(self, file: str, attempt: Callable[[], Result]) -> Result:
@@ -55,7 +56,7 @@ class Attempts:
         """
         for number in range(1, self.patience.attempts + 1):
             if self.closed.is_set():
-                raise Closed(f"{file}: closed while it was read")
+                raise Closed(f"{file}: closed while it was {self._doing}")
             try:
                 return attempt()
             except Transient as error:
@@ -63,4 +64,4 @@ class Attempts:
             logger.warning("%s: attempt %d of %d failed: %s", file, number, self.patience.attempts, cause)
             if number < self.patience.attempts:
                 self.closed.wait(self.patience.pause(number))
-        raise DataError(f"{file}: cannot be read: {cause} ({self.patience.attempts} attempts)") from cause
+        raise DataError(f"{file}: cannot be {self._doing}: {cause} ({self.patience.attempts} attempts)") from cause

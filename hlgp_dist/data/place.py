@@ -17,10 +17,14 @@ _PIECE_BYTES = 2**22
 
 
 class Facts(NamedTuple):
-    """What is known of a file without reading it: bytes, and what a server gives another content another one of."""
+    """What is known of a file without reading it: bytes, and what a server gives another content another one of.
+
+    modified: seconds since the epoch, where a store says so.
+    """
 
     size: int
     version: str | None
+    modified: float | None = None
 
 
 class Place(Protocol):

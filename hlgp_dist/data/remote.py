@@ -44,10 +44,10 @@ class Remote:
 
     rereads = 2
 
-    def __init__(self, url: str, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, patience: Patience | None = None, doing: str = "read") -> None:
         self.url = url.rstrip("/")
         self._scheme = str(scheme_of(url))
-        self._attempts = Attempts(patience or Patience())
+        self._attempts = Attempts(patience or Patience(), doing)
         self._connections: dict[int, _Connection] = {}
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
@@ -61,7 +61,8 @@ class Remote:
 
     def facts(self, name: str) -> Facts | None:
         url = f"{self.url}/{name}"
-        return self._attempts(url, partial(self._wait, url, lambda client: client.facts(url)))
+        facts: Facts | None = self._attempts(url, partial(self._wait, url, lambda client: client.facts(url)))
+        return facts
 
     def close(self) -> None:
         self._attempts.closed.set()
@@ -74,21 +75,21 @@ class Remote:
         return self._attempts(url, partial(self._attempt, url, start, length))
 
     def _attempt(self, url: str, start: int, length: int) -> bytes:
-        content = self._wait(url, lambda client: client.read(url, start, length))
+        content: bytes = self._wait(url, lambda client: client.read(url, start, length))
         if len(content) > length:
             raise DataError(f"{url}: {NO_RANGES} ({len(content)} bytes in place of {length})")
         if len(content) < length:
             raise Transient(f"truncated: {len(content)} bytes instead of {length} at byte {start}")
         return content
 
-    def _wait(self, url: str, ask: Callable[[Client], Awaitable[Result]]) -> Result:
-        """One attempt on the loop's thread.
+    def _wait(self, url: str, ask: Callable[[Any], Awaitable[Result]], more_seconds: float = 0.0) -> Result:
+        """One attempt on the loop's thread; `ask` is given the client, `more_seconds` go beyond an attempt's deadline.
 
         Raises:
             Transient, DataError, ConfigError: it is worth another, it is not.
         """
         client, pending = self._here()
-        seconds = self._attempts.patience.deadline_seconds
+        seconds = self._attempts.patience.deadline_seconds + more_seconds
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(ask(client), seconds), client.loop)
         pending.add(future)
         try:
@@ -142,7 +143,7 @@ def _to_correct(message: str) -> str:
     """The variable whose value the message repeats, the longest where there are several; values may be secrets."""
     told = {name: value for name, value in os.environ.items() if name.startswith(TOLD) and value and value in message}
     if not told:
-        return f"correct data.path, the variables {', '.join(f'{name}...' for name in TOLD)} or ~/.aws/config"
+        return f"correct the URL, the variables {', '.join(f'{name}...' for name in TOLD)} or ~/.aws/config"
     name = max(sorted(told), key=lambda name: len(told[name]))
     return f"correct {name}" + (f": {_RIGHT[name]}" if name in _RIGHT else "")
 
@@ -167,17 +168,22 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 
+def check_packages(key: str, url: str) -> None:
+    """Raise ConfigError where one that the URL needs is missing; `key` is whose value the URL is."""
+    scheme = str(scheme_of(url))
+    try:
+        connect(scheme)
+    except ImportError as error:
+        raise ConfigError(
+            f"{key}: {scheme}:// needs a package that is not installed: pip install 'hlgp_dist[{scheme}]' ({error})"
+        ) from error
+
+
 def open_remote(url: str) -> Remote:
     """The folder behind `url`, whose scheme is one of `REMOTE_SCHEMES`.
 
     Raises:
         ConfigError: a package is missing.
     """
-    scheme = str(scheme_of(url))
-    try:
-        connect(scheme)
-    except ImportError as error:
-        raise ConfigError(
-            f"data.path: {scheme}:// needs a package that is not installed: pip install 'hlgp_dist[{scheme}]' ({error})"
-        ) from error
+    check_packages("data.path", url)
     return Remote(url)

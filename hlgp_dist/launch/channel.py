@@ -26,10 +26,10 @@ class Beat(NamedTuple):
 
 
 class Channel:
-    """Of one attempt."""
+    """Of one attempt. `delay`: seconds until one side reads what the other wrote."""
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number = number
+    def __init__(self, folder: Path, number: int, delay: float = 0.0) -> None:
+        self.number, self.delay = number, delay
         self.folder = folder / "attempts" / f"{number:03d}"
         self.stacks = folder
 
@@ -73,6 +73,11 @@ class Channel:
     def stacks_of(self, rank: int) -> Path:
         """Where a rank writes down what each of its threads is at."""
         return self.stacks / f"rank-{rank:03d}.stacks.txt"
+
+
+def request_of(number: int) -> str:
+    """The name below RUN of what an attempt's ranks are asked by."""
+    return f"logs/attempts/{number:03d}/{REQUEST}"
 
 
 def next_number(folder: Path) -> int:

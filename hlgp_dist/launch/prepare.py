@@ -10,6 +10,7 @@ from typing import Any
 from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.method_options import Method
+from hlgp_dist.config.places import joined
 from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
@@ -23,8 +24,13 @@ from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
 
 
-def check_run(config: RunConfig, stem: str) -> RunFolder:
-    """Check everything and name the run folder; nothing is written.
+def place_of(config: RunConfig, stem: str) -> str:
+    """Where a run, a search or a study keeps its results: a path or a URL."""
+    return joined(config.run.dir, run_name(config, stem, include_search=config.search is not None))
+
+
+def check_run(config: RunConfig, folder: RunFolder) -> None:
+    """Check everything; nothing is written.
 
     Raises:
         ConfigError: the configuration does not fit, the folder holds a run of another one, or `run.resume` forbids
@@ -33,11 +39,9 @@ def check_run(config: RunConfig, stem: str) -> RunFolder:
         EnvironmentFailure: the disk cannot hold the checkpoints.
     """
     preflight(config)
-    folder = RunFolder(Path(config.run.dir) / run_name(config, stem))
     refuse_other(config, folder)
     if folder.read_finished() is None:
         check_room(config, folder.checkpoints)
-    return folder
 
 
 _kept = set[str]()
@@ -63,14 +67,14 @@ def refuse_other(config: RunConfig, folder: RunFolder, *, include_search: bool =
     """ConfigError where the folder (of a run or a search) is another configuration's, or `run.resume` forbids it."""
     former = former_config(folder.config)
     if former is None and folder.has_work():
-        raise ConfigError(f"run.name: {folder.path} holds results but no config.yaml that says whose; take another")
+        raise ConfigError(f"run.name: {folder} holds results but no config.yaml that says whose; take another")
     if former is not None and (former.search is None) != (config.search is None):
         kind = "run" if former.search is None else "search"
-        raise ConfigError(f"run.name: {folder.path} holds a {kind}; take another")
+        raise ConfigError(f"run.name: {folder} holds a {kind}; take another")
     if former is None and config.run.resume == "must":
-        raise ConfigError(f"run.resume: must, but there is nothing to resume in {folder.path}")
+        raise ConfigError(f"run.resume: must, but there is nothing to resume in {folder}")
     if former is not None and config.run.resume == "never":
-        raise ConfigError(f"run.resume: never, but {folder.path} is taken; give another run.name")
+        raise ConfigError(f"run.resume: never, but {folder} is taken; give another run.name")
     if former is not None:
         refuse_changed_identity(former, config, include_search=include_search)
 
@@ -84,7 +88,7 @@ def check_content(config: RunConfig, folder: RunFolder, result: Mapping[str, Any
     }
     for key, (before, now) in content.items():
         if before != now:
-            raise DataError(f"{key}: {folder.path} is of content {before}, now it is {now}; take another run.name")
+            raise DataError(f"{key}: {folder} is of content {before}, now it is {now}; take another run.name")
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> None:

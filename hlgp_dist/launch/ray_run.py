@@ -17,17 +17,19 @@ import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
-from hlgp_dist.launch.channel import Channel
+from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import check_placeable, has_room, room
+from hlgp_dist.launch.storage import opened
 from hlgp_dist.launch.watch import Stop, Watch
-from hlgp_dist.launch.worker import failure_of, work
+from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.types import Pulse, World
 
@@ -74,16 +76,18 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
 @contextmanager
 def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
     """A function that copies what the file has grown by since the last call."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a+") as stream:
-        stream.seek(0, os.SEEK_END)
+    shown = file.stat().st_size if file.is_file() else 0
 
-        def copy() -> None:
-            text = stream.read()
-            if text:
-                print(text, end="", file=screen, flush=True)
+    def copy() -> None:
+        nonlocal shown
+        if file.is_file():  # opened each time: a copy is replaced when it is fetched again
+            with file.open("rb") as stream:
+                stream.seek(shown)
+                text = stream.read()
+            shown += len(text)
+            print(text.decode(errors="replace"), end="", file=screen, flush=True)
 
-        yield copy
+    yield copy
 
 
 def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), stop: Stop | None = None) -> None:
@@ -101,6 +105,7 @@ def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), sto
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
     """One worker group to its end; it waits for its turn where others use the cluster."""
     with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
+        folder.keeper.publish()
         while True:
             try:
                 _trainer(config, folder, channel, callbacks).fit()
@@ -108,6 +113,7 @@ def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbac
             except Exception as error:
                 if is_full(error) and has_room(config) and not stop.requested:
                     continue
+                folder.keeper.refresh()
                 raise watch.hang or worker_failure(error, failure_of(folder)) from error
 
 
@@ -117,7 +123,7 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
         _worker_main,
         train_loop_config={
             "config": config.model_dump(mode="json"),
-            "folder": str(folder.path.absolute()),
+            "place": folder.place if is_remote(folder.place) else str(folder.path.absolute()),
             "directory": str(Path.cwd()),
             "attempt": channel.number,
         },
@@ -141,14 +147,20 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
 
 def _worker_main(payload: dict[str, Any]) -> None:
     enter(payload["directory"])
-    config, folder = RunConfig.model_validate(payload["config"]), RunFolder(payload["folder"])
+    rank, attempt = ray.train.get_context().get_world_rank(), payload["attempt"]
+    logs = {request_of(attempt), f"logs/{log_name(rank)}", *([f"logs/{SCREEN}"] if rank == 0 else [])}
+    with opened(payload["place"], wanted=lambda name: not name.startswith("logs/") or name in logs) as storage:
+        code = _rank(RunConfig.model_validate(payload["config"]), storage.run(), rank, attempt)
+    if code:
+        raise RuntimeError(f"exit code {code}")
+
+
+def _rank(config: RunConfig, folder: RunFolder, rank: int, attempt: int) -> int:
     if not folder.config.is_file():  # the launcher wrote it
-        raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder.path}; {NOT_SHARED}")
+        raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
     share = config.launch.gpus_per_worker
     if isinstance(share, float) and 0.0 < share < 1.0:
         torch.cuda.set_per_process_memory_fraction(share)
-    with open(folder.logs / SCREEN, "a") as screen:
-        code = work(config, RayContext(screen), folder, Channel(folder.logs, payload["attempt"]))
-    if code:
-        raise RuntimeError(f"exit code {code}")
+    with open(folder.logs / SCREEN if rank == 0 else os.devnull, "a") as screen:
+        return work(config, RayContext(screen), folder, Channel(folder.logs, attempt))

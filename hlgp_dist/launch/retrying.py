@@ -72,10 +72,11 @@ def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> 
     forget_failures(folder)
     outcome: dict[str, object] = {"failure": None, "exit_code": 0, "reason": "done"}
     try:
-        attempt(config, Channel(folder.logs, number))
+        attempt(config, Channel(folder.logs, number, folder.keeper.delay))
         return None
     except Failure as error:
         failure = _as_seen(error, stop)
+        folder.keeper.refresh()
         outcome = {"failure": type(failure).__name__, **failed(failure)}
         return Ended(failure, newest_place(folder.checkpoints) > before)
     except BaseException as error:

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema, search_options
-from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply
+from hlgp_dist.config.places import is_remote, joined
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.packing import gpu_share, with_share
-from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
+from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
 from hlgp_dist.launch.room import check_placeable, runs_at_once
-from hlgp_dist.launch.start import alone
+from hlgp_dist.launch.storage import Storage, opened, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
-from hlgp_dist.launch.tuner import build_tuner
+from hlgp_dist.launch.tuner import TRIALS, build_tuner
 from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
@@ -36,10 +36,10 @@ from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
 log = logging.getLogger(__name__)
-Show = Callable[[Path, list[dict[str, Any]]], None]
+Show = Callable[[RunFolder, list[dict[str, Any]]], None]
 
 
-def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, dict[str, Any]]:
+def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[RunFolder, dict[str, Any]]:
     """Search, refit the winner, and return the folder and what result.json in it holds.
 
     `show(folder, rows)` is called with the table of trials before the refit. Where some trials failed the outcome is
@@ -49,33 +49,40 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[Path, d
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
-    folder = Path(config.run.dir) / run_name(config, stem, include_search=True)
-    refuse_other(config, RunFolder(folder), include_search=True)
-    finished = RunFolder(folder).read_finished()
+    with opened(place_of(config, stem), wanted=without_details) as storage:
+        folder = storage.run()
+        return folder, _run_search(config, storage, folder, show)
+
+
+def _run_search(config: schema.RunConfig, storage: Storage, folder: RunFolder, show: Show) -> dict[str, Any]:
+    refuse_other(config, folder, include_search=True)
+    finished = folder.read_finished()
     if finished is not None:
-        return folder, _finished_before(config, folder, finished, show)
-    trial, num_tasks = check_search(config, folder)
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    with alone(folder):
-        finished = RunFolder(folder).read_finished()  # by another process, since we looked
+        return _finished_before(config, folder, finished, show)
+    trial, num_tasks = check_search(config, folder.place)
+    with storage.alone():
+        finished = folder.read_finished()  # by another process, since we looked
         if finished is not None:
-            return folder, _finished_before(config, folder, finished, show)
-        write_text(folder / "config.yaml", dump(config))
-        with outcome_kept(RunFolder(folder)):
+            return _finished_before(config, folder, finished, show)
+        folder.logs.mkdir(exist_ok=True)
+        write_text(folder.config, dump(config))
+        with outcome_kept(folder):
             outcome = _search(config, trial, folder, num_tasks, show)
-        write_json(folder / "result.json", outcome)
-    return folder, outcome
+        write_json(folder.result, outcome)
+    return outcome
 
 
-def _finished_before(config: schema.RunConfig, folder: Path, finished: dict[str, Any], show: Show) -> dict[str, Any]:
-    check_content(config, RunFolder(folder), finished["test"])
+def _finished_before(
+    config: schema.RunConfig, folder: RunFolder, finished: dict[str, Any], show: Show
+) -> dict[str, Any]:
+    check_content(config, folder, finished["test"])
     log.warning("%s was finished before: nothing is run", folder)
     show(folder, finished["trials"])
     return finished
 
 
-def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConfig, int]:
-    """What every trial varies, and how many tasks it has.
+def check_search(config: schema.RunConfig, place: str) -> tuple[schema.RunConfig, int]:
+    """What every trial of the search at a path or URL varies, and how many tasks it has.
 
     Raises:
         ConfigError: the winner's run, the rungs or a trial would not fit.
@@ -83,8 +90,8 @@ def check_search(config: schema.RunConfig, folder: Path) -> tuple[schema.RunConf
         DataError: data or weights are missing or do not fit.
     """
     assert config.search is not None
-    preflight(refit_config(config, folder, {}))
-    trial = trial_config(config, folder)
+    preflight(refit_config(config, place, {}))
+    trial = trial_config(config, joined(place if is_remote(place) else str(Path(place).absolute()), TRIALS))
     num_tasks = len(check_fit(trial))
     _check_rungs(config.search, num_tasks)
     _check_trials(trial, config.search.space)
@@ -118,7 +125,7 @@ def _check_trials(trial: schema.RunConfig, space: Mapping[str, search_options.Do
 
 
 def _search(
-    config: schema.RunConfig, trial: schema.RunConfig, folder: Path, num_tasks: int, show: Show
+    config: schema.RunConfig, trial: schema.RunConfig, folder: RunFolder, num_tasks: int, show: Show
 ) -> dict[str, Any]:
     assert config.search is not None
     search = config.search
@@ -126,23 +133,26 @@ def _search(
         share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(search)])
         config, trial = with_share(config, share), with_share(trial, share)
         check_placeable(config.launch)
-        stop = SharedStop(folder / "logs")
+        stop = SharedStop(folder.logs)
         stop.clear()
-        with closing(Course(folder, search, num_tasks, devices_of_run(config.launch))) as course:
+        devices, publish = devices_of_run(config.launch), folder.keeper.publish
+        with closing(Course(folder.path, search, num_tasks, devices, publish=publish)) as course:
             attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)
             if stop.requested:
                 raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
             budget = course.conclude()
             spent = {"gpu_hours": course.gpu_hours(), "wall_hours": course.wall_hours()}
         state = course.state
+        folder.keeper.refresh()
         forget_failures_of(
-            folder / "trials", {name for name, trial in state.trials.items() if trial.status != "failed"}
+            folder.path / "trials", {name for name, trial in state.trials.items() if trial.status != "failed"}
         )
         rows = [trial.row() for trial in state.trials.values()]
-        write_text(folder / "trials.csv", as_csv(rows))
+        write_text(folder.path / "trials.csv", as_csv(rows))
         show(folder, rows)
         outcome = conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
-        runs = [folder / "best", *(folder / "trials" / name for name in state.trials)]
+        folder.keeper.refresh()
+        runs = [folder.path / "best", *(folder.path / "trials" / name for name in state.trials)]
         return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}
 
 

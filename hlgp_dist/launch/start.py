@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import AtWork, EnvironmentFailure
-from hlgp_dist.files import locked
+from hlgp_dist.data.mirror import Wanted
+from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.local import run_local
-from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run
+from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run, place_of
 from hlgp_dist.launch.ray_run import run_on_ray
+from hlgp_dist.launch.storage import Storage, everything, opened, without_tensors
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process runs in the folder.
-
-    Raises:
-        AtWork: one does.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / ".lock", blocking=False))
-        except BlockingIOError as error:
-            raise AtWork(f"run: another process is at work in {folder}; wait for it or end it") from error
-        yield
 
 
 def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
@@ -41,17 +24,27 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
     Raises:
         Failure: of any kind; result.json then holds its exit code and reason, unless the checks refused the run.
     """
-    folder = check_run(config, stem)
+    with opened(place_of(config, stem), wanted=fetched_by_launcher(config)) as storage:
+        folder = storage.run()
+        return folder, _start(config, storage, folder)
+
+
+def fetched_by_launcher(config: RunConfig) -> Wanted:
+    """What the launcher reads of a run; of local ranks all that they go on with, since they work in its folder."""
+    return everything if config.launch.kind == "local" else without_tensors
+
+
+def _start(config: RunConfig, storage: Storage, folder: RunFolder) -> dict[str, Any]:
+    check_run(config, folder)
     result = folder.read_finished()
     if result is not None:
         check_content(config, folder, result)
-        log.warning("%s was finished before: nothing is run", folder.path)
-        return folder, result
+        log.warning("%s was finished before: nothing is run", folder)
+        return result
     check_contract(config.method)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with alone(folder.path):
+    with storage.alone():
         result = folder.read_finished()  # by another process, since we looked
-        return folder, result if result is not None else _launch(config, folder)
+        return result if result is not None else _launch(config, folder)
 
 
 def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
@@ -61,7 +54,8 @@ def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     forget_failures(folder)
     with outcome_kept(folder):
         launch(config, folder)
+        folder.keeper.refresh()
         result = folder.read_finished()
         if result is None:  # the first rank writes it before it leaves
-            raise EnvironmentFailure(f"run.dir: the ranks' result is not in {folder.path}; {NOT_SHARED}")
+            raise EnvironmentFailure(f"run.dir: the ranks' result is not in {folder}; {NOT_SHARED}")
         return result

@@ -6,6 +6,7 @@ Tune keeps no state of its own that matters: killed anywhere, a new Tuner over t
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from ray.tune.search import Searcher
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.errors import Failure, Interrupted
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
+from hlgp_dist.launch.storage import opened, without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
-from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course
@@ -30,6 +33,8 @@ from hlgp_dist.tuning.trial import Trial
 OBJECTIVE = "val/average_accuracy"
 """Mean over the tasks seen, of the validation part held out of each task's training pictures."""
 RUNG = "tasks_finished"
+TRIALS = "trials"
+"""In SEARCH/, whose folders are theirs."""
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 
@@ -37,7 +42,7 @@ HEAD_NODE = "node:__internal_head__"
 def build_tuner(
     trial: schema.RunConfig,
     config: schema.RunConfig,
-    folder: Path,
+    folder: RunFolder,
     course: Course,
     slots: Callable[[], int],
     stop: SharedStop,
@@ -46,20 +51,24 @@ def build_tuner(
 
     Once `stop` is requested drivers let their ranks save and end, and nothing more is started.
     """
-    told = {"base": trial.model_dump(mode="json"), "directory": str(Path.cwd()), "stop": stop}
+    told = {
+        "base": trial.model_dump(mode="json"),
+        "directory": str(Path.cwd()),
+        "search": folder.place if is_remote(folder.place) else str(folder.path.absolute()),
+    }
     driver = {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(_drive, **told), driver),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the course says when it is over
             search_alg=Proposer(course, slots, stop),
-            scheduler=Judge(course, folder / "trials"),
+            scheduler=Judge(course, folder),
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
             name="ray",
-            storage_path=str((folder / "logs").absolute()),
+            storage_path=str(folder.logs.absolute()),
             callbacks=[EndIfUnwanted()],
             failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
             stop=Spent(course),
@@ -113,9 +122,9 @@ def _sample(trial: Trial) -> dict[str, Any]:
 class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types here
     """Tells the course of each report and each ending, and the terminal in a line."""
 
-    def __init__(self, course: Course, trials: Path) -> None:
+    def __init__(self, course: Course, search: RunFolder) -> None:
         super().__init__()
-        self._course, self._trials = course, trials
+        self._course, self._search = course, search
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if OBJECTIVE not in result:  # Tune's own last word
@@ -138,7 +147,8 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
         """What the trial's own result.json says; one that died early has left none, nor a folder."""
         if self._course.state.trials[name].is_over:
             return
-        folder = RunFolder(self._trials / name)
+        self._search.keeper.refresh()
+        folder = RunFolder(self._search.path / TRIALS / name)
         result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
         if result["exit_code"] == Interrupted.exit_code:
             return  # the next command goes on with it
@@ -166,24 +176,22 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
         end_if_unwanted()
 
 
-def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, stop: SharedStop) -> None:
+def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
     """The trial's driver: a small actor that starts the worker group and waits.
 
     A failure with a reason is left in result.json and not raised: Tune would start the driver again.
     """
-    resolved, name = schema.RunConfig.model_validate(base), sample["trial"]
-    folder = RunFolder(Path(resolved.run.dir) / name)
-    try:
-        with outcome_kept(folder):
-            enter(directory)
-            config = apply(resolved, sample["values"] | {"run.name": name})
-            check_run(config, name)
+    enter(directory)
+    name = sample["trial"]
+    with opened(search, [f"{TRIALS}/{name}", f"logs/{STOP_FILE}"], without_tensors) as storage:
+        folder = storage.run(TRIALS, name)
+        with suppress(Failure), outcome_kept(folder):
+            config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
+            check_run(config, folder)
             _report_again(folder)
             if folder.read_finished() is None:
                 open_run(config, folder)
-                fit(config, folder, callbacks=[TuneReportCallback()], stop=stop)
-    except Failure:
-        return
+                fit(config, folder, callbacks=[TuneReportCallback()], stop=SharedStop(storage.path / "logs"))
 
 
 def _report_again(folder: RunFolder) -> None:

@@ -24,6 +24,10 @@ SAME_SIGNAL_SECONDS = 1.0
 """`timeout` and some job systems signal a process and then its group: that is one wish, not two."""
 
 
+STOP_FILE = "stop-requested"
+"""In SEARCH/logs/."""
+
+
 class Stop:
     """Whether this run was asked to end, by the user; at_once: for the second time. Set in signal handlers."""
 
@@ -59,7 +63,7 @@ class SharedStop(Stop):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._file = folder / "stop-requested"
+        self._file = folder / STOP_FILE
 
     @property
     def requested(self) -> bool:
@@ -128,7 +132,7 @@ class Watch:
         before = [self._written(rank) for rank in range(len(self._beats))]
         now = time.monotonic()
         self._channel.ask("stacks")
-        self._over.wait(ANSWER_SECONDS)
+        self._over.wait(ANSWER_SECONDS + 2 * self._channel.delay)
         stacks = [self._written(rank)[len(old) :] for rank, old in enumerate(before)]
         answered = {rank for rank, stack in enumerate(stacks) if stack}
         silent = silent_ranks(
@@ -139,7 +143,7 @@ class Watch:
         ages = {rank: now - self._moved_at[rank] for rank in silent}
         self.hang = HungWorker(hang_reason(self._beats, ages, answered))
         self._channel.ask("leave")
-        self._over.wait(ANSWER_SECONDS)
+        self._over.wait(ANSWER_SECONDS + self._channel.delay)
         self._end()
 
     def _written(self, rank: int) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.identity import difference
+from hlgp_dist.config.places import joined
 from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
 from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.storage import opened, without_tensors
 from hlgp_dist.launch.tuner import OBJECTIVE
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
@@ -18,7 +18,7 @@ from hlgp_dist.tuning.runs import refit_config
 from hlgp_dist.tuning.state import SearchState
 
 
-def conclude(config: schema.RunConfig, folder: Path, state: SearchState, budget: str | None) -> dict[str, Any]:
+def conclude(config: schema.RunConfig, folder: RunFolder, state: SearchState, budget: str | None) -> dict[str, Any]:
     """Refit the best finished configuration on everything and test it once."""
     finished = state.finished()
     if not finished:
@@ -53,12 +53,12 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
     return {"exit_code": 0, "reason": "done"}
 
 
-def _refit(config: schema.RunConfig, folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
-    refit = refit_config(config, folder, values)
-    best = RunFolder(folder / "best")
-    former = former_config(best.config)
-    if former is not None and difference(former, refit).identity:
-        shutil.rmtree(best.path)
+    refit = refit_config(config, folder.place, values)
+    with opened(joined(folder.place, "best"), wanted=without_tensors) as best:
+        former = former_config(best.run().config)
+        if former is not None and difference(former, refit).identity:
+            best.clear()
     _, result = start_run(refit, "best")
     return result

@@ -35,9 +35,8 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
 
     channel: to the launcher, who may be none.
     """
-    rank = f"rank-{context.world.rank:03d}"
     folder.logs.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder.logs / f"{rank}.log")
+    handler = logging.FileHandler(folder.logs / log_name(context.world.rank))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -57,6 +56,11 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def log_name(rank: int) -> str:
+    """Of a rank's log in RUN/logs/."""
+    return f"rank-{rank:03d}.log"
 
 
 def _reason_file(folder: RunFolder, rank: int) -> Path:

@@ -29,7 +29,7 @@ TRACES = ("result.json", "env.json", "logs", "trials")
 class Run:
     """A finished run; `environment` is its env.json, empty where there is none."""
 
-    folder: Path
+    folder: RunFolder
     config: RunConfig
     result: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -45,11 +45,11 @@ class Run:
 class Unfinished:
     """A run or a search without a result that a table could hold."""
 
-    folder: Path
+    folder: RunFolder
     reason: str
 
 
-def find_runs(folders: Sequence[Path]) -> tuple[list[Run], list[Unfinished]]:
+def find_runs(folders: Sequence[RunFolder]) -> tuple[list[Run], list[Unfinished]]:
     """Every run at or below the folders, once each. Of a search only `best/` counts: trials saw no test picture.
 
     Raises:
@@ -57,59 +57,59 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Run], list[Unfinished]]:
     """
     found: dict[Path, Run | Unfinished] = {}
     for folder in folders:
-        if not folder.is_dir():
+        if not folder.path.is_dir():
             raise ConfigError(f"{folder}: no such folder")
         for entry in _below(folder):
-            found.setdefault(entry.folder.resolve(), entry)
+            found.setdefault(entry.folder.path.resolve(), entry)
     runs = [entry for entry in found.values() if isinstance(entry, Run)]
     return runs, [entry for entry in found.values() if isinstance(entry, Unfinished)]
 
 
-def _below(folder: Path, cell: str | None = None) -> Iterator[Run | Unfinished]:
+def _below(folder: RunFolder, cell: str | None = None) -> Iterator[Run | Unfinished]:
     if _is_left_by_a_run(folder):
         yield from (replace(entry, cell=cell) if isinstance(entry, Run) else entry for entry in _read(folder))
         return
     cells = _cells(folder)
-    inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
+    inside = [path for path in folder.path.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
     for path in sorted(inside, key=lambda path: (cells.index(path.name) if path.name in cells else len(cells), path)):
-        yield from _below(path, path.name if cells else cell)
+        yield from _below(folder.below(path.name), path.name if cells else cell)
 
 
-def _cells(folder: Path) -> list[str]:
+def _cells(folder: RunFolder) -> list[str]:
     """Of a study's folder, in the study's own order; empty for other folders."""
     try:
-        document = read_document((folder / STUDY_FILE).read_text(encoding="utf-8"))
+        document = read_document((folder.path / STUDY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except GrammarError as error:
-        raise ConfigError(f"{folder / STUDY_FILE}:{error.line}: {error}") from None
+        raise ConfigError(f"{folder}/{STUDY_FILE}:{error.line}: {error}") from None
     study = document.values.get("study")
     return list(study["cells"]) if isinstance(study, dict) and isinstance(study.get("cells"), dict) else []
 
 
-def _is_left_by_a_run(folder: Path) -> bool:
-    if (folder / "config.yaml").is_file():
-        return any((folder / name).exists() for name in TRACES)
-    return RunFolder(folder).read_result() is not None
+def _is_left_by_a_run(folder: RunFolder) -> bool:
+    if folder.config.is_file():
+        return any((folder.path / name).exists() for name in TRACES)
+    return folder.read_result() is not None
 
 
-def _read(folder: Path) -> Iterator[Run | Unfinished]:
-    files = RunFolder(folder)
+def _read(folder: RunFolder) -> Iterator[Run | Unfinished]:
     try:
-        config = resolve(files.config).config
+        config = resolve(folder.config).config
     except ConfigError as error:
         yield Unfinished(folder, str(error))
         return
     if config.search is not None:
-        best = folder / "best"
-        yield from _read(best) if best.is_dir() else [Unfinished(folder, f"a search without a winner: {_why(files)}")]
+        best = folder.below("best")
+        has_winner = best.path.is_dir()
+        yield from _read(best) if has_winner else [Unfinished(folder, f"a search without a winner: {_why(folder)}")]
         return
-    result = files.read_finished()
-    reason = _why(files) if result is None else _defect(result)
+    result = folder.read_finished()
+    reason = _why(folder) if result is None else _defect(result)
     if result is None or reason is not None:
         yield Unfinished(folder, str(reason))
     else:
-        yield Run(folder, config, result, _environment(files))
+        yield Run(folder, config, result, _environment(folder))
 
 
 def _defect(result: Mapping[str, Any]) -> str | None:
@@ -142,17 +142,17 @@ def _lower_triangle(matrix: Sequence[Sequence[float | None]]) -> list[list[float
     return [[value for value in row if value is not None] for row in matrix]
 
 
-def _why(files: RunFolder) -> str:
+def _why(folder: RunFolder) -> str:
     """Why there is no finished result."""
-    result = files.read_result()
+    result = folder.read_result()
     if result is not None:
         return f"exit code {result['exit_code']}: {result.get('reason')}"
-    return "result.json is damaged" if files.result.exists() else "no result.json: at work, or ended without a word"
+    return "result.json is damaged" if folder.result.exists() else "no result.json: at work, or ended without a word"
 
 
-def _environment(files: RunFolder) -> dict[str, Any]:
+def _environment(folder: RunFolder) -> dict[str, Any]:
     try:
-        environment = json.loads(files.environment.read_text())
+        environment = json.loads(folder.environment.read_text())
     except (FileNotFoundError, ValueError):
         return {}
     return environment if isinstance(environment, dict) else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
@@ -64,7 +63,7 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
     """
     search = config.search
     assert search is not None
-    trial, refit = trial_config(config, Path()), estimate_run(refit_config(config, Path(), {}))
+    trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}))
     runs = [estimate_run(apply(trial, values)) for values in costly_values(search)]
     seeds = 1 if search.seeds is None else len(search.seeds)
     configurations, bounded = _configurations(search, seeds)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_text
+from hlgp_dist.launch.storage import of_report, opened
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
 from hlgp_dist.terminal import Grid, console, show_grid
+from hlgp_dist.train.folder import RunFolder
 
 
-def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | None, apart: bool = False) -> None:
-    """Compare what finished below the folders; the files go to `out`, else into the first folder.
+def run_report(places: Sequence[str], *, out: Path | None, baseline: str | None, apart: bool = False) -> None:
+    """Compare what finished below the paths or URLs; the files go to `out`, else into the first of them.
 
     apart: unlike runs stand in tables of their own, in place of being refused.
 
@@ -22,6 +25,12 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
         ConfigError: the runs do not stand in one table, or no row of any is the baseline.
         DataError: no run has finished.
     """
+    with ExitStack() as stack:
+        folders = [stack.enter_context(opened(place, wanted=of_report)).run() for place in places]
+        _report(folders, folders[0] if out is None else RunFolder(out), baseline, apart)
+
+
+def _report(folders: Sequence[RunFolder], target: RunFolder, baseline: str | None, apart: bool) -> None:
     runs, unfinished = find_runs(folders)
     left_out = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
     if not runs:
@@ -29,17 +38,14 @@ def run_report(folders: Sequence[Path], *, out: Path | None, baseline: str | Non
         raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
     comparisons = [compare(like, baseline) for like in (alike(runs) if apart else [runs])]
     _check_baseline(baseline, [label for comparison in comparisons for label in comparison.labels])
-    target = folders[0] if out is None else out
     rows = [dict(row) for comparison in comparisons for row in comparison.rows]
-    write_text(target / "comparison.csv", as_csv(rows))
-    write_text(target / "comparison.md", markdown(comparisons, unfinished))
+    write_text(target.path / "comparison.csv", as_csv(rows))
+    write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
     for comparison in comparisons:
         _show(comparison)
     for line in left_out:
         console.print(f"left out: {line}", markup=False, soft_wrap=True)
-    console.print(
-        f"one row a run: {target / 'comparison.csv'}\nas Markdown:   {target / 'comparison.md'}", soft_wrap=True
-    )
+    console.print(f"one row a run: {target}/comparison.csv\nas Markdown:   {target}/comparison.md", soft_wrap=True)
 
 
 def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:

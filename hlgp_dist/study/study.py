@@ -10,24 +10,24 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hlgp_dist.config.identity import difference, run_name
 from hlgp_dist.config.load import apply, cells, vary
+from hlgp_dist.config.places import joined
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
 from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_outcome, check_search, run_search
-from hlgp_dist.launch.start import alone, start_run
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.storage import opened
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report
 from hlgp_dist.study.tables import show_search
 from hlgp_dist.terminal import console
-from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.preflight import check_fit, preflight
 
 POLL_SECONDS = 2.0
@@ -47,8 +47,9 @@ class Part:
         return self.config.search is not None
 
     @property
-    def folder(self) -> RunFolder:
-        return RunFolder(Path(self.config.run.dir) / str(self.config.run.name))
+    def place(self) -> str:
+        """Its folder, a path or a URL."""
+        return joined(self.config.run.dir, str(self.config.run.name))
 
 
 def run_study(config: RunConfig, stem: str) -> None:
@@ -60,15 +61,15 @@ def run_study(config: RunConfig, stem: str) -> None:
         TrialsFailed: some parts failed; the others finished and stand in the table.
         Interrupted: by a signal.
     """
-    folder = Path(config.run.dir) / run_name(config, stem)
-    parts = parts_of(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / STUDY_FILE, dump(apply(config, {"study.only": None})))
+    place = joined(config.run.dir, run_name(config, stem))
+    parts = parts_of(config, place)
+    with opened(place, [STUDY_FILE]) as storage:
+        write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None})))
     performance = Performance()
     performance.run(parts)
     failed = performance.failed
     try:
-        run_report([folder], out=None, baseline=None, apart=True)
+        run_report([place], out=None, baseline=None, apart=True)
     except DataError:  # nothing has finished
         if not failed:
             raise
@@ -77,7 +78,7 @@ def run_study(config: RunConfig, stem: str) -> None:
         raise TrialsFailed("\n  ".join([f"{len(failed)} of {len(parts)} parts of the study failed:", *reasons]))
 
 
-def parts_of(config: RunConfig, folder: Path) -> list[Part]:
+def parts_of(config: RunConfig, place: str) -> list[Part]:
     """Searches first, then seed by seed, so that a study that was cut short compares all its cells.
 
     Raises:
@@ -87,21 +88,21 @@ def parts_of(config: RunConfig, folder: Path) -> list[Part]:
     chosen = config.study.only or config.study.cells
     by_name = {name: cell for name, cell in cells(config).items() if name in chosen}
     first, *others = config.study.seeds
-    searches = {name: _search(folder, name, cell, first) for name, cell in by_name.items() if cell.search is not None}
-    alone = [_run(folder, name, cell, first, None) for name, cell in by_name.items() if name not in searches]
-    rest = [_run(folder, name, cell, seed, searches.get(name)) for seed in others for name, cell in by_name.items()]
+    searches = {name: _search(place, name, cell, first) for name, cell in by_name.items() if cell.search is not None}
+    alone = [_run(place, name, cell, first, None) for name, cell in by_name.items() if name not in searches]
+    rest = [_run(place, name, cell, seed, searches.get(name)) for seed in others for name, cell in by_name.items()]
     parts = [*searches.values(), *alone, *rest]
     _check(parts)
     return parts
 
 
-def _search(folder: Path, name: str, cell: RunConfig, seed: int) -> Part:
-    values = {"seed": seed, "run.dir": str(folder / name), "run.name": "search"}
+def _search(place: str, name: str, cell: RunConfig, seed: int) -> Part:
+    values = {"seed": seed, "run.dir": joined(place, name), "run.name": "search"}
     return Part(f"{name}/search", vary(cell, values), None)
 
 
-def _run(folder: Path, name: str, cell: RunConfig, seed: int, search: Part | None) -> Part:
-    values = {"seed": seed, "run.dir": str(folder / name), "run.name": f"seed-{seed}", "search": None}
+def _run(place: str, name: str, cell: RunConfig, seed: int, search: Part | None) -> Part:
+    values = {"seed": seed, "run.dir": joined(place, name), "run.name": f"seed-{seed}", "search": None}
     return Part(f"{name}/seed-{seed}", vary(cell, values), search)
 
 
@@ -112,7 +113,7 @@ def _check(parts: Sequence[Part]) -> None:
         backbone = part.config.backbone.model_dump_json()
         try:
             if part.is_search:
-                check_search(part.config, part.folder.path)
+                check_search(part.config, part.place)
             elif backbone in seen:
                 check_fit(part.config)
             else:
@@ -158,8 +159,9 @@ class Performance:
 
     def _perform(self, part: Part, progress: str) -> None:
         config = part.config if part.search is None else apply(part.config, self._winner(part.search))
-        self._refuse_failed(_outcome(part.folder, config), part.folder)
-        if part.folder.read_finished() is None:
+        former = _outcome(part, config)
+        self._refuse_failed(former)
+        if not former.is_finished:
             console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
         if part.is_search:
             _, outcome = run_search(config, part.name, show_search)
@@ -168,18 +170,19 @@ class Performance:
         else:
             start_run(config, part.name)
 
-    def _refuse_failed(self, result: Mapping[str, Any], folder: RunFolder) -> None:
+    def _refuse_failed(self, former: Outcome) -> None:
         """What failed in another process since this study began is not tried a second time here.
 
         A search of which only some trials failed has its winner, and keeps it.
         """
+        result = former.result
         failed = result.get("exit_code", 0) not in (0, BudgetReached.exit_code, Interrupted.exit_code)
-        if failed and ("best_values" in result or folder.result.stat().st_mtime > self._began):
+        if failed and ("best_values" in result or former.written > self._began):
             raise TrialsFailed(str(result["reason"]))
 
     def _winner(self, search: Part) -> dict[str, object]:
         """The values that a search found best; one of which some trials failed has them, too."""
-        result = _outcome(search.folder, search.config)
+        result = _outcome(search, search.config).result
         if "best_values" in result:
             best: dict[str, object] = result["best_values"]
             return best
@@ -188,15 +191,26 @@ class Performance:
         raise AtWork(f"{search.name} has been left by another process, to be taken up again")
 
 
-def _outcome(folder: RunFolder, config: RunConfig) -> Mapping[str, Any]:
-    """What the configuration came to there: empty where nobody has ended it yet, or it is another one's.
+class Outcome(NamedTuple):
+    """Of a part: result.json, empty where nobody has ended it yet, and when it was written."""
+
+    result: Mapping[str, Any]
+    is_finished: bool = False
+    written: float = 0.0
+
+
+def _outcome(part: Part, config: RunConfig) -> Outcome:
+    """What the configuration came to; nothing where what is there is another one's.
 
     Raises:
         AtWork: another process is at it.
     """
-    if not folder.path.is_dir():
-        return {}
-    with alone(folder.path):
-        result, former = folder.read_result() or {}, former_config(folder.config)
-    is_other = former is not None and difference(former, config, include_search=True).identity
-    return {} if is_other else result
+    with opened(part.place, ["config.yaml", "result.json"]) as storage:
+        folder = storage.run()
+        if not folder.path.is_dir():
+            return Outcome({})
+        with storage.alone():
+            result, former = folder.read_result(), former_config(folder.config)
+            if result is None or (former is not None and difference(former, config, include_search=True).identity):
+                return Outcome({})
+            return Outcome(result, folder.read_finished() is not None, folder.result.stat().st_mtime)

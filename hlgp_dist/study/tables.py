@@ -24,11 +24,11 @@ WIDE = 7
 def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
     """The accuracy matrix, the metrics and where to look next."""
     show_matrix(result["accuracy_matrix"])
-    console.print(metrics_table({folder.path.name: result}))
-    console.print(f"run folder: {folder.path}\ncurves:     {tensorboard_command(folder.path)}", soft_wrap=True)
+    console.print(metrics_table({folder.name: result}))
+    console.print(f"run folder: {folder}\ncurves:     {tensorboard_command(folder)}", soft_wrap=True)
 
 
-def tensorboard_command(folder: Path) -> str:
+def tensorboard_command(folder: Path | RunFolder) -> str:
     """As this shell can run it: `hlgp` where it is on the PATH, else the path it was called by."""
     command = "hlgp" if shutil.which("hlgp") else sys.argv[0]
     return f"{command} tensorboard {folder}"
@@ -67,7 +67,7 @@ TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objectiv
 """Of a search's table, beside the searched keys."""
 
 
-def show_search(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def show_search(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a trial, best objective first."""
     keys = [key for key in (rows[0] if rows else {}) if key not in TRIAL_COLUMNS]
     table = Table(
@@ -87,11 +87,11 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
 
 
-def show_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
+def show_outcome(folder: RunFolder, outcome: Mapping[str, Any]) -> None:
     """The winner's values, and what it came to on the test pictures."""
     values = " ".join(f"{key}={value}" for key, value in outcome["best_values"].items())
     console.print(f"best: {outcome['best_trial']} ({values}), refitted on all training pictures and tested once:")
-    show_run(RunFolder(folder / "best"), outcome["test"])
+    show_run(folder.below("best"), outcome["test"])
 
 
 def show_dataset(folder: str | Path, info: Info) -> None:

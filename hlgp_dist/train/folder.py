@@ -7,18 +7,48 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from hlgp_dist.config.places import joined
 from hlgp_dist.files import write_text
 
 NOT_SHARED = "it must be on storage that all nodes share"
 
 
-class RunFolder:
-    """RUN/: config.yaml env.json result.json metrics.jsonl accuracy_matrix.csv logs/ tensorboard/ checkpoints/."""
+class Keeper(Protocol):
+    """Keeps a folder in step with what others see of it; `delay`: seconds until they do."""
 
-    def __init__(self, path: Path | str) -> None:
+    delay: float
+
+    def publish(self) -> None:
+        """Others read from now on what was written until now."""
+
+    def refresh(self) -> None:
+        """What others have published is read from now on."""
+
+
+class Seen:
+    """Of a folder that everybody sees."""
+
+    delay = 0.0
+
+    def publish(self) -> None:
+        """It is."""
+
+    def refresh(self) -> None:
+        """It is."""
+
+
+class RunFolder:
+    """RUN/: config.yaml env.json result.json metrics.jsonl accuracy_matrix.csv logs/ tensorboard/ checkpoints/.
+
+    place: what the user calls it, a path or a URL; path: where this process reads and writes, which may be a copy.
+    """
+
+    def __init__(self, path: Path | str, *, place: str | None = None, keeper: Keeper | None = None) -> None:
         self.path = Path(path)
+        self.place = str(path) if place is None else place
+        self.keeper = Seen() if keeper is None else keeper
         self.config = self.path / "config.yaml"
         self.environment = self.path / "env.json"
         self.result = self.path / "result.json"
@@ -26,6 +56,18 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.attempts = self.logs / "attempts.jsonl"
         self.checkpoints = self.path / "checkpoints"
+
+    def __str__(self) -> str:
+        return self.place
+
+    @property
+    def name(self) -> str:
+        """The last part of its place."""
+        return self.place.rstrip("/").rpartition("/")[2]
+
+    def below(self, *names: str) -> RunFolder:
+        """Another one inside of this one."""
+        return RunFolder(self.path.joinpath(*names), place=joined(self.place, *names), keeper=self.keeper)
 
     def read_result(self) -> dict[str, Any] | None:
         """What result.json says, None where there is none yet or a damaged one: the run then writes it again."""

@@ -61,7 +61,7 @@ def _check_agreement(session: Session) -> None:
     others = int(reduce_sum((mine != first).any().float()))
     if others:
         raise EnvironmentFailure(
-            f"run.dir: {others} ranks do not see the first rank's checkpoint in {session.folder.path}; {NOT_SHARED}"
+            f"run.dir: {others} ranks do not see the first rank's checkpoint in {session.folder}; {NOT_SHARED}"
         )
 
 

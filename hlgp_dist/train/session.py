@@ -157,6 +157,7 @@ class Session:
                     options = self.config.checkpoint
                     keep_too = partial(is_kept, options, self.progress.matrix())
                     save_checkpoint(self.folder.checkpoints, checkpoint, keep=options.keep, keep_too=keep_too)
+                    self.folder.keeper.publish()
         barrier()
         self.context.pulse.beat()
 
@@ -181,7 +182,7 @@ class Session:
         for key, now in self._content().items():
             saved = checkpoint.record["content"][key]
             if saved != now:
-                raise DataError(f"{key}: {self.folder.path} was begun with content {saved}, now it is {now}")
+                raise DataError(f"{key}: {self.folder} was begun with content {saved}, now it is {now}")
         for name, part in self._saved().items():
             restore_module(part, without_prefix(name, checkpoint.tensors))
         self.progress = Progress(position=checkpoint.position, **checkpoint.record["progress"])

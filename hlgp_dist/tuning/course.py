@@ -31,9 +31,10 @@ class Course:
         num_tasks: int,
         devices_per_trial: float,
         now: Callable[[], float] = time.time,
+        publish: Callable[[], None] = lambda: None,
     ) -> None:
         self._search, self._devices, self._now = search, devices_per_trial, now
-        self._record = Record(folder / FILE)
+        self._record = Record(folder / FILE, publish)
         self.state = SearchState(search, num_tasks, self._record.events)
         self._tell("opened")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ Event = dict[str, Any]
 
 
 class Record:
-    """The open file; what a kill left half written at its end is cut off. One process at a time writes."""
+    """The open file; what a kill left half written at its end is cut off. One process at a time writes.
 
-    def __init__(self, path: Path) -> None:
-        self.events = read_record(path)
+    `publish` makes what was written as durable as the search's folder is, where a disk is not enough.
+    """
+
+    def __init__(self, path: Path, publish: Callable[[], None]) -> None:
+        self.events, self._publish = read_record(path), publish
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         whole = path.read_bytes().rfind(b"\n") + 1
@@ -26,11 +30,12 @@ class Record:
         sync(path.parent)
 
     def append(self, event: Event) -> None:
-        """On disk when it returns."""
+        """Durable when it returns."""
         line = json.dumps({"schema_version": SCHEMA_VERSION, **event}, allow_nan=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._publish()
         self.events.append(event)
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema
@@ -17,8 +16,11 @@ MOST = 8
 """Combinations of their values that are looked at."""
 
 
-def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
-    """The run that every trial varies: it holds a validation part out and runs inside the search's Ray."""
+def trial_config(config: schema.RunConfig, place: str) -> schema.RunConfig:
+    """The run that every trial varies: it holds a validation part out and runs inside the search's Ray.
+
+    place: the folder of all trials' folders.
+    """
     assert config.search is not None
     return apply(
         config,
@@ -26,7 +28,7 @@ def trial_config(config: schema.RunConfig, folder: Path) -> schema.RunConfig:
             "search": None,
             "benchmark.validation_fraction": config.search.validation_fraction,
             **_first_tasks(config),
-            "run.dir": str((folder / "trials").absolute()),
+            "run.dir": place,
             "run.resume": "auto",
             "launch.kind": "ray",
             "launch.driver_resource": None,
@@ -42,11 +44,11 @@ def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
     return {"benchmark.protocol": None, "benchmark.max_tasks": min(limits)} if config.search.max_tasks else {}
 
 
-def refit_config(config: schema.RunConfig, folder: Path, values: Mapping[str, Any]) -> schema.RunConfig:
-    """The run that the best values make: on training and validation pictures, in SEARCH/best."""
-    place = {"search": None, "run.dir": str(folder), "run.name": "best", "run.resume": "auto"}
+def refit_config(config: schema.RunConfig, place: str, values: Mapping[str, Any]) -> schema.RunConfig:
+    """The run that the best values make: on training and validation pictures, in the search's folder `best`."""
+    where = {"search": None, "run.dir": place, "run.name": "best", "run.resume": "auto"}
     launch = {"launch.kind": "ray", "launch.driver_resource": None}
-    return apply(config, {**values, **place, **launch, "telemetry.varied": list(values)})
+    return apply(config, {**values, **where, **launch, "telemetry.varied": list(values)})
 
 
 def costly_values(search: Search) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from hlgp_dist.launch.doctor.here import Here
 from hlgp_dist.launch.ports import free_port
 from tests.launch.raylets import Raylets
 from tests.launch.test_search import HLGP, left_over
+from tests.objects import BUCKET, ENVIRONMENT, list_bucket, s3_server
 
 CAN_UNSHARE = (
     shutil.which("unshare") and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
@@ -83,6 +84,19 @@ def test_a_machine_that_is_ready(tmp_path: Path, drawn: Path, environment: dict[
     assert "doctor: all-reduce (10 of 10)" in said.error
     assert said.left_over == []
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "nothing is left behind"
+
+
+def test_results_in_a_bucket(tmp_path: Path, environment: dict[str, str]) -> None:
+    with s3_server() as port:
+        environment |= {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        said = doctor(tmp_path, f"run.dir=s3://{BUCKET}/runs", environment=environment)
+        assert said.exit_code == 0, said.out + said.error
+        for check in ("run.dir is writable", "object storage", "disk of TMPDIR"):
+            assert set(said.states(check).values()) == {"ok"}, said.out
+        assert list_bucket(port) == [], "nothing is left behind"
+        said = doctor(tmp_path, "run.dir=s3://nobody/runs", environment=environment)
+        assert said.exit_code == 4
+        assert "there is no such bucket" in said.of("run.dir is writable")["found"]
 
 
 def test_a_machine_that_is_not(tmp_path: Path, environment: dict[str, str]) -> None:

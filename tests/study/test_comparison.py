@@ -32,7 +32,7 @@ def compared(root: Path, baseline: str | None = None) -> Comparison:
 
 
 def found(root: Path) -> list[Run]:
-    return find_runs([root])[0]
+    return find_runs([RunFolder(root)])[0]
 
 
 def column(grid: Grid, title: str) -> dict[str, str]:
@@ -301,14 +301,14 @@ def test_of_a_search_the_winner_counts_alone(tmp_path: Path) -> None:
     values = job(Path("shards"), search, "search.space={optimizer.head_lr: {uniform: [0.1, 0.2]}}")
     write_text(search / "config.yaml", dump(values))
     leave_run(search / "trials" / "trial-00000", "benchmark.validation_fraction=0.2")
-    runs, left_out = find_runs([tmp_path])
+    runs, left_out = find_runs([RunFolder(tmp_path)])
     assert runs == []
-    assert [(entry.folder, entry.reason.partition(":")[0]) for entry in left_out] == [
+    assert [(entry.folder.path, entry.reason.partition(":")[0]) for entry in left_out] == [
         (search, "a search without a winner")
     ]
     best = leave_run(search / "best")
-    assert [run.folder for run in found(tmp_path)] == [best]
-    assert [run.folder for run in find_runs([tmp_path, best])[0]] == [best], "and once"
+    assert [run.folder.path for run in found(tmp_path)] == [best]
+    assert [run.folder.path for run in find_runs([RunFolder(tmp_path), RunFolder(best)])[0]] == [best], "and once"
 
 
 def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
     (tmp_path / "not_a_run").mkdir()
     (tmp_path / "not_a_run" / "config.yaml").write_text("anything: else\n")
     leave_run(tmp_path / "not_a_run" / "below")
-    runs, left_out = find_runs([tmp_path])
+    runs, left_out = find_runs([RunFolder(tmp_path)])
     assert [run.folder.name for run in runs] == ["below"]
     reasons = {entry.folder.name: entry.reason for entry in left_out}
     assert reasons.keys() == {"failed", "running", "torn", "old", "damaged"}
@@ -348,7 +348,7 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
 )
 def test_a_result_that_was_changed_is_left_out(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     leave_run(tmp_path / "a", **changes)
-    runs, (left_out,) = find_runs([tmp_path])
+    runs, (left_out,) = find_runs([RunFolder(tmp_path)])
     assert (
         runs == [] and left_out.reason.startswith("result.json is not as a run writes it") and told in left_out.reason
     )

@@ -65,7 +65,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> None:
-    parts = parts_of(make(CELLS, 3, 5), tmp_path / "study")
+    parts = parts_of(make(CELLS, 3, 5), str(tmp_path / "study"))
     assert [part.name for part in parts] == [
         "searched/search",
         *("closed_form/seed-3", "diverges/seed-3", "two_tasks/seed-3"),
@@ -78,13 +78,13 @@ def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> No
 
 def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
     config = resolve(make(CELLS, 0).model_dump(mode="json"), ["study.only=[two_tasks, closed_form]"]).config
-    assert [part.name for part in parts_of(config, tmp_path)] == ["closed_form/seed-0", "two_tasks/seed-0"]
+    assert [part.name for part in parts_of(config, str(tmp_path))] == ["closed_form/seed-0", "two_tasks/seed-0"]
 
 
 def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study.cells.b: method.num_groups"):
         run_study(make({"a": {}, "b": {"method.num_groups": 7}}, 0), "job")
-    assert not (tmp_path / "study").exists()
+    assert not (str(tmp_path / "study")).exists()
 
 
 def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make, tmp_path: Path) -> None:
@@ -120,18 +120,19 @@ def test_what_failed_elsewhere_meanwhile_is_not_tried_again(make: Make, tmp_path
     os.utime(result, (time.time() + 60, time.time() + 60))
     with pytest.raises(TrialsFailed, match="b/seed-0: out of memory"):
         run_study(config, "job")
-    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a"]
+    assert [row["method"] for row in rows_of(str(tmp_path / "study"))] == ["a"]
     os.utime(result, (0, 0))
     run_study(config, "job")
-    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a", "b"], "by the same command, later"
+    assert [row["method"] for row in rows_of(str(tmp_path / "study"))] == ["a", "b"], "by the same command, later"
 
 
 def test_the_winner_of_another_search_decides_nothing(make: Make, tmp_path: Path) -> None:
     """The space was changed, so the search is refused; the runs behind it are not run with the former winner."""
     folder = tmp_path / "study"
-    former = parts_of(make({"a": {"search": SPACE}}, 0), folder)[0]
-    write_text(former.folder.config, dump(former.config))
-    write_json(former.folder.result, {"exit_code": 7, "reason": "one failed", "best_values": {}, "trials": []})
+    former = parts_of(make({"a": {"search": SPACE}}, 0), str(folder))[0]
+    ended = RunFolder(former.place)
+    write_text(ended.config, dump(former.config))
+    write_json(ended.result, {"exit_code": 7, "reason": "one failed", "best_values": {}, "trials": []})
     other = SPACE | {"space": {"optimizer.prompt_lr": {"grid": [0.02]}}}
     with pytest.raises(TrialsFailed) as failure:
         run_study(make({"a": {"search": other}}, 0, 1), "job")

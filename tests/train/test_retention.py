@@ -13,6 +13,7 @@ from hlgp_dist.config.schema import CheckpointOptions
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.prepare import check_run
 from hlgp_dist.train.checkpoint import TENSORS, Checkpoint, Position, save_checkpoint
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.footprint import Footprint, Sizes, footprint_of, stage_sizes, summed
 from hlgp_dist.train.retention import best_task, is_kept
 from tests.jobs import job
@@ -124,9 +125,9 @@ def test_a_disk_that_is_too_small_is_refused(
         monkeypatch.setattr("hlgp_dist.train.footprint.shutil.disk_usage", lambda path, free=free: Usage(free))
         if free == needed:
             with caplog.at_level(logging.INFO, "hlgp_dist"):
-                check_run(config, "job")
+                check_run(config, RunFolder(tmp_path / "run"))
             assert f"at most {footprint.number} kept, {footprint.kept / 1e6:.3g} MB; 0.0" in caplog.text
         else:
             with pytest.raises(EnvironmentFailure, match=r"checkpoints: about .* MB each.*lower checkpoint\.keep"):
-                check_run(config, "job")
+                check_run(config, RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import resource
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import ask_all
 from hlgp_dist.launch.doctor.site import Site
@@ -56,7 +58,8 @@ def room(cache_dir: str | None, run_dir: str) -> Room:
     """Of this node."""
     from hlgp_dist.data.cache import default_cache_dir
 
-    folders = {"data.cache_dir": str(cache_dir or default_cache_dir()), "run.dir": run_dir, "Ray's session": TEMPORARY}
+    results = {"TMPDIR": tempfile.gettempdir()} if is_remote(run_dir) else {"run.dir": run_dir}
+    folders = {"data.cache_dir": str(cache_dir or default_cache_dir()), **results, "Ray's session": TEMPORARY}
     return Room(
         shm=shutil.disk_usage(SHM).total if Path(SHM).is_dir() else None,
         disks=tuple(_disk(use, folder) for use, folder in folders.items()),

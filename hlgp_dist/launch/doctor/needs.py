@@ -18,7 +18,7 @@ NOWHERE = {"data": {"path": "."}}
 
 @dataclass(frozen=True)
 class Needs:
-    """Paths are absolute. data, weights: None where none was named, or the weights are no file."""
+    """Paths are absolute; run_dir and data may be URLs. data, weights: None where none was named, or no file is."""
 
     launch: LaunchOptions
     on_ray: bool
@@ -51,7 +51,7 @@ def _needs(resolved: Resolved) -> Needs:
     return Needs(
         launch=config.launch,
         on_ray=_uses_ray(config),
-        run_dir=str(Path(config.run.dir).absolute()),
+        run_dir=_absolute(config.run.dir),
         cache_dir=config.data.cache_dir,
         data=_absolute(config.data.path) if named else None,
         weights=None if weights in ("hub", "none") else str(Path(weights).absolute()),

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from hlgp_dist.config.places import is_remote
+from hlgp_dist.launch.doctor.bucket import check_bucket
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import Answers, Fleet, ask_all
 from hlgp_dist.launch.doctor.locks import check_locks
@@ -27,6 +29,8 @@ Seen = Mapping[str, Mapping[str, float | str]]
 
 def check_storage(site: Site) -> list[Finding]:
     """Nothing is left in run.dir."""
+    if is_remote(site.needs.run_dir):
+        return check_bucket(site)
     with scratch(site.fleet, site.needs.run_dir) as (folder, wrote):
         findings = [*wrote.missing, *judge_written(wrote.of)]
         if not wrote.of:

@@ -1,0 +1,174 @@
+"""Folders kept in step with an object store: a real server of S3's protocol on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hlgp_dist.data.bucket import Bucket
+from hlgp_dist.data.lease import Lease
+from hlgp_dist.data.mirror import Mirror, is_private
+from hlgp_dist.errors import AtWork, DataError
+from hlgp_dist.launch.storage import order
+from tests.objects import BUCKET, ENVIRONMENT, s3_server
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def url(port: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    return f"s3://{BUCKET}/{request.node.name}"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "private"),
+    [
+        (".lock", True),
+        ("checkpoints/.task-01.aside/state.json", True),
+        ("metrics.jsonl.partial", True),
+        ("trials/a/logs/ray/x", True),
+        ("trials/ray/result.json", False),
+        ("logs/rank-000.log", False),
+    ],
+)
+def test_what_stays_here(name: str, private: bool) -> None:
+    assert is_private(name) == private
+
+
+def test_two_sides(url: str, tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    here, there = Mirror(Bucket(url), left), Mirror(Bucket(url), right)
+    write(left, {"config.yaml": "a: 1", "logs/rank-000.log": "one\n", "empty": "", ".lock": "", "logs/ray/x": "x"})
+    here.publish()
+    there.refresh()
+    shared = {"config.yaml": "a: 1", "logs/rank-000.log": "one\n", "empty": ""}
+    assert contents(right) == shared
+    with (left / "logs/rank-000.log").open("a") as log:
+        log.write("two\n")
+    write(right, {"result.json": "{}"})
+    (left / "config.yaml").unlink()
+    for mirror in (here, there, here, there):
+        mirror.publish()
+        mirror.refresh()
+    assert contents(right) == {"logs/rank-000.log": "one\ntwo\n", "empty": "", "result.json": "{}"}
+    assert {name: text for name, text in contents(left).items() if not is_private(name)} == contents(right)
+
+
+def test_what_is_written_here_is_never_overwritten(url: str, tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    here, there = Mirror(Bucket(url), left), Mirror(Bucket(url), right)
+    write(left, {"a": "old"})
+    here.publish()
+    there.refresh()
+    write(left, {"a": "mine, longer"})
+    write(right, {"a": "theirs"})
+    there.publish()
+    here.refresh()
+    assert contents(left) == {"a": "mine, longer"}
+    here.publish()
+    there.refresh()
+    assert contents(right) == {"a": "mine, longer"}
+
+
+def test_a_part_of_it(url: str, tmp_path: Path) -> None:
+    """What is not looked at is neither fetched nor removed; what is written anywhere is sent."""
+    write(tmp_path / "all", {"trials/a/x": "x", "trials/ab/x": "other", "logs/stop": "", "trials/a/t.bin": "large"})
+    Mirror(Bucket(url), tmp_path / "all").publish()
+    some = Mirror(Bucket(url), tmp_path / "some", ["trials/a", "logs/stop"], lambda name: not name.endswith(".bin"))
+    some.refresh()
+    assert contents(tmp_path / "some") == {"trials/a/x": "x", "logs/stop": ""}
+    write(tmp_path / "some", {"trials/a/mine.bin": "mine"})
+    some.publish()
+    some.refresh()
+    assert "trials/a/mine.bin" in contents(tmp_path / "some")
+    found = Bucket(url).listed()
+    assert set(found) == {"trials/a/x", "trials/ab/x", "logs/stop", "trials/a/t.bin", "trials/a/mine.bin"}
+
+
+def test_files_are_sent_in_the_order_they_were_written(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a reader never sees a record without what it records; files that grow all the time go first."""
+    sent: list[str] = []
+    whole = Bucket.write
+    monkeypatch.setattr(Bucket, "write", lambda self, name, file: sent.append(name) or whole(self, name, file))
+    saved = ["checkpoints/z/state.safetensors", "checkpoints/z/state.json", "result.json"]
+    for second, name in enumerate([*saved, "metrics.jsonl"], 1):
+        write(tmp_path, {name: name})
+        os.utime(tmp_path / name, (second, second))
+    Mirror(Bucket(url), tmp_path, order=order).publish()
+    assert sent == ["metrics.jsonl", *saved]
+
+
+def test_a_bucket_that_is_not_there(url: str, tmp_path: Path) -> None:
+    write(tmp_path, {"a": "a"})
+    with pytest.raises(DataError, match="there is no such bucket"):
+        Mirror(Bucket("s3://nobody/x"), tmp_path).publish()
+
+
+def test_one_at_a_time(url: str) -> None:
+    lost = threading.Event()
+    words = rf"process {os.getpid()} of .* is at work in {url}"
+    with Lease(Bucket(url), lost.set, lapse_seconds=3), pytest.raises(AtWork, match=words):
+        Lease(Bucket(url), lost.set, lapse_seconds=3).__enter__()
+    with Lease(Bucket(url), lost.set, lapse_seconds=3):
+        assert not lost.is_set()
+    assert Bucket(url).listed() == {}
+
+
+HOLDER = """
+import sys, time
+from hlgp_dist.data import lease
+from hlgp_dist.data.bucket import Bucket
+if sys.argv[2] == "far":
+    lease._space = lambda: "another machine"
+with lease.Lease(Bucket(sys.argv[1]), lambda: None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "far"])
+def test_a_holder_that_was_killed(where: str, url: str) -> None:
+    """On this machine that is seen at once; of another one after the lease has lapsed."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, url, where], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.wait()
+    began = time.monotonic()
+    with Lease(Bucket(url), lambda: None, lapse_seconds=4):
+        waited = time.monotonic() - began
+    assert waited < 4 if where == "here" else waited >= 4
+
+
+def test_a_holder_that_was_replaced_hears_of_it(url: str) -> None:
+    lost = threading.Event()
+    with Lease(Bucket(url), lost.set, lapse_seconds=2):
+        Bucket(url).replace(".lock", b'{"lease": "of another one"}')
+        assert lost.wait(10)
+    assert set(Bucket(url).listed()) == {".lock"}, "and leaves the other one's alone"

@@ -1,0 +1,180 @@
+"""Runs and searches whose results are kept on an object store: a real server of S3's protocol on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.data.bucket import Bucket
+from hlgp_dist.errors import ConfigError, EnvironmentFailure
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.storage import COPIES, opened
+from hlgp_dist.train.folder import RunFolder
+from tests.jobs import job, step_values, written
+from tests.objects import BUCKET, ENVIRONMENT, s3_server
+
+pytestmark = pytest.mark.timeout(900)
+HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
+OPTIONS = ("train.epochs=20", "benchmark.max_tasks=4", "checkpoint.every_steps=8", "launch.num_workers=2")
+MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
+WAIT_SECONDS = 200
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Bucket:
+    """Of this test; copies of it lie in a folder of its own."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    return Bucket(f"s3://{BUCKET}/{re.sub('[^a-z]+', '-', request.node.name)}")
+
+
+def at(bucket: Bucket, name: str) -> tuple[str, ...]:
+    return (f"run.dir={bucket.url}", f"run.name={name}")
+
+
+def fetched(bucket: Bucket, name: str, path: Path) -> RunFolder:
+    """A copy of a run or a search that stays."""
+    for each in bucket.listed(name):
+        (path / each).parent.mkdir(parents=True, exist_ok=True)
+        (path / each).write_bytes(bucket.read(each))
+    return RunFolder(path / name)
+
+
+def result_of(folder: RunFolder) -> dict[str, Any]:
+    result = folder.read_result()
+    assert result is not None
+    return {key: value for key, value in result.items() if key not in MEASURED}
+
+
+def wait_for(condition: Callable[[], object], command: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert command.poll() is None, f"it ended by itself: {command.communicate()}"
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.1)
+
+
+def start(verb: str, file: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*HLGP, verb, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def copies(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "tmp").glob(f"{COPIES}*"))
+
+
+def test_a_run_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+    quiet, _ = start_run(job(drawn, tmp_path / "quiet", *OPTIONS), "job")
+    file = written(job(drawn, tmp_path / "job", *OPTIONS, *at(bucket, "job")), tmp_path / "job.yaml")
+    command = start("train", file)
+    wait_for(lambda: any(re.search("task-0[012]-step-.*state.json", name) for name in bucket.listed()), command)
+    command.kill()
+    command.wait()
+    assert copies(tmp_path), "as a kill leaves it"
+    for copy in copies(tmp_path):
+        os.utime(copy / ".alive", (1, 1))
+    again = start("train", file)
+    output, _ = again.communicate(timeout=WAIT_SECONDS)
+    assert again.returncode == 0, output
+    assert f"run folder: {bucket.url}/job" in output
+    assert copies(tmp_path) == []
+    folder = fetched(bucket, "job", tmp_path)
+    assert [one["attempt"] for one in folder.read_attempts()] == [2]
+    assert result_of(folder) == result_of(quiet)
+    assert step_values(folder) == step_values(quiet)
+    assert {path.name for path in folder.path.iterdir()} == {path.name for path in quiet.path.iterdir()} - {".lock"}
+    assert sum("tfevents" in name for name in bucket.listed()) == 1, "the former event file has made way"
+    checkpoints = {name.split("/")[2] for name in bucket.listed("job/checkpoints")}
+    assert checkpoints == {path.name for path in quiet.checkpoints.iterdir()}
+    assert resolve(folder.config).config.run.dir == bucket.url
+    assert start("train", file).communicate(timeout=WAIT_SECONDS)[0].count("was finished before") == 1
+
+
+def test_a_store_that_refuses(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match=r"run\.dir: s3://nobody/.*there is no such bucket"):
+        start_run(job(drawn, tmp_path / "job", *OPTIONS, "run.dir=s3://nobody/runs"), "job")
+    assert copies(tmp_path) == []
+
+
+def test_what_cannot_be_sent_stays_here(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack, pytest.raises(EnvironmentFailure, match=r"what was not sent lies in .*hlgp-unsent-"):
+        port = stack.enter_context(s3_server())
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with opened(bucket.url) as storage:
+            (storage.path / "result.json").write_text("{}")
+            stack.close()
+    (kept,) = (tmp_path / "tmp").glob("hlgp-unsent-*/result.json")
+    assert kept.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.dir=http://host/runs", r"run\.dir.*or s3://BUCKET"),
+        ("run.dir=s3://", r"run\.dir.*names no bucket"),
+        ("run.dir=s3://key:secret@bucket/x", r"run\.dir.*must not hold a user or a password"),
+        ("launch.hang_seconds=10", r"launch\.hang_seconds.*must be at least 60 where run\.dir is a URL"),
+    ],
+)
+def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        job(drawn, tmp_path / "job", *OPTIONS, "run.dir=s3://bucket/runs", override)
+    assert "secret" not in str(error.value)
+
+
+SPACE = "{space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}"
+SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: fifo}}"
+SHORT = ("train.epochs=4", "benchmark.max_tasks=2", "launch.num_workers=2")
+
+
+def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+    """Trials are those of a search in a folder, what finished is not run again, and stopping reaches the ranks."""
+    file = written(job(drawn, tmp_path / "search", *SHORT, SEARCH, *at(bucket, "search")), tmp_path / "search.yaml")
+    command = start("tune", file)
+    wait_for(lambda: "search/trials/trial-00000/result.json" in bucket.listed("search/trials"), command)
+    command.kill()
+    command.wait()
+    stopped = start("tune", file)
+    wait_for(lambda: "search/trials/trial-00001/accuracy_matrix.csv" in bucket.listed("search/trials"), stopped)
+    stopped.send_signal(signal.SIGTERM)
+    output, _ = stopped.communicate(timeout=WAIT_SECONDS)
+    assert stopped.returncode == 75, output
+    last = start("tune", file)
+    output, _ = last.communicate(timeout=WAIT_SECONDS)
+    assert last.returncode == 0, output
+    assert f"run folder: {bucket.url}/search/best" in output
+    folder = fetched(bucket, "search", tmp_path)
+    result = folder.read_finished()
+    assert result is not None
+    assert [trial["status"] for trial in result["trials"]] == ["done"] * 3
+    started = re.findall(r'"event": "started", .*"trial": "(\S+)"', (folder.path / "trials.jsonl").read_text())
+    assert started.count("trial-00000") == 1
+    for trial in result["trials"]:
+        below = folder.below("trials", trial["trial"])
+        assert below.read_finished() is not None
+        assert list((below.path / "tensorboard").iterdir())
+        value = f"optimizer.prompt_lr={trial['optimizer.prompt_lr']!r}"
+        alone = job(drawn, tmp_path / trial["trial"], *SHORT, value, "benchmark.validation_fraction=0.2")
+        assert result_of(below)["accuracy_matrix"] == start_run(alone, "job")[1]["accuracy_matrix"]
+    assert result["test"]["exit_code"] == 0
