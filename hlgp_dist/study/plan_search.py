@@ -57,6 +57,21 @@ class SearchEstimate:
         return max(run.memory.peak for run in (*self.trials, self.refit))
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where trials run: so many workers each, so many at once, `per_gpu` of them sharing one of `gpus`."""
+
+    workers: int
+    at_once: int
+    per_gpu: int
+    gpus: int
+
+    @property
+    def busy(self) -> int:
+        """GPUs."""
+        return min(-(-self.at_once * self.workers // self.per_gpu), self.gpus)
+
+
 def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) -> SearchEstimate:
     """Raises:
     ConfigError, DataError: as the search's own checks would.
@@ -64,37 +79,42 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
     search = config.search
     assert search is not None
     trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}))
-    runs = [estimate_run(apply(trial, values)) for values in costly_values(search)]
+    runs = tuple(estimate_run(apply(trial, values)) for values in costly_values(search))
     seeds = 1 if search.seeds is None else len(search.seeds)
     configurations, bounded = _configurations(search, seeds)
-    num_tasks, strata = len(runs[0].works), _strata(search)
-    one = expected_survivors(search.scheduler, configurations / strata, num_tasks)
-    alive = tuple(strata * each for each in one)
-    per_gpu = share_of_gpu(config.launch, max(run.memory.peak for run in runs), cluster.gpu_bytes)
-    at_once = cluster.at_once(config.launch.num_workers, per_gpu, search.max_concurrent_trials)
-    most, expected = (
-        _amount(runs, [seeds * each for each in rates], config.launch.num_workers, at_once, per_gpu, cluster, speed)
-        for rates in ([float(configurations)] * num_tasks, alive)
-    )
-    checkpoints = seeds * configurations * max(run.checkpoints.kept for run in runs) + refit.checkpoints.kept
-    levels = Rungs(search.scheduler, num_tasks).levels
-    found = (_within(search, each, bounded) for each in (most, expected))
-    (most, _), (expected, bounded) = found
+    alive = _alive(search, configurations, len(runs[0].works))
+    places = _places(config, search, runs, seeds * configurations, cluster)
+    every = [float(configurations)] * len(alive)
+    most, _ = _within(search, _amount(runs, [seeds * each for each in every], places, speed), bounded)
+    expected, bounded = _within(search, _amount(runs, [seeds * each for each in alive], places, speed), bounded)
     return SearchEstimate(
-        configurations,
-        seeds,
-        levels,
-        alive,
-        tuple(runs),
-        at_once,
-        per_gpu,
-        most,
-        expected,
-        refit,
-        _once(refit, speed),
-        checkpoints,
-        bounded,
+        configurations=configurations,
+        seeds=seeds,
+        levels=Rungs(search.scheduler, len(alive)).levels,
+        alive=alive,
+        trials=runs,
+        at_once=places.at_once,
+        per_gpu=places.per_gpu,
+        most=most,
+        expected=expected,
+        refit=refit,
+        refit_amount=_once(refit, speed),
+        checkpoints=seeds * configurations * max(run.checkpoints.kept for run in runs) + refit.checkpoints.kept,
+        bounded=bounded,
     )
+
+
+def _places(config: RunConfig, search: Search, runs: Sequence[RunEstimate], trials: int, cluster: Cluster) -> _Places:
+    workers = config.launch.num_workers
+    per_gpu = share_of_gpu(config.launch, max(run.memory.peak for run in runs), cluster.gpu_bytes)
+    at_once = min(trials, cluster.at_once(workers, per_gpu, search.max_concurrent_trials))
+    return _Places(workers, at_once, per_gpu, cluster.gpus)
+
+
+def _alive(search: Search, configurations: int, num_tasks: int) -> tuple[float, ...]:
+    """Configurations at each task, all groups together that are compared apart."""
+    strata = _strata(search)
+    return tuple(strata * each for each in expected_survivors(search.scheduler, configurations / strata, num_tasks))
 
 
 def _strata(search: Search) -> int:
@@ -110,15 +130,7 @@ def _configurations(search: Search, seeds: int) -> tuple[int, str | None]:
     return -(-limit // seeds), f"search.budget.trials={limit}"
 
 
-def _amount(
-    runs: Sequence[RunEstimate],
-    rates: Sequence[float],
-    workers: int,
-    at_once: int,
-    per_gpu: int,
-    cluster: Cluster,
-    speed: Speed | None,
-) -> Amount:
+def _amount(runs: Sequence[RunEstimate], rates: Sequence[float], places: _Places, speed: Speed | None) -> Amount:
     """rates: trials that train each task. A mean over the runs, each as likely as the others."""
 
     def total(each: Sequence[float]) -> float:
@@ -129,9 +141,8 @@ def _amount(
     if speed is None:
         return Amount(rates[0], steps, flops, None, None)
     hours = _mean([total(run.stage_seconds(speed)) for run in runs]) / 3600
-    longest = max(run.device_hours(speed) for run in runs) / workers
-    busy = min(at_once * workers / per_gpu, cluster.gpus)
-    return Amount(rates[0], steps, flops, hours, max(longest, hours / busy))
+    longest = max(run.device_hours(speed) for run in runs) / places.workers
+    return Amount(rates[0], steps, flops, hours, max(longest, hours / places.busy))
 
 
 def _once(run: RunEstimate, speed: Speed | None) -> Amount:
