@@ -14,6 +14,7 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk, meta_trunk
 from hlgp_dist.train.estimate.costs import TaskCost, task_costs
 from hlgp_dist.train.estimate.memory import BUCKET, rank_memory
+from hlgp_dist.train.estimate.shapes import result_of
 from hlgp_dist.train.estimate.trace import Trace
 from hlgp_dist.train.footprint import NoPictures
 from hlgp_dist.train.learner import Learner
@@ -122,3 +123,19 @@ def test_full_fine_tuning_trains_the_trunk() -> None:
     training = planned_parts("method.kind=full")[0]
     assert training["trunk, frozen"] == 0
     assert training["gradients"] == training["trunk and head"] > 4 * 10**6
+
+
+def test_results_are_remembered_and_views_stay_views() -> None:
+    aten = torch.ops.aten
+    with torch.device("meta"), torch.no_grad():
+        square = torch.empty(4, 4)
+        first, second = (result_of(aten.mm.default, (square, square), {}) for _ in range(2))
+        assert first.shape == second.shape and first.untyped_storage()._cdata != second.untyped_storage()._cdata
+        for view in (aten.view.default, aten._unsafe_view.default):
+            for _ in range(2):
+                flat = result_of(view, (square, [16]), {})
+                assert flat.untyped_storage()._cdata == square.untyped_storage()._cdata
+        assert result_of(aten.add_.Tensor, (square, 1.0), {}) is square
+        assert result_of(aten.sum.dim_IntList, (square, [1]), {"keepdim": True}).shape == (4, 1)
+        assert result_of(aten.sum.dim_IntList, (square, [1]), {"keepdim": False}).shape == (4,)
+        assert result_of(aten.sum.dim_IntList, (square.double(), [1]), {"keepdim": False}).dtype == torch.float64
