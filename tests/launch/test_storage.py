@@ -45,6 +45,7 @@ def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # whose paths must be short
     monkeypatch.setattr(tempfile, "tempdir", None)
     (tmp_path / "tmp").mkdir()
     return Bucket(f"s3://{BUCKET}/{re.sub('[^a-z]+', '-', request.node.name)}")
@@ -84,9 +85,11 @@ def copies(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "tmp").glob(f"{COPIES}*"))
 
 
-def test_a_run_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["ray", pytest.param("local", marks=pytest.mark.soak)])
+def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     quiet, _ = start_run(job(drawn, tmp_path / "quiet", *OPTIONS), "job")
-    file = written(job(drawn, tmp_path / "job", *OPTIONS, *at(bucket, "job")), tmp_path / "job.yaml")
+    options = (*OPTIONS, f"launch.kind={kind}", *at(bucket, "job"))
+    file = written(job(drawn, tmp_path / "job", *options), tmp_path / "job.yaml")
     command = start("train", file)
     wait_for(lambda: any(re.search("task-0[012]-step-.*state.json", name) for name in bucket.listed()), command)
     command.kill()
@@ -143,16 +146,21 @@ def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Pat
     assert "secret" not in str(error.value)
 
 
+def events(bucket: Bucket) -> str:
+    return bucket.read("search/trials.jsonl").decode() if bucket.listed("search/trials.jsonl") else ""
+
+
 SPACE = "{space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}"
-SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: fifo}}"
+SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: {{kind: fifo}}}}"
 SHORT = ("train.epochs=4", "benchmark.max_tasks=2", "launch.num_workers=2")
 
 
+@pytest.mark.soak
 def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     """Trials are those of a search in a folder, what finished is not run again, and stopping reaches the ranks."""
     file = written(job(drawn, tmp_path / "search", *SHORT, SEARCH, *at(bucket, "search")), tmp_path / "search.yaml")
     command = start("tune", file)
-    wait_for(lambda: "search/trials/trial-00000/result.json" in bucket.listed("search/trials"), command)
+    wait_for(lambda: '"ended"' in events(bucket), command)
     command.kill()
     command.wait()
     stopped = start("tune", file)
