@@ -9,18 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.errors import ConfigError, EnvironmentFailure
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import COPIES, opened
+from hlgp_dist.launch.storage import COPIES, event_files, opened
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server
@@ -45,6 +47,7 @@ def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # whose paths must be short
     monkeypatch.setattr(tempfile, "tempdir", None)
     (tmp_path / "tmp").mkdir()
     return Bucket(f"s3://{BUCKET}/{re.sub('[^a-z]+', '-', request.node.name)}")
@@ -84,9 +87,11 @@ def copies(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "tmp").glob(f"{COPIES}*"))
 
 
-def test_a_run_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["ray", pytest.param("local", marks=pytest.mark.soak)])
+def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     quiet, _ = start_run(job(drawn, tmp_path / "quiet", *OPTIONS), "job")
-    file = written(job(drawn, tmp_path / "job", *OPTIONS, *at(bucket, "job")), tmp_path / "job.yaml")
+    options = (*OPTIONS, f"launch.kind={kind}", *at(bucket, "job"))
+    file = written(job(drawn, tmp_path / "job", *options), tmp_path / "job.yaml")
     command = start("train", file)
     wait_for(lambda: any(re.search("task-0[012]-step-.*state.json", name) for name in bucket.listed()), command)
     command.kill()
@@ -143,16 +148,21 @@ def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Pat
     assert "secret" not in str(error.value)
 
 
+def events(bucket: Bucket) -> str:
+    return bucket.read("search/trials.jsonl").decode() if bucket.listed("search/trials.jsonl") else ""
+
+
 SPACE = "{space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}"
-SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: fifo}}"
+SEARCH = f"search={SPACE}, num_samples: 3, max_concurrent_trials: 1, scheduler: {{kind: fifo}}}}"
 SHORT = ("train.epochs=4", "benchmark.max_tasks=2", "launch.num_workers=2")
 
 
+@pytest.mark.soak
 def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     """Trials are those of a search in a folder, what finished is not run again, and stopping reaches the ranks."""
     file = written(job(drawn, tmp_path / "search", *SHORT, SEARCH, *at(bucket, "search")), tmp_path / "search.yaml")
     command = start("tune", file)
-    wait_for(lambda: "search/trials/trial-00000/result.json" in bucket.listed("search/trials"), command)
+    wait_for(lambda: '"ended"' in events(bucket), command)
     command.kill()
     command.wait()
     stopped = start("tune", file)
@@ -178,3 +188,55 @@ def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_pa
         alone = job(drawn, tmp_path / trial["trial"], *SHORT, value, "benchmark.validation_fraction=0.2")
         assert result_of(below)["accuracy_matrix"] == start_run(alone, "job")[1]["accuracy_matrix"]
     assert result["test"]["exit_code"] == 0
+
+
+LIVE_SECONDS = 30
+
+
+@pytest.mark.soak
+def test_the_curves_of_a_running_search(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+    """Each trial's scalars are readable elsewhere soon after they were written, and `hlgp tensorboard` serves them."""
+    options = (*OPTIONS, SEARCH, *at(bucket, "search"))
+    command = start("tune", written(job(drawn, tmp_path / "search", *options), tmp_path / "search.yaml"))
+    lags: dict[str, float] = {}
+    with opened(bucket.url, wanted=event_files) as storage, served(bucket.url) as address:
+        while command.poll() is None:
+            for trial in sorted((storage.path / "search" / "trials").glob("*")):
+                latest = max((event.wall_time for event in losses(trial)), default=None)
+                is_over = "result.json" in {Path(name).name for name in bucket.listed(f"search/trials/{trial.name}")}
+                if latest is not None and not is_over:
+                    lags[trial.name] = max(lags.get(trial.name, 0.0), time.time() - latest)
+            time.sleep(1)
+        output, _ = command.communicate()
+        assert command.returncode == 0, output
+        assert set(lags) == {"trial-00000", "trial-00001", "trial-00002"}
+        assert max(lags.values()) < LIVE_SECONDS, lags
+        deadline = time.monotonic() + LIVE_SECONDS
+        while "search/best/tensorboard" not in runs_at(address):
+            assert time.monotonic() < deadline, runs_at(address)
+            time.sleep(1)
+
+
+def losses(trial: Path) -> list[Any]:
+    events = EventAccumulator(str(trial / "tensorboard"))
+    events.Reload()
+    return events.Scalars("train/loss") if "train/loss" in events.Tags()["scalars"] else []
+
+
+@contextmanager
+def served(url: str) -> Iterator[str]:
+    """The address of a TensorBoard."""
+    board = subprocess.Popen([*HLGP, "tensorboard", url, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    assert board.stdout is not None
+    try:
+        found = re.search(r"http://\S+", board.stdout.readline())
+        assert found is not None
+        yield found[0].rstrip("/;")
+    finally:
+        board.send_signal(signal.SIGINT)
+        assert board.wait(timeout=60) == 0
+
+
+def runs_at(address: str) -> str:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{address}/data/runs", timeout=30) as page:
+        return str(page.read().decode())

@@ -84,7 +84,7 @@ def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
 def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study.cells.b: method.num_groups"):
         run_study(make({"a": {}, "b": {"method.num_groups": 7}}, 0), "job")
-    assert not (str(tmp_path / "study")).exists()
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make, tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_what_failed_elsewhere_meanwhile_is_not_tried_again(make: Make, tmp_path
     os.utime(result, (time.time() + 60, time.time() + 60))
     with pytest.raises(TrialsFailed, match="b/seed-0: out of memory"):
         run_study(config, "job")
-    assert [row["method"] for row in rows_of(str(tmp_path / "study"))] == ["a"]
+    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a"]
     os.utime(result, (0, 0))
     run_study(config, "job")
-    assert [row["method"] for row in rows_of(str(tmp_path / "study"))] == ["a", "b"], "by the same command, later"
+    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["a", "b"], "by the same command, later"
 
 
 def test_the_winner_of_another_search_decides_nothing(make: Make, tmp_path: Path) -> None:
