@@ -37,7 +37,7 @@ NEW_SECONDS = 60.0
 
 @contextmanager
 def copied(place: str, parts: Sequence[str], wanted: Wanted) -> Iterator[Storage]:
-    """See `storage.opened`."""
+    """See `opening.opened`."""
     check_packages("run.dir", place)
     _sweep()
     path = Path(tempfile.mkdtemp(prefix=COPIES))

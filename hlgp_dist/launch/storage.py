@@ -1,17 +1,16 @@
-"""Where results are kept: a folder that everybody sees, or a copy of one behind a URL that is kept in step with it.
+"""Where results are kept: a folder that everybody sees. Behind a URL it is a copy of one, see `copies`.
 
-`publish` and `refresh` say where a process must not wait for what another one wrote; of a folder that everybody sees they
-do nothing.
+`publish` and `refresh` say where a process must not wait for what another one wrote; of a folder that everybody sees
+they do nothing.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hlgp_dist.config.places import is_remote
 from hlgp_dist.errors import AtWork
 from hlgp_dist.files import locked
 from hlgp_dist.train.folder import RunFolder
@@ -83,20 +82,3 @@ def event_files(name: str) -> bool:
 def without_details(name: str) -> bool:
     """What a search reads of its trials: neither checkpoints nor how each rank of an attempt is."""
     return "/checkpoints/" not in f"/{name}" and "/logs/attempts/" not in f"/{name}"
-
-
-@contextmanager
-def opened(place: str | Path, parts: Sequence[str] = ("",), wanted: Wanted = everything) -> Iterator[Storage]:
-    """The results at a path or URL. Of a URL `wanted` of the `parts` are fetched, and everything written is sent.
-
-    Raises:
-        ConfigError: a package is missing.
-        EnvironmentFailure: the store cannot be reached, refuses, or does not take the last of it.
-    """
-    if not is_remote(str(place)):
-        yield Storage(str(place), Path(place))
-        return
-    from hlgp_dist.launch.copies import copied  # a folder needs no client of a store
-
-    with copied(str(place), parts, wanted) as copy:
-        yield copy
