@@ -169,7 +169,8 @@ def tensorboard(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 6006,
 ) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback; a URL's event files are fetched as they grow."""
-    from hlgp_dist.launch.storage import event_files, opened
+    from hlgp_dist.launch.opening import opened
+    from hlgp_dist.launch.storage import event_files
 
     with opened(folder, wanted=event_files) as storage:
         if not storage.path.is_dir():

@@ -24,10 +24,10 @@ from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import check_placeable, has_room, room
-from hlgp_dist.launch.storage import opened
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder

@@ -19,10 +19,11 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
 from hlgp_dist.launch.room import check_placeable, runs_at_once
-from hlgp_dist.launch.storage import Storage, opened, without_details
+from hlgp_dist.launch.storage import Storage, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
 from hlgp_dist.launch.watch import SharedStop

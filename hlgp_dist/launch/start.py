@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.mirror import Wanted
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.local import run_local
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run, place_of
 from hlgp_dist.launch.ray_run import run_on_ray
-from hlgp_dist.launch.storage import Storage, everything, opened, without_tensors
+from hlgp_dist.launch.storage import Storage, Wanted, everything, without_tensors
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 

@@ -20,9 +20,10 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.errors import Failure, Interrupted
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
-from hlgp_dist.launch.storage import opened, without_tensors
+from hlgp_dist.launch.storage import without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
 from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_text
-from hlgp_dist.launch.storage import of_report, opened
+from hlgp_dist.launch.opening import opened
+from hlgp_dist.launch.storage import of_report
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike

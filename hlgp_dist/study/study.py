@@ -19,10 +19,10 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed
 from hlgp_dist.files import write_text
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_outcome, check_search, run_search
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import opened
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report

@@ -16,22 +16,35 @@ from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import Lease
 from hlgp_dist.data.mirror import Mirror, is_private
 from hlgp_dist.errors import AtWork, DataError
-from hlgp_dist.launch.storage import order
-from tests.objects import BUCKET, ENVIRONMENT, s3_server
+from hlgp_dist.launch.copies import order
+from tests.objects import BUCKET, ENVIRONMENT, google_server, s3_server
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def s3_port() -> Iterator[int]:
     with s3_server() as port:
         yield port
 
 
+@pytest.fixture(scope="module")
+def google_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with google_server(tmp_path_factory.mktemp("empty"), "") as port:
+        yield port
+
+
 @pytest.fixture
-def url(port: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def url(s3_port: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_port}")
     return f"s3://{BUCKET}/{request.node.name}"
+
+
+@pytest.fixture(params=["s3", "gs"])
+def any_url(url: str, google_port: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Of either protocol."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{google_port}")
+    return f"{request.param}{url.removeprefix('s3')}"
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -59,9 +72,9 @@ def test_what_stays_here(name: str, private: bool) -> None:
     assert is_private(name) == private
 
 
-def test_two_sides(url: str, tmp_path: Path) -> None:
+def test_two_sides(any_url: str, tmp_path: Path) -> None:
     left, right = tmp_path / "left", tmp_path / "right"
-    here, there = Mirror(Bucket(url), left), Mirror(Bucket(url), right)
+    here, there = Mirror(Bucket(any_url), left), Mirror(Bucket(any_url), right)
     write(left, {"config.yaml": "a: 1", "logs/rank-000.log": "one\n", "empty": "", ".lock": "", "logs/ray/x": "x"})
     here.publish()
     there.refresh()
@@ -94,18 +107,18 @@ def test_what_is_written_here_is_never_overwritten(url: str, tmp_path: Path) -> 
     assert contents(right) == {"a": "mine, longer"}
 
 
-def test_a_part_of_it(url: str, tmp_path: Path) -> None:
+def test_a_part_of_it(any_url: str, tmp_path: Path) -> None:
     """What is not looked at is neither fetched nor removed; what is written anywhere is sent."""
     write(tmp_path / "all", {"trials/a/x": "x", "trials/ab/x": "other", "logs/stop": "", "trials/a/t.bin": "large"})
-    Mirror(Bucket(url), tmp_path / "all").publish()
-    some = Mirror(Bucket(url), tmp_path / "some", ["trials/a", "logs/stop"], lambda name: not name.endswith(".bin"))
+    Mirror(Bucket(any_url), tmp_path / "all").publish()
+    some = Mirror(Bucket(any_url), tmp_path / "some", ["trials/a", "logs/stop"], lambda name: not name.endswith(".bin"))
     some.refresh()
     assert contents(tmp_path / "some") == {"trials/a/x": "x", "logs/stop": ""}
     write(tmp_path / "some", {"trials/a/mine.bin": "mine"})
     some.publish()
     some.refresh()
     assert "trials/a/mine.bin" in contents(tmp_path / "some")
-    found = Bucket(url).listed()
+    found = Bucket(any_url).listed()
     assert set(found) == {"trials/a/x", "trials/ab/x", "logs/stop", "trials/a/t.bin", "trials/a/mine.bin"}
 
 

@@ -21,8 +21,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.errors import ConfigError, EnvironmentFailure
+from hlgp_dist.launch.copies import COPIES
+from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import COPIES, event_files, opened
+from hlgp_dist.launch.storage import event_files
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server

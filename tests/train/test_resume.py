@@ -23,7 +23,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Interrupted
 from hlgp_dist.launch.search import run_search
-from hlgp_dist.launch.start import alone, start_run
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.storage import Storage
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train.checkpoint import load_checkpoint
 from hlgp_dist.train.folder import RunFolder
@@ -217,7 +218,10 @@ def test_other_pictures_or_weights_at_the_same_path_are_refused(
 
 def test_two_processes_never_share_a_folder(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:
     folder = as_it_was(left_in_peace, tmp_path / "run", "task-01-step-000000")
-    with alone(folder.path), pytest.raises(EnvironmentFailure, match="another process is at work") as failure:
+    with (
+        Storage(str(folder), folder.path).alone(),
+        pytest.raises(EnvironmentFailure, match="another process is at work") as failure,
+    ):
         start_run(job(drawn, folder.path, *OPTIONS), "job")
     assert failure.value.exit_code == 4
     assert not folder.result.exists(), "the result is the other's to write"

@@ -1,0 +1,27 @@
+"""From a path or a URL to the results that are kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hlgp_dist.config.places import is_remote
+from hlgp_dist.launch.storage import Storage, Wanted, everything
+
+
+@contextmanager
+def opened(place: str | Path, parts: Sequence[str] = ("",), wanted: Wanted = everything) -> Iterator[Storage]:
+    """The results at a path or URL. Of a URL `wanted` of the `parts` are fetched, and everything written is sent.
+
+    Raises:
+        ConfigError: a package is missing.
+        EnvironmentFailure: the store cannot be reached, refuses, or does not take the last of it.
+    """
+    if not is_remote(str(place)):
+        yield Storage(str(place), Path(place))
+        return
+    from hlgp_dist.launch.copies import copied  # a folder needs no client of a store
+
+    with copied(str(place), parts, wanted) as copy:
+        yield copy
