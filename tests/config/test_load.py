@@ -185,7 +185,7 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ("backbone.kwargs.img_size=32", "backbone.kwargs = {img_size: 32}", "kwargs.img_size: give backbone.img_size"),
         ("optimizer.betas=[0.9]", "optimizer.betas = [0.9]", "must be a list of 2 values"),
         ("optimizer.betas=[0.9,0.9,0.9]", "optimizer.betas = [0.9, 0.9, 0.9]", "must be a list of 2 values"),
-        ("run.dir=s3://bucket/runs", "run.dir = ", "must be a folder that this machine and every node sees"),
+        ("run.dir=http://host/runs", "run.dir = ", "must be a folder that this machine and every node sees, or s3://"),
         ("telemetry.hparams=[optimizer.promt_lr]", "telemetry.hparams", "optimizer.promt_lr is no option; did you"),
         ("seed=-1", "seed = -1", "must be"),
         ("benchmark.class_order_seed=-1", "benchmark.class_order_seed = -1", "must be"),
