@@ -25,7 +25,7 @@ from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resour
 from hlgp_dist.launch.losses import is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import check_placeable, has_room, room
+from hlgp_dist.launch.room import await_placeable, has_room, room
 from hlgp_dist.launch.storage import opened
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
@@ -66,7 +66,7 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     """
     stop = Stop()
     with ray_cluster(config.launch):
-        check_placeable(config.launch)
+        attended(lambda: await_placeable(config.launch, stop), stop=stop)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
             attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 

@@ -20,7 +20,7 @@ from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
 from hlgp_dist.files import as_csv, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
-from hlgp_dist.launch.room import check_placeable, runs_at_once
+from hlgp_dist.launch.room import await_placeable, runs_at_once
 from hlgp_dist.launch.storage import Storage, opened, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
@@ -127,9 +127,9 @@ def _search(
 ) -> dict[str, Any]:
     assert config.search is not None
     with ray_cluster(config.launch):
-        check_placeable(config.launch)
         stop = SharedStop(folder.logs)
         stop.clear()
+        attended(lambda: await_placeable(config.launch, stop), stop=stop)
         devices, publish = devices_of_run(config.launch), folder.keeper.publish
         with closing(Course(folder.path, config.search, num_tasks, devices, publish=publish)) as course:
             attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)
