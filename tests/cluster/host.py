@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
 HOME = "/home/hlgp"
-START_SECONDS = 20
 NAMESPACES = ("--net", "--uts", "--pid", "--mount")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": f"{sys.prefix}/bin:{SYSTEM_PATH}", "HOME": HOME, "LANG": "C.UTF-8"}
+START_SECONDS = 20
 TOOLS = ("ip", "unshare", "nsenter", "setpriv", "pivot_root", "sshd", "ssh", "ssh-keygen", "rsync", "awk", "bash")
 
 
@@ -121,8 +122,8 @@ class Host:
         log = self._logs / f"{self._started:03d}-{Path(command[0]).name}.log"
         with log.open("w") as stream:
             process = subprocess.Popen(
-                ["nsenter", "--target", self.pid, *NAMESPACES, f"--wdns={folder}", *command],
-                env={"PATH": f"{sys.prefix}/bin:{SYSTEM_PATH}", "HOME": HOME, "LANG": "C.UTF-8", **(env or {})},
+                [*self._enter(folder), *command],
+                env={**ENVIRONMENT, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -133,6 +134,14 @@ class Host:
         self, *command: str, env: Mapping[str, str] | None = None, folder: str | Path = HOME, seconds: float = 120
     ) -> Ended:
         return self.start(*command, env=env, folder=folder).wait(seconds)
+
+    def _enter(self, folder: str | Path) -> list[str]:
+        return ["nsenter", "--target", self.pid, *NAMESPACES, f"--wdns={folder}"]
+
+    def shell(self, folder: str | Path) -> str:
+        """What a person types to be on the machine."""
+        variables = [f"{name}={value}" for name, value in (ENVIRONMENT | {"TERM": "$TERM"}).items()]
+        return " ".join([*self._enter(folder), "env", "-i", *variables, "bash", "--norc"])
 
     def processes(self) -> list[str]:
         """The command lines of everything that runs on the machine."""

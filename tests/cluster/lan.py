@@ -10,12 +10,14 @@ from pathlib import Path
 from tests.cluster.host import REPOSITORY, SYSTEM_PATH, Host, tried
 
 DESK = "10.77.0.1"
-SLOW = ("root", "tbf", "rate", "20mbit", "burst", "32kbit", "latency", "400ms")
+SLOW_WAYS = ("netem delay 20ms rate 4mbit", "tbf rate 4mbit burst 32kbit latency 400ms")
+"""What a link's queue may be; not every kernel has the first."""
 
 
-def missing_for_slow_links() -> str | None:
-    trial = tried(f"ip link set lo up && tc qdisc add dev lo {' '.join(SLOW)}")
-    return f"needs tc and a kernel with tbf: {trial.stderr.strip()}" if trial.returncode else None
+def slow_way() -> str | None:
+    """The first of them that this kernel has, None where there is none, or no tc."""
+    has = (way for way in SLOW_WAYS if tried(f"tc qdisc add dev lo root {way}").returncode == 0)
+    return next(has, None)
 
 
 class Lan:
@@ -47,10 +49,10 @@ class Lan:
     def heal(self, host: Host) -> None:
         _on(self.desk.pid, "ip", "link", "set", host.name, "up")
 
-    def slow(self, host: Host) -> None:
+    def slow(self, host: Host, way: str) -> None:
         """In both directions."""
-        _on(self.desk.pid, "tc", "qdisc", "add", "dev", host.name, *SLOW)
-        _on(host.pid, "tc", "qdisc", "add", "dev", "lan", *SLOW)
+        _on(self.desk.pid, "tc", "qdisc", "add", "dev", host.name, "root", *way.split())
+        _on(host.pid, "tc", "qdisc", "add", "dev", "lan", "root", *way.split())
 
     def power_off(self, host: Host) -> None:
         """Its last packets do not get out, so that nobody hears that it ended."""

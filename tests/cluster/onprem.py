@@ -1,19 +1,22 @@
 """A cluster on hosts of namespaces, by the shipped on-prem file: in tests, or by hand.
 
-    sudo .venv/bin/python -m tests.cluster.onprem 3
+sudo .venv/bin/python -m tests.cluster.onprem 3
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from tests.cluster.host import HOME, REPOSITORY, Host
+from hlgp_dist.shards.shard import shard
+from tests.cluster.host import HOME, REPOSITORY, Command, Ended, Host
 from tests.cluster.lan import Lan
 
 TOKEN = "test-only-0123456789abcdef"
@@ -22,8 +25,10 @@ FOLDER = "/shared/hlgp"
 SMALL = "ray start --num-cpus=1 --object-store-memory=80000000"
 
 
-def address(number: int) -> str:
-    return f"10.77.0.{10 + number}"
+def addresses(num_hosts: int) -> dict[str, str]:
+    """By name, that of the head first."""
+    names = ["head", *(f"worker-{number}" for number in range(1, num_hosts))]
+    return {name: f"10.77.0.{10 + number}" for number, name in enumerate(names)}
 
 
 class OnPrem:
@@ -46,8 +51,10 @@ class OnPrem:
         self.storage = storage
         self.lan = Lan(work, {} if "://" in storage else {storage: self.shared})
         self.desk = self.lan.desk
-        self._names = {number: "head" if number == 0 else f"worker-{number}" for number in range(num_hosts)}
-        self.hosts = {number: self.boot(number) for number in range(powered or num_hosts)}
+        self._addresses = addresses(num_hosts)
+        self.hosts: dict[str, Host] = {}
+        for name in list(self._addresses)[:powered]:
+            self.boot(name)
         self.configs = self.desk.home / "configs"
         shutil.copytree(REPOSITORY / "configs", self.configs)
         token = self.desk.home / ".ray" / "auth_token"
@@ -56,17 +63,19 @@ class OnPrem:
         token.chmod(0o600)
         self.file = f"{HOME}/onprem.yaml"
         text = (REPOSITORY / "cluster" / "onprem.yaml").read_text()
-        edited = edited_file(text, num_hosts, storage, exports or {})
+        edited = edited_file(text, list(self._addresses.values()), storage, exports or {})
         (self.desk.home / "onprem.yaml").write_text(edited)
 
-    def boot(self, number: int) -> Host:
+    def boot(self, name: str) -> None:
         """A new machine, or one that was powered off; its packages are borrowed from this Python."""
-        host = self.lan.boot(self._names[number], address(number))
+        host = self.hosts[name] = self.lan.boot(name, self._addresses[name])
         environment = host.home / "hlgp_dist" / ".venv"
         if not environment.is_symlink():
             environment.parent.mkdir()
             environment.symlink_to(sys.prefix)
-        return host
+
+    def power_off(self, name: str) -> None:
+        self.lan.power_off(self.hosts.pop(name))
 
     def start_ray(self, *arguments: str) -> Command:
         """At the desk, in the project's folder."""
@@ -87,15 +96,33 @@ class OnPrem:
         self.lan.close()
 
 
-def edited_file(text: str, num_hosts: int, storage: str, exports: Mapping[str, str]) -> str:
-    """The shipped file for these hosts: small ones, whose packages are there and need no `pip install`."""
+def edited_file(text: str, hosts: Sequence[str], storage: str, exports: Mapping[str, str]) -> str:
+    """The shipped file for hosts at these addresses: small ones, whose packages are there and need no `pip install`."""
+    head, *workers = hosts
     cluster = yaml.safe_load(text.replace(FOLDER, storage).replace("ray start", SMALL))
-    workers = [address(number) for number in range(1, num_hosts)]
-    cluster["provider"] |= {"head_ip": address(0), "worker_ips": workers}
+    cluster["provider"] |= {"head_ip": head, "worker_ips": workers}
     cluster["auth"] = {"ssh_user": "root", "ssh_private_key": "~/.ssh/id_ed25519"}
     cluster["file_mounts"]["~/hlgp_dist/configs"] = f"{HOME}/configs"
     *others, install = cluster["setup_commands"]
     assert "pip install" in install
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in {"PYTHONPATH": f"{HOME}/hlgp_dist", **exports}.items()]
+    exported = {"PYTHONPATH": f"{HOME}/hlgp_dist", **exports}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
     cluster["setup_commands"] = [*others, f"printf '%s\\n' {shlex.join(lines)} >> ~/hlgp_dist/env.sh"]
     return str(yaml.safe_dump(cluster, sort_keys=False))
+
+
+@contextmanager
+def on_prem(work: Path, num_hosts: int, storage: str = FOLDER, powered: int | None = None) -> Iterator[OnPrem]:
+    """A cluster with the digits on its storage; see `OnPrem`."""
+    cluster = OnPrem(work, num_hosts, storage, powered=powered)
+    try:
+        shard(REPOSITORY / "hlgp_dist" / "embedded" / "digits.tar", cluster.shared / "shards", workers=1)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def hosts_of(run: Path) -> set[str]:
+    """Where the ranks of a run last were."""
+    logs = [log.read_text() for log in (run / "logs").glob("rank-*.log")]
+    return {re.findall(r"process \d+ of (\S+)", log)[-1] for log in logs}

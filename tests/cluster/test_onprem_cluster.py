@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hlgp_dist.shards.shard import shard
-from tests.cluster.host import HOME, REPOSITORY, missing
 from tests.cluster.curves import Curves
-from tests.cluster.onprem import OnPrem, address
+from tests.cluster.host import HOME
+from tests.cluster.onprem import OnPrem, hosts_of, on_prem
 from tests.cluster.tiny import RUN
 
 SEARCH = RUN + "search: {space: {optimizer.prompt_lr: {grid: [0.01, 0.1]}}, num_samples: 1, scheduler: {kind: fifo}}\n"
@@ -21,19 +19,14 @@ READABLE_SECONDS = 30
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[OnPrem]:
-    reason = missing()
-    if reason:
-        pytest.skip(reason)
-    cluster = OnPrem(tmp_path, num_hosts=2)
-    shard(REPOSITORY / "hlgp_dist" / "embedded" / "digits.tar", cluster.shared / "shards", workers=1)
-    (cluster.configs / "tiny.yaml").write_text(SEARCH)
-    yield cluster
-    cluster.close()
+def cluster(tmp_path: Path, needs_hosts: None) -> Iterator[OnPrem]:
+    with on_prem(tmp_path, num_hosts=2) as cluster:
+        (cluster.configs / "tiny.yaml").write_text(SEARCH)
+        yield cluster
 
 
 def assert_strangers_are_refused(cluster: OnPrem) -> None:
-    status = ("ray", "status", "--address", f"{address(0)}:6379")
+    status = ("ray", "status", "--address", f"{cluster.hosts['head'].address}:6379")
     member = cluster.desk.run(*status, env={"RAY_AUTH_MODE": "token"})
     assert member.code == 0, member.said
     wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another-0123456789abcdef"}
@@ -56,14 +49,14 @@ def assert_tensorboard_is_reached_through_ssh(cluster: OnPrem) -> None:
     assert {"best", "trials/trial-00000", "trials/trial-00001"} <= {
         str(Path(run).parent) for run in json.loads(answer.said)
     }
-    away = cluster.desk.run("curl", "--silent", f"http://{address(0)}:6006/")
+    away = cluster.desk.run("curl", "--silent", f"http://{cluster.hosts['head'].address}:6006/")
     assert away.code != 0, "TensorBoard listens on more than loopback"
 
 
 @pytest.mark.timeout(900)  # two minutes of work; the rest is for machines that are shared
 def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
     cluster.up()
-    assert (cluster.hosts[0].home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert (cluster.hosts["head"].home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
     assert_strangers_are_refused(cluster)
 
     refused = cluster.submit("tune", "configs/tiny.yaml", "train.epochs=[1]").wait(120)
@@ -81,7 +74,7 @@ def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
     result = json.loads((folder / "result.json").read_text())
     assert [trial["status"] for trial in result["trials"]] == ["done", "done"]
     runs = [folder / "best", *folder.glob("trials/*")]
-    assert {hosts_of(run) for run in runs} == {("head", "worker-1")}
+    assert all(hosts_of(run) == {"head", "worker-1"} for run in runs)
     assert curves.longest.keys() == {run.name for run in runs}
     assert max(curves.longest.values()) < READABLE_SECONDS
     assert_tensorboard_is_reached_through_ssh(cluster)
@@ -92,11 +85,5 @@ def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
 
     down = cluster.ray("down", "--yes", cluster.file)
     assert down.code == 0, down.said
-    left = [line for line in cluster.hosts[0].processes() if "/ray/" in line or line.startswith("ray")]
+    left = [line for line in cluster.hosts["head"].processes() if "/ray/" in line or line.startswith("ray")]
     assert left == []
-
-
-def hosts_of(run: Path) -> tuple[str, ...]:
-    """Where the ranks of a run were, each on one that has its own process ids, files and copy of the code."""
-    logs = [log.read_text() for log in sorted((run / "logs").glob("rank-*.log"))]
-    return tuple(sorted({re.findall(r"process \d+ of (\S+)", log)[-1] for log in logs}))
