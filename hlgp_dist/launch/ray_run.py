@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -88,16 +87,25 @@ def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
     yield copy
 
 
-def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), stop: Stop | None = None) -> None:
+def fit(
+    config: RunConfig,
+    folder: RunFolder,
+    callbacks: Sequence[Any] = (),
+    stop: Stop | None = None,
+    before_attempt: Callable[[], None] = lambda: None,
+) -> None:
     """Run worker groups until one ends well; this process must be connected to Ray.
 
     Raises:
         Failure: of the kind and with the reason of the last attempt; see `run_attempts`.
     """
     stop = stop or Stop()
-    run_attempts(
-        config, folder, partial(_fit_once, folder=folder, callbacks=callbacks, stop=stop), stop=stop, room=room
-    )
+
+    def attempt(config: RunConfig, channel: Channel) -> None:
+        before_attempt()
+        _fit_once(config, channel, folder=folder, callbacks=callbacks, stop=stop)
+
+    run_attempts(config, folder, attempt, stop=stop, room=room)
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
