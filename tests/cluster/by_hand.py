@@ -1,7 +1,4 @@
-"""A cluster of hosts of namespaces that stays up until ctrl-c, and what to type in it.
-
-sudo .venv/bin/python -m tests.cluster.by_hand 3
-"""
+"""A cluster of hosts of namespaces that stays up until ctrl-c: `python -m tests.cluster.by_hand NUMBER`, as root."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A cluster on hosts of namespaces, by the shipped on-prem file: in tests, or by hand.
-
-sudo .venv/bin/python -m tests.cluster.onprem 3
-"""
+"""A cluster on hosts of namespaces, by the shipped on-prem file."""
 
 from __future__ import annotations
 
