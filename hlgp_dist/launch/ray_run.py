@@ -18,14 +18,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.errors import EnvironmentFailure, LostWorker
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
-from hlgp_dist.launch.losses import is_full, worker_failure
+from hlgp_dist.launch.losses import GONE, is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, has_room, room
 from hlgp_dist.launch.storage import opened
+from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -49,7 +50,10 @@ class RayContext:
         self.screen = screen
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        ray.train.report(dict(metrics))
+        try:
+            ray.train.report(dict(metrics))
+        except GONE as error:  # what Ray keeps of the run on some host: the host or the network there is away
+            raise LostWorker(f"Ray does not answer: {first_line(error)}") from error
 
     def stop_requested(self) -> bool:
         """By the launcher, or because a host of the run is about to be taken away."""

@@ -56,7 +56,7 @@ class Lan:
 
     def power_off(self, host: Host) -> None:
         """Its last packets do not get out, so that nobody hears that it ended."""
-        self.cut(host)
+        _on(self.desk.pid, "ip", "link", "delete", host.name)
         host.close()
         self._hosts.remove(host)
 
