@@ -109,9 +109,15 @@ def edited_file(text: str, hosts: Sequence[str], storage: str, exports: Mapping[
 
 
 @contextmanager
-def on_prem(work: Path, num_hosts: int, storage: str = FOLDER, powered: int | None = None) -> Iterator[OnPrem]:
-    """A cluster with the digits on its storage; see `OnPrem`."""
-    cluster = OnPrem(work, num_hosts, storage, powered=powered)
+def on_prem(
+    work: Path,
+    num_hosts: int,
+    storage: str = FOLDER,
+    exports: Mapping[str, str] | None = None,
+    powered: int | None = None,
+) -> Iterator[OnPrem]:
+    """A cluster with the digits in its folder, which for a URL only this machine sees; see `OnPrem`."""
+    cluster = OnPrem(work, num_hosts, storage, exports, powered)
     try:
         shard(REPOSITORY / "hlgp_dist" / "embedded" / "digits.tar", cluster.shared / "shards", workers=1)
         yield cluster
