@@ -103,17 +103,19 @@ class Host:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        self.pid = self._said(log.name)
-        plug(self.pid)
-        assert self._said(log.name) == "up"
+        try:
+            self.pid = self._said(log.name)
+            plug(self.pid)
+            assert self._said(log.name) == "up"
+        except BaseException:
+            self.close()
+            raise
 
     def _said(self, log: str) -> str:
         assert self._unshare.stdout is not None
         readable, _, _ = select.select([self._unshare.stdout], [], [], START_SECONDS)
         line = os.read(self._unshare.stdout.fileno(), 100).decode().strip() if readable else ""
-        if not line:
-            self.close()
-            raise AssertionError(f"{self.name} did not start: {Path(log).read_text()}")
+        assert line, f"{self.name} did not start: {Path(log).read_text()}"
         return line
 
     def start(self, *command: str, env: Mapping[str, str] | None = None, folder: str | Path = HOME) -> Command:
