@@ -34,12 +34,15 @@ class Lan:
 
     def boot(self, name: str, address: str) -> Host:
         """A host with nothing on it but its home, as it was left if there was one of that name."""
-        host = Host(name, address, self._work / name, self._key, self._places, partial(self._plug, name))
+        host = Host(
+            name, address, self._work / name, self._key, self._places, partial(self._plug, name, hardware(address))
+        )
         self._hosts.append(host)
         return host
 
-    def _plug(self, name: str, pid: str) -> None:
-        _on(self.desk.pid, "ip", "link", "add", name, "type", "veth", "peer", "name", "lan", "netns", pid)
+    def _plug(self, name: str, mac: str, pid: str) -> None:
+        end = ("name", "lan", "address", mac, "netns", pid)
+        _on(self.desk.pid, "ip", "link", "add", name, "type", "veth", "peer", *end)
         _on(self.desk.pid, "ip", "link", "set", name, "master", "lan", "up")
 
     def cut(self, host: Host) -> None:
@@ -65,8 +68,13 @@ class Lan:
             host.close()
 
 
+def hardware(address: str) -> str:
+    """The MAC address, which a machine has again when it is back, as the others remember it."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 def _lay_bridge(pid: str) -> None:
-    _on(pid, "ip", "link", "add", "lan", "type", "bridge")
+    _on(pid, "ip", "link", "add", "lan", "address", hardware(DESK), "type", "bridge")
 
 
 def _on(pid: str, *command: str) -> None:
