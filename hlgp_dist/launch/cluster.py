@@ -129,6 +129,11 @@ def _request(stop: Stop, number: int, frame: FrameType | None) -> None:
     stop.heed(number)
 
 
+def cluster_address(launch: LaunchOptions) -> str | None:
+    """Of a cluster that others started; None: this process starts a Ray of its own."""
+    return launch.address or os.environ.get("RAY_ADDRESS") or None
+
+
 @contextmanager
 def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
     """Inside, this process is connected to Ray.
@@ -141,7 +146,7 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
         return
     for name in ("ray.tune", "ray.train"):  # a failed trial stands in our table with its reason, not as a traceback
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    address = launch.address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(launch)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="error")

@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,15 +18,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.errors import EnvironmentFailure, LostWorker
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
-from hlgp_dist.launch.losses import is_full, worker_failure
+from hlgp_dist.launch.losses import GONE, is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import check_placeable, has_room, room
+from hlgp_dist.launch.room import await_placeable, has_room, room
+from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -51,7 +51,10 @@ class RayContext:
         self.screen = screen
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        ray.train.report(dict(metrics))
+        try:
+            ray.train.report(dict(metrics))
+        except GONE as error:  # what Ray keeps of the run on some host: the host or the network there is away
+            raise LostWorker(f"Ray does not answer: {first_line(error)}") from error
 
     def stop_requested(self) -> bool:
         """By the launcher, or because a host of the run is about to be taken away."""
@@ -67,8 +70,8 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     """
     stop = Stop()
     with ray_cluster(config.launch):
+        attended(lambda: await_placeable(config.launch, stop), stop=stop)
         config = with_share(config, gpu_share(config.launch, [config]))
-        check_placeable(config.launch)
         with _copied(folder.logs / SCREEN, sys.stderr) as copy:
             attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 
@@ -90,16 +93,25 @@ def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
     yield copy
 
 
-def fit(config: RunConfig, folder: RunFolder, callbacks: Sequence[Any] = (), stop: Stop | None = None) -> None:
+def fit(
+    config: RunConfig,
+    folder: RunFolder,
+    callbacks: Sequence[Any] = (),
+    stop: Stop | None = None,
+    before_attempt: Callable[[], None] = lambda: None,
+) -> None:
     """Run worker groups until one ends well; this process must be connected to Ray.
 
     Raises:
         Failure: of the kind and with the reason of the last attempt; see `run_attempts`.
     """
     stop = stop or Stop()
-    run_attempts(
-        config, folder, partial(_fit_once, folder=folder, callbacks=callbacks, stop=stop), stop=stop, room=room
-    )
+
+    def attempt(config: RunConfig, channel: Channel) -> None:
+        before_attempt()
+        _fit_once(config, channel, folder=folder, callbacks=callbacks, stop=stop)
+
+    run_attempts(config, folder, attempt, stop=stop, room=room)
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:

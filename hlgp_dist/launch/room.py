@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +11,12 @@ import ray
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure
-from hlgp_dist.launch.cluster import worker_resources
+from hlgp_dist.errors import EnvironmentFailure, Interrupted
+from hlgp_dist.launch.cluster import cluster_address, worker_resources
+from hlgp_dist.launch.watch import Stop
 
 LOOK_SECONDS = 1.0
+log = logging.getLogger("hlgp_dist")
 
 
 def runs_at_once(launch: LaunchOptions) -> int:
@@ -24,13 +27,31 @@ def runs_at_once(launch: LaunchOptions) -> int:
     return max(fits, int(may_grow))
 
 
-def check_placeable(launch: LaunchOptions) -> None:
-    """Raise EnvironmentFailure where not even one run can ever be placed."""
-    if runs_at_once(launch) < 1:
-        needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
-        total = ray.cluster_resources()
-        has = {name: total.get(name, 0.0) for name in needs}
-        raise EnvironmentFailure(f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}")
+def await_placeable(launch: LaunchOptions, stop: Stop) -> None:
+    """Until one run fits: a cluster's nodes join one by one, so they are given `launch.wait_seconds`.
+
+    Raises:
+        EnvironmentFailure: not even one run can be placed; in a Ray of this process's own, which nobody joins, at once.
+        Interrupted: by the user.
+    """
+    until = time.monotonic() + (launch.wait_seconds if cluster_address(launch) else 0)
+    waits = False
+    while runs_at_once(launch) < 1:
+        if stop.requested:
+            raise Interrupted("stopped by a signal before there was a cluster to run on")
+        if time.monotonic() >= until:
+            raise EnvironmentFailure(_too_small(launch))
+        if not waits:
+            log.warning("%s; waiting for nodes to join, %d s at most", _too_small(launch), launch.wait_seconds)
+        waits = True
+        time.sleep(LOOK_SECONDS)
+
+
+def _too_small(launch: LaunchOptions) -> str:
+    needs = {name: amount * launch.num_workers for name, amount in worker_resources(launch).items()}
+    total = ray.cluster_resources()
+    has = {name: total.get(name, 0.0) for name in needs}
+    return f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}"
 
 
 def _most() -> dict[str, float]:

@@ -22,7 +22,7 @@ from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
-from hlgp_dist.launch.room import check_placeable, runs_at_once
+from hlgp_dist.launch.room import await_placeable, runs_at_once
 from hlgp_dist.launch.storage import Storage, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
@@ -131,11 +131,11 @@ def _search(
     assert config.search is not None
     search = config.search
     with ray_cluster(config.launch):
-        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(search)])
-        config, trial = with_share(config, share), with_share(trial, share)
-        check_placeable(config.launch)
         stop = SharedStop(folder.logs)
         stop.clear()
+        attended(lambda: await_placeable(config.launch, stop), stop=stop)
+        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(search)])
+        config, trial = with_share(config, share), with_share(trial, share)
         devices, publish = devices_of_run(config.launch), folder.keeper.publish
         with closing(Course(folder.path, search, num_tasks, devices, publish=publish)) as course:
             attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)

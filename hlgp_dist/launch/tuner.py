@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,13 +190,16 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
         with suppress(Failure), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
             check_run(config, folder)
-            _report_again(folder)
-            if folder.read_finished() is None:
-                open_run(config, folder)
-                fit(config, folder, callbacks=[TuneReportCallback()], stop=SharedStop(storage.path / "logs"))
+            report = partial(_report_again, folder)
+            if folder.read_finished() is not None:
+                report()
+                return
+            open_run(config, folder)
+            stop = SharedStop(storage.path / "logs")
+            fit(config, folder, callbacks=[TuneReportCallback()], stop=stop, before_attempt=report)
 
 
 def _report_again(folder: RunFolder) -> None:
-    """What an earlier driver may have been killed before it told Tune."""
+    """What an earlier driver or attempt may have been killed before it told Tune; what was told counts once."""
     for tasks, objective in enumerate(objectives(folder), 1):
         tune.report({OBJECTIVE: objective, RUNG: tasks})

@@ -1,54 +1,67 @@
 #!/usr/bin/env bash
 # A machine of its own, made of namespaces, with an sshd; it stays until it is killed, and everything in it goes with it.
 #
-#     unshare --net --uts --pid --mount --fork --kill-child host.sh ADDRESS WORK KEPT...
+#     unshare --net --uts --pid --mount --fork --kill-child host.sh NAME ADDRESS ROOT KEY PLACE=FOLDER...
 #
-# Its home is WORK/home, its key WORK/key; /tmp, /run and /dev/shm are its own, but for the KEPT paths below /tmp.
-# The process id that `nsenter` wants appears in WORK/pid once ssh answers.
+# It sees the system's own folders, read only, and at each PLACE that FOLDER; of this machine nothing else. The first
+# PLACE is the home of its user, root, who is let in by KEY. It says which process `nsenter` wants, waits for a network
+# device called lan, and says `up` once ssh answers.
 set -euo pipefail
 read -r outer_pid _ < /proc/self/stat
-address=$1 work=$2
-shift 2
+name=$1 address=$2 root=$3 key=$(< "$4")
+shift 4
+home=${1%%=*}
+hostname "$name"
+echo "$outer_pid"
 
-mount -t proc proc /proc
-hostname "$(basename "$work")"
+mount -t tmpfs tmpfs "$root"
+cd "$root"
+for folder in /bin /etc /lib /lib32 /lib64 /sbin /usr; do
+    if [[ -L $folder ]]; then
+        cp -a "$folder" ".$folder"
+    elif [[ -d $folder ]]; then
+        mkdir ".$folder"
+        mount --rbind "$folder" ".$folder"
+        mount -o remount,bind,ro ".$folder"
+    fi
+done
+mkdir -p dev proc sys run/sshd var/empty/sshd old
+mkdir -m 1777 tmp var/tmp
+mkdir var/log
+touch var/log/lastlog
+mount --rbind /dev dev
+mount -t tmpfs tmpfs dev/shm
+mount --rbind /sys sys
+mount -t proc proc proc
+for mapping in "$@"; do
+    mkdir -p ".${mapping%%=*}"
+    mount --rbind "${mapping#*=}" ".${mapping%%=*}"
+done
+awk -F: -v OFS=: -v home="$home" '$3 == 0 { $6 = home; $7 = "/bin/bash" } { print }' /etc/passwd > run/passwd
+mount --bind run/passwd etc/passwd
+pivot_root . old
+umount --lazy old
+rmdir old
 
-# Ray takes the address of the default route for its own, 127.0.0.1 where there is none.
+until ip link show dev lan &> /dev/null; do sleep 0.05; done
 ip link set lo up
-ip link add lan type bridge
 ip address add "$address/24" dev lan
 ip link set lan up
-ip route add default dev lan
+ip route add default dev lan # Ray takes the address of this device for its own, 127.0.0.1 where there is none
 
-mkdir -p "$work/home" "$work/tmp"
-awk -F: -v OFS=: -v home="$work/home" '$3 == 0 { $6 = home; $7 = "/bin/bash" } { print }' /etc/passwd > "$work/passwd"
-mount --bind "$work/passwd" /etc/passwd
-mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs "$work/tmp"
-chmod 1777 "$work/tmp"
-for path in "$@"; do
-    [[ $path == /tmp/* ]] || continue
-    mkdir -p "$work/tmp/${path#/tmp/}"
-    mount --bind "$path" "$work/tmp/${path#/tmp/}"
-done
-mount --move "$work/tmp" /tmp
-mount -t tmpfs tmpfs /run
-mkdir -p /run/sshd
-
-ssh-keygen -q -t ed25519 -N '' -f "$work/host_key"
-ssh-keygen -q -t ed25519 -N '' -f "$work/key"
-cat > "$work/sshd_config" <<END
+ssh-keygen -q -t ed25519 -N '' -f /run/host_key
+echo "$key" > /run/authorized_keys
+cat > /run/sshd_config <<END
 ListenAddress $address
-HostKey $work/host_key
-AuthorizedKeysFile $work/key.pub
+HostKey /run/host_key
+AuthorizedKeysFile /run/authorized_keys
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 StrictModes no
 UsePAM no
 Subsystem sftp internal-sftp
 END
-"$(command -v sshd || echo /usr/sbin/sshd)" -D -E "$work/sshd.log" -f "$work/sshd_config" &
+"$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /run/sshd_config &
 until (exec 3<> "/dev/tcp/$address/22") 2> /dev/null; do sleep 0.1; done
-echo "$outer_pid" > "$work/pid.new"
-mv "$work/pid.new" "$work/pid"
+echo up
 wait # and reap what Ray's daemons leave behind

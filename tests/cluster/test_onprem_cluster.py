@@ -1,94 +1,89 @@
-"""`ray up`, `ray submit` of a search and `ray down`, really, to a machine of namespaces over ssh."""
+"""`ray up`, `ray submit` of a search whose trials span two hosts, and `ray down`: over ssh, in namespaces."""
 
 from __future__ import annotations
 
 import json
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from hlgp_dist.shards.shard import shard
-from tests.cluster.host import REPOSITORY, Host, missing
+from tests.cluster.curves import Curves
+from tests.cluster.host import HOME
+from tests.cluster.onprem import OnPrem, hosts_of, on_prem
 from tests.cluster.tiny import RUN
 
-ADDRESS = "10.77.0.1"
-SEARCH = RUN + "search: {space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}, num_samples: 2}\n"
-TOKEN = "test-only-0123456789abcdef"
+SEARCH = RUN + "search: {space: {optimizer.prompt_lr: {grid: [0.01, 0.1]}}, num_samples: 1, scheduler: {kind: fifo}}\n"
+READABLE_SECONDS = 30
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    reason = missing()
-    if reason:
-        pytest.skip(reason)
-    host = Host(ADDRESS, tmp_path / "head")
-    yield host
-    host.close()
+def cluster(tmp_path: Path, needs_hosts: None) -> Iterator[OnPrem]:
+    with on_prem(tmp_path, num_hosts=2) as cluster:
+        (cluster.configs / "tiny.yaml").write_text(SEARCH)
+        yield cluster
 
 
-@pytest.fixture
-def user(tmp_path: Path) -> Path:
-    """The home of who calls `ray up`, with the token in it."""
-    token = tmp_path / "user" / ".ray" / "auth_token"
-    token.parent.mkdir(parents=True)
-    token.write_text(TOKEN)
-    token.chmod(0o600)
-    return tmp_path / "user"
+def assert_strangers_are_refused(cluster: OnPrem) -> None:
+    status = ("ray", "status", "--address", f"{cluster.hosts['head'].address}:6379")
+    member = cluster.desk.run(*status, env={"RAY_AUTH_MODE": "token"})
+    assert member.code == 0, member.said
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another-0123456789abcdef"}
+    for env in ({}, wrong):
+        stranger = cluster.desk.run(*status, env={"HOME": "/tmp", **env})
+        assert stranger.code != 0, "a client without the token was let in"
+        assert "uthentication" in stranger.said, stranger.said
 
 
-@pytest.fixture
-def cluster_file(host: Host, user: Path, tmp_path: Path) -> str:
-    """The shipped file with its EDIT lines edited, and packages borrowed from this test in place of `pip install`."""
-    cluster = yaml.safe_load((REPOSITORY / "cluster" / "onprem.yaml").read_text())
-    cluster["provider"] |= {"head_ip": ADDRESS, "worker_ips": []}
-    cluster["auth"] = {"ssh_user": "root", "ssh_private_key": str(host.work / "key")}
-    configs = tmp_path / "configs"
-    configs.mkdir()
-    (configs / "tiny.yaml").write_text(SEARCH)
-    cluster["file_mounts"]["~/hlgp_dist/configs"] = str(configs)
-    (host.home / "hlgp_dist").mkdir()
-    (host.home / "hlgp_dist" / ".venv").symlink_to(sys.prefix)
-    *others, install = cluster["setup_commands"]
-    assert "pip install" in install
-    cluster["setup_commands"] = [*others, "echo 'export PYTHONPATH=~/hlgp_dist' >> ~/hlgp_dist/env.sh"]
-    text = yaml.safe_dump(cluster).replace("/shared/hlgp", str(tmp_path / "shared"))
-    (tmp_path / "onprem.yaml").write_text(text)
-    return str(tmp_path / "onprem.yaml")
+def assert_tensorboard_is_reached_through_ssh(cluster: OnPrem) -> None:
+    """By the guide's command: on the head, on loopback, and from the desk."""
+    board = cluster.start_ray("exec", "-p", "6006", cluster.file, "hlgp tensorboard $HLGP_STORAGE/runs/first")
+    ask = ("curl", "--silent", "--fail", "http://127.0.0.1:6006/data/plugin/scalars/tags")
+    for _ in range(60):
+        answer = cluster.desk.run(*ask)
+        if answer.code == 0 and "best" in answer.said:
+            break
+        assert board.process.poll() is None, board.said()
+        time.sleep(1)
+    assert {"best", "trials/trial-00000", "trials/trial-00001"} <= {
+        str(Path(run).parent) for run in json.loads(answer.said)
+    }
+    away = cluster.desk.run("curl", "--silent", f"http://{cluster.hosts['head'].address}:6006/")
+    assert away.code != 0, "TensorBoard listens on more than loopback"
 
 
-@pytest.mark.timeout(600)  # under a minute of work; the rest is for machines that are shared
-def test_a_search_on_a_cluster_over_ssh(host: Host, user: Path, cluster_file: str, tmp_path: Path) -> None:
-    shard(REPOSITORY / "hlgp_dist" / "embedded" / "digits.tar", tmp_path / "shared" / "shards", workers=1)
+@pytest.mark.timeout(900)  # two minutes of work; the rest is for machines that are shared
+def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
+    cluster.up()
+    assert (cluster.hosts["head"].home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert_strangers_are_refused(cluster)
 
-    up = host.run("ray", "up", "--yes", "--disable-usage-stats", cluster_file, home=user)
-    assert up.returncode == 0, up.stdout
-    assert (host.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    refused = cluster.submit("tune", "configs/tiny.yaml", "train.epochs=[1]").wait(120)
+    assert refused.code == 1, "ray submit turns every failure into 1"
+    assert "submit: exit code 2" in refused.said, refused.said
 
-    status = ("ray", "status", "--address", f"{ADDRESS}:6379")
-    member = host.run(*status, home=user, env={"RAY_AUTH_MODE": "token"})
-    assert member.returncode == 0, member.stdout
-    strangers_home = tmp_path / "stranger"
-    strangers_home.mkdir()
-    for env in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another-0123456789abcdef"}):
-        stranger = host.run(*status, home=strangers_home, env=env)
-        assert stranger.returncode != 0, "a client without the token was let in"
-        assert "uthentication" in stranger.stdout, stranger.stdout
+    folder = cluster.shared / "runs" / "first"
+    search = cluster.submit("tune", "configs/tiny.yaml", "run.name=first", "launch.num_workers=2")
+    curves = Curves(folder)
+    while search.process.poll() is None:
+        curves.look()
+        time.sleep(1)
+    assert search.process.returncode == 0, search.said()
+    assert "submit: exit code 0 (done)" in search.said()
+    result = json.loads((folder / "result.json").read_text())
+    assert [trial["status"] for trial in result["trials"]] == ["done", "done"]
+    runs = [folder / "best", *folder.glob("trials/*")]
+    assert all(hosts_of(run) == {"head", "worker-1"} for run in runs)
+    assert curves.longest.keys() == {run.name for run in runs}
+    assert max(curves.longest.values()) < READABLE_SECONDS
+    assert_tensorboard_is_reached_through_ssh(cluster)
 
-    submit = ("ray", "submit", "--disable-usage-stats", cluster_file, "cluster/submit.py", "--", "tune")
-    refused = host.run(*submit, "configs/tiny.yaml", "train.epochs=[1]", home=user)
-    assert refused.returncode == 1, "ray submit turns every failure into 1"
-    assert "submit: exit code 2" in refused.stdout, refused.stdout
+    fetched = cluster.ray("rsync-down", cluster.file, "/shared/hlgp/runs/first/result.json", f"{HOME}/result.json")
+    assert fetched.code == 0, fetched.said
+    assert json.loads((cluster.desk.home / "result.json").read_text()) == result
 
-    done = host.run(*submit, "configs/tiny.yaml", "run.name=first", "optimizer.head_lr=1e-2", home=user, seconds=400)
-    assert done.returncode == 0, done.stdout
-    assert "submit: exit code 0 (done)" in done.stdout
-    result = json.loads((tmp_path / "shared" / "runs" / "first" / "result.json").read_text())
-    assert [trial["status"] for trial in result["trials"]].count("done") >= 1
-
-    down = host.run("ray", "down", "--yes", cluster_file, home=user)
-    assert down.returncode == 0, down.stdout
-    left = [line for line in host.processes() if "/ray/" in line or line.startswith("ray")]
+    down = cluster.ray("down", "--yes", cluster.file)
+    assert down.code == 0, down.said
+    left = [line for line in cluster.hosts["head"].processes() if "/ray/" in line or line.startswith("ray")]
     assert left == []

@@ -13,8 +13,11 @@ import pytest
 from ray import tune
 
 from hlgp_dist.config.launch_options import LaunchOptions
-from hlgp_dist.errors import ConfigError, Interrupted
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import ConfigError, Interrupted, LostWorker
 from hlgp_dist.files import write_json
+from hlgp_dist.launch import ray_run
+from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.trials import forget_failures_of, objectives
@@ -105,3 +108,21 @@ def test_a_search_waits_for_nodes_and_ends_when_it_is_stopped(tmp_path: Path) ->
         course.ended("trial-00000", 0, "done", [0.5] * NUM_TASKS)
         assert proposer.suggest("b")["trial"] == "trial-00001"
         assert proposer.suggest("c") == Proposer.FINISHED
+
+
+def test_what_an_attempt_may_have_left_untold_is_told_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the judge of a search would miss the task that a host finished just before it died."""
+    done: list[str] = []
+
+    def attempt(config: RunConfig, channel: Channel, **_: object) -> None:
+        done.append("attempt")
+        if len(done) == 2:
+            raise LostWorker("its host died")
+
+    monkeypatch.setattr(ray_run, "_fit_once", attempt)
+    monkeypatch.setattr(ray_run, "room", lambda config: config.launch.num_workers)
+    folder = RunFolder(tmp_path / "run")
+    ray_run.fit(job(tmp_path, folder.path), folder, before_attempt=lambda: done.append("report"))
+    assert done == ["report", "attempt", "report", "attempt"]

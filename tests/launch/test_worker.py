@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import ray.train
+from ray.exceptions import ActorUnavailableError
 
-from hlgp_dist.errors import ConfigError, EnvironmentFailure
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, LostWorker
 from hlgp_dist.files import write_json
-from hlgp_dist.launch.ray_run import _worker_main
+from hlgp_dist.launch.ray_run import RayContext, _worker_main
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
@@ -49,3 +51,14 @@ def test_a_node_that_does_not_see_the_run_says_so_before_it_trains(drawn: Path, 
     with pytest.raises(EnvironmentFailure, match=r"run\.dir: the node .* does not see .*elsewhere; it must be on"):
         _worker_main(payload)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_ray_that_does_not_answer_a_report_is_a_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again: a link that was cut has healed, or the rank goes on elsewhere."""
+
+    def unanswered(metrics: object) -> None:
+        raise ActorUnavailableError("Connection reset by peer", None)
+
+    monkeypatch.setattr(ray.train, "report", unanswered)
+    with pytest.raises(LostWorker, match="Connection reset by peer"):
+        RayContext.report(object.__new__(RayContext), {})
