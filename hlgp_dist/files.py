@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left aside in a folder, which nobody writes to any more."""
+    for path in sorted(folder.rglob(".*.aside"), reverse=True):  # what is inside before what it is in
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:

@@ -34,7 +34,12 @@ class Channel:
         self.stacks = folder
 
     def open(self) -> None:
-        """By the launcher, before the ranks start: a file that is there is seen to change, one that is not may not."""
+        """By the launcher, before the ranks start: a file that is there is seen to change, one that is not may not.
+
+        A launcher that was killed has told nobody to leave, so its ranks are told now.
+        """
+        for former in self.folder.parent.glob("[0-9]*"):
+            Channel(self.stacks, int(former.name)).ask("leave")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ask("run")
 

@@ -25,11 +25,8 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.cores import usable_cores
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.local import STOP_SIGNALS
-from hlgp_dist.launch.ports import free_port
 from hlgp_dist.launch.watch import Stop
 
-DASHBOARD = "RAY_API_SERVER_ADDRESS"
-"""Where the state API of a Ray looks for its dashboard."""
 LOOPBACK = "127.0.0.1"
 MEANWHILE_SECONDS = 0.5
 UNWANTED_SECONDS = 5.0
@@ -158,17 +155,10 @@ def ray_cluster(launch: LaunchOptions) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        os.environ.pop(DASHBOARD, None)
 
 
 def _start_here(launch: LaunchOptions) -> None:
-    """A Ray of this process's own, on the loopback address: it works without a network, and nobody else reaches it.
-
-    Ray Train frees the workers of a stopped trial by the dashboard's state API, so there has to be a dashboard. It is
-    named to the workers: among several Rays of a machine they would ask the newest.
-    """
-    port = free_port()
-    os.environ[DASHBOARD] = f"http://{LOOPBACK}:{port}"
+    """A Ray of this process's own, on the loopback address: it works without a network, and nobody else reaches it."""
     if shutil.which("bash") is None:  # by which Ray starts a worker that has an environment of its own
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), os.defpath])
     # Nobody preempts this machine, and each watcher is a process that imports torch.
@@ -177,8 +167,7 @@ def _start_here(launch: LaunchOptions) -> None:
     ray.init(
         _node_ip_address=LOOPBACK,
         num_cpus=cpus,
-        include_dashboard=True,
-        dashboard_port=port,
+        include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
     )

@@ -33,7 +33,7 @@ def worker_failure(error: BaseException, left: Failure | None) -> Failure:
         if isinstance(cause, Failure):
             return cause
         if isinstance(cause, GONE):
-            return LostWorker(f"{rank} was lost: {first_line(cause).rstrip('.')}; the same command resumes")
+            return LostWorker(f"{rank} was lost: {first_line(cause).rstrip('.:')}; the same command resumes")
     return left or Failure(f"a worker of the run failed: {first_line(next(iter(causes.values())))}")
 
 

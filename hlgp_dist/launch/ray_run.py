@@ -14,11 +14,12 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import FailureConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, LostWorker
+from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import GONE, is_full, worker_failure
@@ -119,6 +120,7 @@ def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbac
     with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
         folder.keeper.publish()
         while True:
+            free_abandoned()
             try:
                 _trainer(config, folder, channel, callbacks).fit()
                 return
@@ -129,9 +131,9 @@ def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbac
                 raise watch.hang or worker_failure(error, failure_of(folder)) from error
 
 
-def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> TorchTrainer:
+def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> UnwatchedTrainer:
     resources = worker_resources(config.launch)
-    return TorchTrainer(
+    return UnwatchedTrainer(
         _worker_main,
         train_loop_config={
             "config": config.model_dump(mode="json"),

@@ -17,7 +17,7 @@ from hlgp_dist.config.places import is_remote, joined
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
-from hlgp_dist.files import as_csv, write_json, write_text
+from hlgp_dist.files import as_csv, sweep, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
@@ -152,6 +152,7 @@ def _search(
         write_text(folder.path / "trials.csv", as_csv(rows))
         show(folder, rows)
         outcome = conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        sweep(folder.path)
         folder.keeper.refresh()
         runs = [folder.path / "best", *(folder.path / "trials" / name for name in state.trials)]
         return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}

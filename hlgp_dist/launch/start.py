@@ -7,6 +7,7 @@ from typing import Any
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.files import sweep
 from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run, place_of
@@ -58,4 +59,5 @@ def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
         result = folder.read_finished()
         if result is None:  # the first rank writes it before it leaves
             raise EnvironmentFailure(f"run.dir: the ranks' result is not in {folder}; {NOT_SHARED}")
+        sweep(folder.path)
         return result

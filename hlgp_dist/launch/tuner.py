@@ -5,6 +5,8 @@ Tune keeps no state of its own that matters: killed anywhere, a new Tuner over t
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,11 +21,13 @@ from ray.tune.search import Searcher
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import is_remote
-from hlgp_dist.errors import Failure, Interrupted
+from hlgp_dist.errors import Failure, Interrupted, counted
+from hlgp_dist.launch.abandoned import free_abandoned
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
+from hlgp_dist.launch.room import LOOK_SECONDS
 from hlgp_dist.launch.storage import without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
 from hlgp_dist.launch.watch import STOP_FILE, SharedStop
@@ -64,14 +68,14 @@ def build_tuner(
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the course says when it is over
             search_alg=Proposer(course, slots, stop),
-            scheduler=Judge(course, folder),
+            scheduler=Judge(course, folder, stop),
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.logs.absolute()),
-            callbacks=[EndIfUnwanted()],
+            callbacks=[EndIfUnwanted(), FreeAbandoned()],
             failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
             stop=Spent(course),
             verbose=0,
@@ -124,9 +128,9 @@ def _sample(trial: Trial) -> dict[str, Any]:
 class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types here
     """Tells the course of each report and each ending, and the terminal in a line."""
 
-    def __init__(self, course: Course, search: RunFolder) -> None:
+    def __init__(self, course: Course, search: RunFolder, stop: SharedStop) -> None:
         super().__init__()
-        self._course, self._search = course, search
+        self._course, self._search, self._stop = course, search, stop
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if OBJECTIVE not in result:  # Tune's own last word
@@ -143,7 +147,10 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
         self._ended(_name(trial), "the driver ended without a result")
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
-        self._ended(_name(trial), first_line(trial.get_error()))
+        """Tune also says so, once the trial is marked, of a driver that it is about to start again."""
+        if trial.status != trial.ERROR:
+            deaths = counted(trial.num_failures, "time")
+            self._ended(_name(trial), f"retries exhausted: the driver died {deaths}; the last: {_last_error(trial)}")
 
     def _ended(self, name: str, reason: str) -> None:
         """What the trial's own result.json says; one that died early has left none, nor a folder."""
@@ -152,10 +159,16 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
         self._search.keeper.refresh()
         folder = RunFolder(self._search.path / TRIALS / name)
         result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
-        if result["exit_code"] == Interrupted.exit_code:
+        if result["exit_code"] == Interrupted.exit_code and self._stop.requested:
             return  # the next command goes on with it
         self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))
         print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
+
+
+def _last_error(trial: Any) -> str:
+    """As Tune keeps it on this host, long before it is where `get_error` looks."""
+    file = trial.pickled_error_file
+    return first_line(pickle.loads(Path(file).read_bytes())) if file else "no error that Ray knows of"
 
 
 class Spent(Unwritten, tune.Stopper):  # type: ignore[misc]  # ray has no types here
@@ -178,6 +191,18 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
         end_if_unwanted()
 
 
+class FreeAbandoned(tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """What stopped and killed trials held can be had again."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            free_abandoned()
+            self._looked = time.monotonic()
+
+
 def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
     """The trial's driver: a small actor that starts the worker group and waits.
 
@@ -194,6 +219,7 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
             if folder.read_finished() is not None:
                 report()
                 return
+            folder.result.unlink(missing_ok=True)  # how an earlier command ended
             open_run(config, folder)
             stop = SharedStop(storage.path / "logs")
             fit(config, folder, callbacks=[TuneReportCallback()], stop=stop, before_attempt=report)

@@ -54,6 +54,14 @@ def test_numbers_go_on_through_all_commands(tmp_path: Path) -> None:
     assert next_number(tmp_path) == 11
 
 
+def test_ranks_of_a_killed_launcher_are_told_to_leave(tmp_path: Path) -> None:
+    former, next_one = Channel(tmp_path, 1), Channel(tmp_path, 2)
+    former.open()
+    assert former.asked() == "run"
+    next_one.open()
+    assert (former.asked(), next_one.asked()) == ("leave", "run")
+
+
 def test_ranks_hear_of_a_stop(tmp_path: Path) -> None:
     channel, stop = Channel(tmp_path, 1), Stop()
     with Watch(channel, 1, None, stop), Pulse(channel, 0, None) as pulse:
