@@ -6,6 +6,7 @@ Each has a cluster of its own, which takes minutes: `pytest -m soak tests/cluste
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 
 from hlgp_dist.train.folder import RunFolder
-from tests.cluster.host import Command
+from tests.cluster import bucket
+from tests.cluster.host import HOME, Command
 from tests.cluster.lan import slow_way
 from tests.cluster.onprem import OnPrem, hosts_of, on_prem
 from tests.cluster.tiny import RUN
@@ -167,3 +169,33 @@ def test_hosts_that_join_late(quiet: Path, tmp_path: Path) -> None:
     begun = [datetime.fromisoformat(attempt["started"]) for attempt in (first, second)]
     assert (begun[1] - begun[0]).total_seconds() < first["seconds"], "one after the other"
     assert hosts_of(trial_of(folder_of(cluster), 0).path).isdisjoint(hosts_of(trial_of(folder_of(cluster), 1).path))
+
+
+def test_no_shared_folder_and_a_host_that_loses_power(quiet: Path, tmp_path: Path) -> None:
+    """Shards and results in a bucket; curves are read on the head from there, as they grow, and come through ssh."""
+    with on_prem(tmp_path, num_hosts=3, storage=bucket.URL, exports=bucket.EXPORTS) as cluster:
+        bucket.start(cluster.desk)
+        shutil.copytree(cluster.shared / "shards", cluster.desk.home / "shards")
+        bucket.send(cluster.desk, Path(HOME) / "shards")
+        search = submitted(cluster)
+        board = cluster.start_ray("exec", "-p", "6006", cluster.file, "hlgp tensorboard $HLGP_STORAGE/runs/search")
+        home = cluster.desk.home
+        wait_for(lambda: "trials/trial-00000" in curves(cluster, board), search)
+        bucket.fetch(cluster.desk, "runs", Path(HOME))
+        trial = trial_of(home / "runs" / "search", 0)
+        lost = next(name for name in hosts_of(trial.path) if name != "head")
+        cluster.power_off(lost)
+        assert_done(search)
+        shutil.rmtree(home / "runs")
+        bucket.fetch(cluster.desk, "runs", Path(HOME))
+    assert_same(home / "runs" / "search", quiet)
+    failures = [attempt["failure"] for attempt in trial.read_attempts()]
+    assert failures[0] == "LostWorker" and failures[-1] is None
+    assert lost not in hosts_of(trial.path)
+
+
+def curves(cluster: OnPrem, board: Command) -> str:
+    """What TensorBoard on the head says that there is, asked at the desk."""
+    assert board.process.poll() is None, board.said()
+    ask = ("curl", "--silent", "--fail", "http://127.0.0.1:6006/data/plugin/scalars/tags")
+    return cluster.desk.run(*ask).said
