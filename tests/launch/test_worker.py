@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError
 
 from hlgp_dist.errors import ConfigError, EnvironmentFailure, LostWorker
 from hlgp_dist.files import write_json
-from hlgp_dist.launch.ray_run import RayContext, _worker_main
+from hlgp_dist.launch.ray_run import RayContext, _rank
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
@@ -47,9 +47,8 @@ def test_a_finished_result_stays(tmp_path: Path) -> None:
 
 def test_a_node_that_does_not_see_the_run_says_so_before_it_trains(drawn: Path, tmp_path: Path) -> None:
     config = job(drawn, tmp_path / "elsewhere")
-    payload = {"config": config.model_dump(mode="json"), "folder": str(tmp_path / "elsewhere"), "directory": "/"}
     with pytest.raises(EnvironmentFailure, match=r"run\.dir: the node .* does not see .*elsewhere; it must be on"):
-        _worker_main(payload)
+        _rank(config, RunFolder(tmp_path / "elsewhere"), rank=0, attempt=1)
     assert not (tmp_path / "elsewhere").exists()
 
 
