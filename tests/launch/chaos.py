@@ -68,7 +68,10 @@ def disturb(search: Tune, nodes: Nodes, chance: random.Random) -> None:
             assert not search.is_over(), f"it ended before kill {number}"
             nodes.replace_lost()
             time.sleep(0.1)
-        print(f"{search.seconds:6.1f} s: kill {number:2} of {len(deck)}, {kind:8} {victim.command[:40]}", flush=True)
+        title = victim.command if victim.command.startswith("ray::") else ""
+        print(
+            f"{search.seconds:6.1f} s: kill {number:2} of {len(deck)}, {kind:8} {victim.number:6} {title}", flush=True
+        )
     finish(search, nodes)
 
 
