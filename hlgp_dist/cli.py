@@ -169,15 +169,16 @@ def tensorboard(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 6006,
 ) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback; a URL's event files are fetched as they grow."""
+    from hlgp_dist.config.places import is_remote
     from hlgp_dist.launch.opening import opened
-    from hlgp_dist.launch.storage import event_files
+    from hlgp_dist.launch.storage import View, event_files
 
-    with opened(folder, wanted=event_files) as storage:
+    with opened(folder, View(event_files)) as storage:
         if not storage.path.is_dir():
             raise ConfigError(f"{folder}: no such folder")
         from hlgp_dist.telemetry.board import serve
 
-        serve(storage.path, port)
+        serve(storage.path, port, is_copy=is_remote(folder))
 
 
 @data_app.command("shard")

@@ -25,7 +25,7 @@ RAY_KEYS = (
     "launch.elastic",
     "launch.wait_seconds",
 )
-SLOW_WORDS_SECONDS = 60
+SLOW_WORDS_SECONDS = 120
 GRADIENT_KEYS = (
     "optimizer.",
     "train.epochs",

@@ -25,8 +25,6 @@ NO_BUCKET = "NoSuchBucket"
 """What botocore calls the exception below that of s3fs."""
 CONNECTIONS = 64
 """Of a process to one server."""
-WHOLE_BYTES = 64 * 2**20
-"""Of a file that is written in one request; longer ones go in parts."""
 TOLD = ("AWS_", "GOOGLE_", "GCE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
 """How the names of variables begin that say whom to ask, and as whom."""
 _lock = threading.Lock()
@@ -56,11 +54,11 @@ class StoreClient(Client, Protocol):
     async def listed(self, url: str) -> dict[str, Facts]:
         """Every object that the URL names or that lies below it, by whole URL."""
 
-    async def write(self, url: str, file: Path) -> None:
-        """In place of what was there; a reader sees the one or the other."""
-
     async def replace(self, url: str, content: bytes) -> None:
-        """Likewise, with what is in memory."""
+        """What was there; a reader sees the one or the other."""
+
+    async def send(self, url: str, file: Path) -> None:
+        """Likewise, in parts."""
 
     async def create(self, url: str, content: bytes) -> bool:
         """False: there is one already. Stores without conditional writes may replace it all the same."""
@@ -139,14 +137,11 @@ class Objects:
         found = await self._filesystem._find(url, detail=True)
         return {f"{self._scheme}://{name}": _facts(info) for name, info in found.items()}
 
-    async def write(self, url: str, file: Path) -> None:
-        if file.stat().st_size < WHOLE_BYTES:
-            await self.replace(url, file.read_bytes())
-        else:
-            await self._filesystem._put_file(str(file), url)
-
     async def replace(self, url: str, content: bytes) -> None:
         await self._filesystem._pipe_file(url, content)
+
+    async def send(self, url: str, file: Path) -> None:
+        await self._filesystem._put_file(str(file), url)
 
     async def create(self, url: str, content: bytes) -> bool:
         try:

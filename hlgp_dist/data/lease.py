@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import threading
@@ -13,13 +14,17 @@ from types import TracebackType
 from uuid import uuid4
 
 from hlgp_dist.data.bucket import Bucket
-from hlgp_dist.errors import AtWork, DataError
+from hlgp_dist.data.patience import Patience
+from hlgp_dist.errors import AtWork, DataError, EnvironmentFailure
 
 NAME = ".lock"
 BEAT_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
 """A lease that has not been rewritten for so long, by the clock of who wants it, is nobody's."""
 LOOK_SECONDS = 2.0
+PATIENCE = Patience(attempts=2, deadline_seconds=8.0)
+"""So that one connection that stalls does not let it lapse."""
+log = logging.getLogger("hlgp_dist")
 
 
 class Lease:
@@ -29,8 +34,8 @@ class Lease:
     finds out at its next beat.
     """
 
-    def __init__(self, bucket: Bucket, lost: Callable[[], None], lapse_seconds: float = LAPSE_SECONDS) -> None:
-        self._bucket, self._lost, self._lapse_seconds = bucket, lost, lapse_seconds
+    def __init__(self, url: str, lost: Callable[[], None], lapse_seconds: float = LAPSE_SECONDS) -> None:
+        self._bucket, self._lost, self._lapse_seconds = Bucket(url, PATIENCE), lost, lapse_seconds
         self._mine = {"host": platform.node(), "process": os.getpid(), "space": _space(), "lease": uuid4().hex}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -38,10 +43,13 @@ class Lease:
     def __enter__(self) -> Lease:
         """Raises:
         AtWork: another process is.
-        DataError: the store cannot be reached.
+        EnvironmentFailure: the store cannot be reached, or refuses.
         """
-        while not self._bucket.create(NAME, self._content(0)):
-            self._wait_for_holder()
+        try:
+            while not self._bucket.create(NAME, self._content(0)) and not self._is_mine():  # an answer may get lost
+                self._wait_for_holder()
+        except DataError as error:
+            raise EnvironmentFailure(f"run.dir: {error}") from error
         self._thread.start()
         return self
 
@@ -50,8 +58,11 @@ class Lease:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._is_mine():
-            self._bucket.remove(NAME)
+        try:
+            if self._is_mine():
+                self._bucket.remove(NAME)
+        except DataError as failure:
+            log.warning("run.dir: %s; the lock that stays lapses by itself", failure)
 
     def _wait_for_holder(self) -> None:
         """Return once the lease is gone or has lapsed, and is removed."""
@@ -62,15 +73,18 @@ class Lease:
         until = time.monotonic() + (0.0 if self._has_died(holder) else self._lapse_seconds)
         while time.monotonic() < until:
             time.sleep(min(LOOK_SECONDS, self._lapse_seconds / 10))
-            if self._bucket.facts(NAME) != first:
-                where = f"process {holder['process']} of {holder['host']}"
+            now = self._bucket.facts(NAME)
+            if now is None:
+                return
+            if now != first:
+                where = f"process {holder.get('process')} of {holder.get('host')}"
                 raise AtWork(f"run: {where} is at work in {self._bucket.url}; wait for it or end it")
         if self._bucket.facts(NAME) == first:
             self._bucket.remove(NAME)
 
     def _has_died(self, holder: dict[str, object]) -> bool:
         """Where that can be seen from here."""
-        if holder["space"] != self._mine["space"]:
+        if holder.get("space") != self._mine["space"]:
             return False
         try:
             os.kill(int(str(holder["process"])), 0)
@@ -89,20 +103,24 @@ class Lease:
                     self._lost()
                     return
                 self._bucket.replace(NAME, self._content(beats))
-            except DataError:
-                continue  # out of reach for a while: whether it is still ours is seen when it is back
+            except DataError as error:  # whether it is still ours is seen when the store is back
+                log.warning("run.dir: %s; the lock is not renewed", error)
 
     def _content(self, beats: int) -> bytes:
         return json.dumps({**self._mine, "beats": beats}).encode()
 
     def _is_mine(self) -> bool:
         holder = self._holder()
-        return holder is not None and holder["lease"] == self._mine["lease"]
+        return holder is not None and holder.get("lease") == self._mine["lease"]
 
     def _holder(self) -> dict[str, object] | None:
-        if self._bucket.facts(NAME) is None:
+        facts = self._bucket.facts(NAME)
+        if facts is None:
             return None
-        holder: dict[str, object] = json.loads(self._bucket.read(NAME))
+        try:
+            holder: dict[str, object] = json.loads(self._bucket.read(NAME, 0, facts.size))
+        except ValueError:  # being replaced, or nobody's
+            return {}
         return holder
 
 

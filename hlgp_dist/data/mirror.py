@@ -1,6 +1,7 @@
 """A folder here that is kept in step with one of objects: what this process writes is sent, what others do is fetched.
 
-One process, one copy: no other one writes to the folder here. A file that both sides have changed is this side's.
+One process, one copy: no other one writes to the folder here, and a file has one writer. What this process has ever
+sent it does not fetch, so no file is replaced under the hands of who appends to it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import NamedTuple
 
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.place import Facts
+from hlgp_dist.errors import DataError
 from hlgp_dist.files import write_atomically
 
 Wanted = Callable[[str], bool]
-"""Whether a name below the URL is to be fetched."""
+"""A question about a file, by its name below the URL."""
 Order = Callable[[str], int]
-"""By name: what has a higher number is sent later."""
+"""By name: what has a higher number is sent later; 0 has what grows all the time."""
+READINGS = 3
+"""Of an object that is replaced while it is read."""
 
 
 class Stamp(NamedTuple):
@@ -38,7 +42,10 @@ class Known(NamedTuple):
 
 
 class Mirror:
-    """`parts`: the names and folders to look at, all by default. Any thread may publish and refresh."""
+    """`parts`: the names and folders to look at, all by default. Any thread may publish and refresh.
+
+    removable: what this process removes from the store when it is gone here; other files are fetched again.
+    """
 
     def __init__(
         self,
@@ -47,9 +54,13 @@ class Mirror:
         parts: Sequence[str] = ("",),
         wanted: Wanted = lambda name: True,
         order: Order = lambda name: 0,
+        removable: Wanted = lambda name: True,
     ) -> None:
-        self._bucket, self._folder, self._parts, self._wanted, self._order = bucket, folder, parts, wanted, order
+        self._bucket, self._folder, self._parts = bucket, folder, parts
+        self._wanted, self._order, self._removable = wanted, order, removable
+        folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, Known] = {}
+        self._sent: set[str] = set()
         self._lock = threading.Lock()
 
     def publish(self) -> None:
@@ -57,51 +68,82 @@ class Mirror:
 
         Raises:
             DataError: the store cannot be reached or refuses; what was not sent is sent the next time.
+            OSError: the folder here cannot be read.
         """
         with self._lock:
             here = self._here()
-            for name in sorted(here, key=lambda name: (self._order(name), here[name].modified)):
+            late = {name: stamp for name, stamp in here.items() if self._order(name) > 0}
+            here = self._here()  # what goes first is sent as it is after what goes later was looked at
+            due = late | {name: stamp for name, stamp in here.items() if self._order(name) == 0}
+            for name in sorted(due, key=lambda name: (self._order(name), due[name].modified)):
                 known = self._known.get(name)
-                if known is None or known.stamp != here[name]:
-                    self._send(name, here[name])
-            for name in sorted(self._known.keys() - here.keys()):
-                self._bucket.remove(name)
+                if known is None or known.stamp != due[name]:
+                    self._send(name, due[name])
+            for name in sorted(self._known.keys() - here.keys() - due.keys()):
+                if self._removable(name):
+                    self._bucket.remove(name)
                 del self._known[name]
 
-    def refresh(self) -> None:
-        """Fetch what others wrote since, and remove what they removed.
+    def refresh(self, parts: Sequence[str] | None = None) -> bool:
+        """Fetch what others wrote since, and remove what they removed; False where some changed too fast.
 
         Raises:
-            DataError: see `publish`.
+            DataError, OSError: see `publish`.
         """
         with self._lock:
-            here, there = self._here(), self._there()
-            for name, facts in there.items():
-                known = self._known.get(name)
-                is_ours = name in here and (known is None or known.stamp != here[name])
-                is_news = known is None or (known.version != facts.version and name in here)
-                if is_news and not is_ours:
-                    self._fetch(name, facts)
-            for name in filter(self._is_looked_at, self._known.keys() - there.keys()):
-                if name in here and self._known[name].stamp == here[name]:
-                    (self._folder / name).unlink(missing_ok=True)
-                    del self._known[name]
+            here, there = self._here(), self._there(self._parts if parts is None else parts)
+            fetched = [self._fetch(name, facts) for name, facts in there.items() if self._is_news(name, facts, here)]
+            if parts is None:
+                for name in filter(self._is_looked_at, self._known.keys() - there.keys() - self._sent):
+                    if name in here and self._known[name].stamp == here[name]:
+                        (self._folder / name).unlink(missing_ok=True)
+                        del self._known[name]
+            return all(fetched)
+
+    def _is_news(self, name: str, facts: Facts, here: Mapping[str, Stamp]) -> bool:
+        known = self._known.get(name)
+        if name in self._sent:
+            return False
+        if known is None:
+            return name not in here
+        return known.version != facts.version and here.get(name) == known.stamp
 
     def _send(self, name: str, stamp: Stamp) -> None:
         with suppress(FileNotFoundError):  # removed since
+            self._sent.add(name)
             facts = self._bucket.write(name, self._folder / name)
             self._known[name] = Known(facts.version if facts is not None else None, stamp)
 
-    def _fetch(self, name: str, facts: Facts) -> None:
-        file = self._folder / name
-        write_atomically(file, self._bucket.read(name, 0, facts.size))
-        if facts.modified is not None:
-            os.utime(file, (facts.modified, facts.modified))
-        self._known[name] = Known(facts.version, _stamp(file.stat()))
+    def _fetch(self, name: str, facts: Facts) -> bool:
+        """Whether it was read as one whole, or is gone."""
+        for _ in range(READINGS):
+            content, failure = None, None
+            try:
+                content = self._bucket.read(name, 0, facts.size)
+            except DataError as error:
+                failure = error
+            now = self._bucket.facts(name)
+            if now is None:
+                return True
+            if now.version == facts.version:
+                if content is None:
+                    raise failure or DataError(f"{name}: cannot be read")
+                self._write(name, content, facts)
+                return True
+            facts = now
+        return False
 
-    def _there(self) -> Mapping[str, Facts]:
+    def _write(self, name: str, content: bytes, facts: Facts) -> None:
+        file = self._folder / name
+        write_atomically(file, content)
+        with suppress(FileNotFoundError):  # removed since
+            if facts.modified is not None:
+                os.utime(file, (facts.modified, facts.modified))
+            self._known[name] = Known(facts.version, _stamp(file.stat()))
+
+    def _there(self, parts: Sequence[str]) -> Mapping[str, Facts]:
         found: dict[str, Facts] = {}
-        for part in self._parts:
+        for part in parts:
             found |= self._bucket.listed(part)
         return {name: facts for name, facts in found.items() if self._is_looked_at(name)}
 
@@ -120,7 +162,13 @@ def is_private(name: str) -> bool:
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
-    for at, folders, files in os.walk(folder):
+    """Of all files. What cannot be looked at must not count as removed."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or not folder.is_dir():  # a folder may be removed meanwhile
+            raise error
+
+    for at, folders, files in os.walk(folder, onerror=failed):
         inside = Path(at).relative_to(folder)
         folders[:] = [each for each in folders if not is_private(str(inside / each))]
         for each in files:

@@ -21,6 +21,10 @@ class Transient(Exception):
     """An attempt that failed in a way that another may not."""
 
 
+class Unreachable(DataError):
+    """No attempt succeeded; a later one may."""
+
+
 class Closed(DataError):
     """The place was closed while it was read."""
 
@@ -64,4 +68,4 @@ class Attempts:
             logger.warning("%s: attempt %d of %d failed: %s", file, number, self.patience.attempts, cause)
             if number < self.patience.attempts:
                 self.closed.wait(self.patience.pause(number))
-        raise DataError(f"{file}: cannot be {self._doing}: {cause} ({self.patience.attempts} attempts)") from cause
+        raise Unreachable(f"{file}: cannot be {self._doing}: {cause} ({self.patience.attempts} attempts)") from cause

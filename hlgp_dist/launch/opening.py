@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hlgp_dist.config.places import is_remote
-from hlgp_dist.launch.storage import Storage, Wanted, everything
+from hlgp_dist.launch.storage import Storage, View
 
 
 @contextmanager
-def opened(place: str | Path, parts: Sequence[str] = ("",), wanted: Wanted = everything) -> Iterator[Storage]:
-    """The results at a path or URL. Of a URL `wanted` of the `parts` are fetched, and everything written is sent.
+def opened(place: str | Path, view: View | None = None) -> Iterator[Storage]:
+    """The results at a path or URL. Of a URL what `view` says is fetched, and everything written is sent.
 
     Raises:
         ConfigError: a package is missing.
@@ -23,5 +23,5 @@ def opened(place: str | Path, parts: Sequence[str] = ("",), wanted: Wanted = eve
         return
     from hlgp_dist.launch.copies import copied  # a folder needs no client of a store
 
-    with copied(str(place), parts, wanted) as copy:
+    with copied(str(place), view or View()) as copy:
         yield copy

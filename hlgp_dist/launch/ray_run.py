@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,6 +29,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, has_room, room
+from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
@@ -73,12 +75,12 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     with ray_cluster(config.launch):
         attended(lambda: await_placeable(config.launch, stop), stop=stop)
         config = with_share(config, gpu_share(config.launch, [config]))
-        with _copied(folder.logs / SCREEN, sys.stderr) as copy:
+        with _followed(folder.logs / SCREEN, sys.stderr) as copy:
             attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
 
 
 @contextmanager
-def _copied(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
+def _followed(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
     """A function that copies what the file has grown by since the last call."""
     shown = file.stat().st_size if file.is_file() else 0
 
@@ -112,12 +114,13 @@ def fit(
         before_attempt()
         _fit_once(config, channel, folder=folder, callbacks=callbacks, stop=stop)
 
-    run_attempts(config, folder, attempt, stop=stop, room=room)
+    run_attempts(config, folder, attempt, stop=stop, room=partial(room, stop=stop))
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
     """One worker group to its end; it waits for its turn where others use the cluster."""
-    with Watch(channel, config.launch.num_workers, config.launch.hang_seconds, stop) as watch:
+    size, heard = config.launch.num_workers, lambda: folder.keeper.is_current
+    with Watch(channel, size, config.launch.hang_seconds, stop, is_heard=heard) as watch:
         folder.keeper.publish()
         while True:
             free_abandoned()
@@ -162,8 +165,10 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
 def _worker_main(payload: dict[str, Any]) -> None:
     enter(payload["directory"])
     rank, attempt = ray.train.get_context().get_world_rank(), payload["attempt"]
-    logs = {request_of(attempt), f"logs/{log_name(rank)}", *([f"logs/{SCREEN}"] if rank == 0 else [])}
-    with opened(payload["place"], wanted=lambda name: not name.startswith("logs/") or name in logs) as storage:
+    asked = request_of(attempt)
+    logs = {asked, f"logs/{log_name(rank)}", *([f"logs/{SCREEN}"] if rank == 0 else [])}
+    view = View(lambda name: not name.startswith("logs/") or name in logs, follow=(asked,), leave=asked)
+    with opened(payload["place"], view) as storage:
         code = _rank(RunConfig.model_validate(payload["config"]), storage.run(), rank, attempt)
     if code:
         raise RuntimeError(f"exit code {code}")

@@ -23,7 +23,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
 from hlgp_dist.launch.room import await_placeable, runs_at_once
-from hlgp_dist.launch.storage import Storage, without_details
+from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
 from hlgp_dist.launch.watch import SharedStop
@@ -50,7 +50,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[RunFold
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
-    with opened(place_of(config, stem), wanted=without_details) as storage:
+    with opened(place_of(config, stem), View(without_details)) as storage:
         folder = storage.run()
         return folder, _run_search(config, storage, folder, show)
 
@@ -153,9 +153,9 @@ def _search(
         show(folder, rows)
         outcome = conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
         sweep(folder.path)
-        folder.keeper.refresh()
-        runs = [folder.path / "best", *(folder.path / "trials" / name for name in state.trials)]
-        return outcome | {"decoded_images": sum(decoded_images(RunFolder(run)) for run in runs)}
+        with opened(folder.place, View(journals)) as whole:
+            runs = [whole.run("best"), *(whole.run(TRIALS, name) for name in state.trials)]
+            return outcome | {"decoded_images": sum(map(decoded_images, runs))}
 
 
 def _slots(config: schema.RunConfig) -> Callable[[], int]:

@@ -12,7 +12,7 @@ from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run, place_of
 from hlgp_dist.launch.ray_run import run_on_ray
-from hlgp_dist.launch.storage import Storage, Wanted, everything, without_tensors
+from hlgp_dist.launch.storage import Storage, View, without_tensors
 from hlgp_dist.launch.worker import forget_failures, outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 
@@ -25,14 +25,14 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
     Raises:
         Failure: of any kind; result.json then holds its exit code and reason, unless the checks refused the run.
     """
-    with opened(place_of(config, stem), wanted=fetched_by_launcher(config)) as storage:
+    with opened(place_of(config, stem), fetched_by_launcher(config)) as storage:
         folder = storage.run()
         return folder, _start(config, storage, folder)
 
 
-def fetched_by_launcher(config: RunConfig) -> Wanted:
+def fetched_by_launcher(config: RunConfig) -> View:
     """What the launcher reads of a run; of local ranks all that they go on with, since they work in its folder."""
-    return everything if config.launch.kind == "local" else without_tensors
+    return View() if config.launch.kind == "local" else View(without_tensors)
 
 
 def _start(config: RunConfig, storage: Storage, folder: RunFolder) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.room import LOOK_SECONDS
-from hlgp_dist.launch.storage import without_tensors
+from hlgp_dist.launch.storage import View, without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
 from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept
@@ -210,7 +210,7 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
     """
     enter(directory)
     name = sample["trial"]
-    with opened(search, [f"{TRIALS}/{name}", f"logs/{STOP_FILE}"], without_tensors) as storage:
+    with opened(search, View(without_tensors, (f"{TRIALS}/{name}", f"logs/{STOP_FILE}"))) as storage:
         folder = storage.run(TRIALS, name)
         with suppress(Failure), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})

@@ -78,7 +78,10 @@ class SharedStop(Stop):
 
 
 class Watch:
-    """Of one attempt, from entering to leaving. `hang` is what it ended the attempt for, `end` what it called then."""
+    """Of one attempt, from entering to leaving. `hang` is what it ended the attempt for, `end` what it called then.
+
+    is_heard: whether what ranks tell comes through; while it does not, no silence counts.
+    """
 
     def __init__(
         self,
@@ -87,9 +90,11 @@ class Watch:
         hang_seconds: float | None,
         stop: Stop,
         end: Callable[[], None] = lambda: None,
+        is_heard: Callable[[], bool] = lambda: True,
     ) -> None:
         self.hang: HungWorker | None = None
         self._channel, self._hang_seconds, self._stop, self._end = channel, hang_seconds, stop, end
+        self._is_heard = is_heard
         self._beats: list[Beat | None] = [None] * size
         self._moved_at = [time.monotonic()] * size
         self._interval = min(LONGEST_SECONDS, (hang_seconds or 1e9) / LOOKS)
@@ -122,6 +127,8 @@ class Watch:
     def _is_silent(self, seconds: float) -> bool:
         """Whether no rank has moved for so long. One that waits for others does not, so a single one means nothing."""
         now, told = time.monotonic(), self._channel.told(len(self._beats))
+        if not self._is_heard():
+            self._moved_at = [now] * len(self._beats)
         for rank, (before, beat) in enumerate(zip(self._beats, told, strict=True)):
             if beat is not None and beat != before:
                 self._beats[rank], self._moved_at[rank] = beat, now

@@ -11,7 +11,7 @@ from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import without_tensors
+from hlgp_dist.launch.storage import View, without_tensors
 from hlgp_dist.launch.tuner import OBJECTIVE
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
@@ -57,9 +57,10 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
 def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     refit = refit_config(config, folder.place, values)
-    with opened(joined(folder.place, "best"), wanted=without_tensors) as best:
+    with opened(joined(folder.place, "best"), View(without_tensors)) as best:
         former = former_config(best.run().config)
         if former is not None and difference(former, refit).identity:
-            best.clear()
+            with best.alone():
+                best.clear()
     _, result = start_run(refit, "best")
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_text
 from hlgp_dist.launch.opening import opened
-from hlgp_dist.launch.storage import of_report
+from hlgp_dist.launch.storage import View, of_report
 from hlgp_dist.study.collect import Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
@@ -27,7 +27,7 @@ def run_report(places: Sequence[str], *, out: Path | None, baseline: str | None,
         DataError: no run has finished.
     """
     with ExitStack() as stack:
-        folders = [stack.enter_context(opened(place, wanted=of_report)).run() for place in places]
+        folders = [stack.enter_context(opened(place, View(of_report))).run() for place in places]
         _report(folders, folders[0] if out is None else RunFolder(out), baseline, apart)
 
 

@@ -23,6 +23,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_outcome, check_search, run_search
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
 from hlgp_dist.study.report import run_report
@@ -63,7 +64,7 @@ def run_study(config: RunConfig, stem: str) -> None:
     """
     place = joined(config.run.dir, run_name(config, stem))
     parts = parts_of(config, place)
-    with opened(place, [STUDY_FILE]) as storage:
+    with opened(place, View(parts=(STUDY_FILE,))) as storage:
         write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None})))
     performance = Performance()
     performance.run(parts)
@@ -205,7 +206,7 @@ def _outcome(part: Part, config: RunConfig) -> Outcome:
     Raises:
         AtWork: another process is at it.
     """
-    with opened(part.place, ["config.yaml", "result.json"]) as storage:
+    with opened(part.place, View(parts=("config.yaml", "result.json"))) as storage:
         folder = storage.run()
         if not folder.path.is_dir():
             return Outcome({})

@@ -32,14 +32,17 @@ LOOPBACK = "127.0.0.1"
 HParam = bool | int | float | str | None
 
 
-def serve(folder: Path, port: int) -> None:
+def serve(folder: Path, port: int, *, is_copy: bool = False) -> None:
     """Show a folder of event files on loopback until interrupted.
+
+    is_copy: files are replaced as they grow, which TensorBoard's faster reader, that keeps them open, does not see.
 
     Raises:
         EnvironmentFailure: the port is taken.
     """
     server = program.TensorBoard()
-    server.configure(argv=["tensorboard", "--logdir", str(folder), "--host", LOOPBACK, "--port", str(port)])
+    reader = ["--load_fast", "false"] if is_copy else []
+    server.configure(argv=["tensorboard", "--logdir", str(folder), "--host", LOOPBACK, "--port", str(port), *reader])
     try:
         address = server.launch()
     except program.TensorBoardServerException as error:

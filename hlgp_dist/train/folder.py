@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hlgp_dist.config.places import joined
 from hlgp_dist.files import write_text
@@ -15,28 +15,32 @@ from hlgp_dist.files import write_text
 NOT_SHARED = "it must be on storage that all nodes share"
 
 
-class Keeper(Protocol):
-    """Keeps a folder in step with what others see of it; `delay`: seconds until they do."""
+class Keeper:
+    """Keeps a folder in step with what others see of it; this one of a folder that everybody sees, which needs nothing.
 
-    delay: float
-
-    def publish(self) -> None:
-        """Others read from now on what was written until now."""
-
-    def refresh(self) -> None:
-        """What others have published is read from now on."""
-
-
-class Seen:
-    """Of a folder that everybody sees."""
+    delay: seconds until others read what was written.
+    """
 
     delay = 0.0
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what others wrote is being read, as far as is known."""
+        return True
+
     def publish(self) -> None:
-        """It is."""
+        """Others read from now on what was written until now.
+
+        Raises:
+            EnvironmentFailure: they do not, and did not for minutes.
+            Interrupted: another process has taken this one's place.
+        """
+
+    def try_publish(self) -> None:
+        """Likewise, but if that is not possible now, later."""
 
     def refresh(self) -> None:
-        """It is."""
+        """What others have published is read from now on; raises as `publish`."""
 
 
 class RunFolder:
@@ -48,7 +52,7 @@ class RunFolder:
     def __init__(self, path: Path | str, *, place: str | None = None, keeper: Keeper | None = None) -> None:
         self.path = Path(path)
         self.place = str(path) if place is None else place
-        self.keeper = Seen() if keeper is None else keeper
+        self.keeper = Keeper() if keeper is None else keeper
         self.config = self.path / "config.yaml"
         self.environment = self.path / "env.json"
         self.result = self.path / "result.json"

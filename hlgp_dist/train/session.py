@@ -157,7 +157,7 @@ class Session:
                     options = self.config.checkpoint
                     keep_too = partial(is_kept, options, self.progress.matrix())
                     save_checkpoint(self.folder.checkpoints, checkpoint, keep=options.keep, keep_too=keep_too)
-                    self.folder.keeper.publish()
+                    self.folder.keeper.try_publish()
         barrier()
         self.context.pulse.beat()
 

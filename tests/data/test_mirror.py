@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import Lease
 from hlgp_dist.data.mirror import Mirror, is_private
 from hlgp_dist.errors import AtWork, DataError
-from hlgp_dist.launch.copies import order
+from hlgp_dist.launch.copies import is_removable, order
 from tests.objects import BUCKET, ENVIRONMENT, google_server, s3_server
 
 
@@ -91,20 +94,83 @@ def test_two_sides(any_url: str, tmp_path: Path) -> None:
     assert {name: text for name, text in contents(left).items() if not is_private(name)} == contents(right)
 
 
-def test_what_is_written_here_is_never_overwritten(url: str, tmp_path: Path) -> None:
+def test_what_this_process_writes_is_never_replaced(url: str, tmp_path: Path) -> None:
+    """Neither before it was sent nor afterwards: it may be open."""
     left, right = tmp_path / "left", tmp_path / "right"
     here, there = Mirror(Bucket(url), left), Mirror(Bucket(url), right)
-    write(left, {"a": "old"})
-    here.publish()
-    there.refresh()
-    write(left, {"a": "mine, longer"})
-    write(right, {"a": "theirs"})
+    write(right, {"a": "theirs", "b": "theirs"})
     there.publish()
+    write(left, {"a": "mine, longer"})
     here.refresh()
-    assert contents(left) == {"a": "mine, longer"}
+    assert contents(left) == {"a": "mine, longer", "b": "theirs"}
+    with (left / "a").open("a") as journal:
+        here.publish()
+        Bucket(url).replace("a", b"of one that should have gone")
+        here.refresh()
+        journal.write(" still")
     here.publish()
-    there.refresh()
-    assert contents(right) == {"a": "mine, longer"}
+    assert Bucket(url).read("a") == b"mine, longer still"
+
+
+def test_what_cannot_be_seen_is_not_removed(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "copy", {"checkpoints/a/state.json": "{}", "config.yaml": "x"})
+    mirror = Mirror(Bucket(url), tmp_path / "copy", removable=is_removable)
+    mirror.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing_at(os.scandir, "checkpoints"))
+        with pytest.raises(OSError, match="too many open files"):
+            mirror.publish()
+    (tmp_path / "copy" / "config.yaml").unlink()
+    mirror.publish()
+    assert set(Bucket(url).listed()) == {"checkpoints/a/state.json", "config.yaml"}
+    shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(OSError, match="No such file"):
+        mirror.publish()
+    assert set(Bucket(url).listed()) == {"checkpoints/a/state.json", "config.yaml"}
+
+
+def failing_at(scandir: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def failing(path: str) -> Any:
+        if Path(path).name == name:
+            raise OSError(errno.EMFILE, "too many open files", str(path))
+        return scandir(path)
+
+    return failing
+
+
+def test_what_changes_while_it_is_read_is_read_again(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that grew is not taken for what it was, one that is gone is none, and the rest is fetched all the same."""
+    bucket = Bucket(url)
+    for name in ("gone", "grows", "stays"):
+        bucket.replace(name, b"{}")
+    read, changes = Bucket.read, {"gone": bucket.remove, "grows": lambda name: bucket.replace(name, b"{ more }")}
+
+    def changing(self: Bucket, name: str, start: int = 0, length: int | None = None) -> bytes:
+        changes.pop(name, lambda name: None)(name)
+        return read(self, name, start, length)
+
+    monkeypatch.setattr(Bucket, "read", changing)
+    assert Mirror(bucket, tmp_path).refresh()
+    assert contents(tmp_path) == {"grows": "{ more }", "stays": "{}"}
+
+
+def test_a_record_is_never_behind_its_checkpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are written while the folder is looked at, the record first."""
+    write(tmp_path, {"metrics.jsonl": "1", "checkpoints/1/state.json": "{}"})
+    mirror = Mirror(Bucket(url), tmp_path, order=order)
+    mirror.publish()
+    scandir, written = os.scandir, []
+
+    def writing(path: str) -> Any:
+        if Path(path).name == "checkpoints" and not written:
+            written.append(path)
+            write(tmp_path, {"metrics.jsonl": "1, 2", "checkpoints/2/state.json": "{}"})
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", writing)
+    mirror.publish()
+    assert "checkpoints/2/state.json" in Bucket(url).listed()
+    assert Bucket(url).read("metrics.jsonl") == b"1, 2"
 
 
 def test_a_part_of_it(any_url: str, tmp_path: Path) -> None:
@@ -146,9 +212,9 @@ def test_a_bucket_that_is_not_there(url: str, tmp_path: Path) -> None:
 def test_one_at_a_time(url: str) -> None:
     lost = threading.Event()
     words = rf"process {os.getpid()} of .* is at work in {url}"
-    with Lease(Bucket(url), lost.set, lapse_seconds=3), pytest.raises(AtWork, match=words):
-        Lease(Bucket(url), lost.set, lapse_seconds=3).__enter__()
-    with Lease(Bucket(url), lost.set, lapse_seconds=3):
+    with Lease(url, lost.set, lapse_seconds=3), pytest.raises(AtWork, match=words):
+        Lease(url, lost.set, lapse_seconds=3).__enter__()
+    with Lease(url, lost.set, lapse_seconds=3):
         assert not lost.is_set()
     assert Bucket(url).listed() == {}
 
@@ -156,10 +222,9 @@ def test_one_at_a_time(url: str) -> None:
 HOLDER = """
 import sys, time
 from hlgp_dist.data import lease
-from hlgp_dist.data.bucket import Bucket
 if sys.argv[2] == "far":
     lease._space = lambda: "another machine"
-with lease.Lease(Bucket(sys.argv[1]), lambda: None):
+with lease.Lease(sys.argv[1], lambda: None):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -174,14 +239,14 @@ def test_a_holder_that_was_killed(where: str, url: str) -> None:
     holder.kill()
     holder.wait()
     began = time.monotonic()
-    with Lease(Bucket(url), lambda: None, lapse_seconds=4):
+    with Lease(url, lambda: None, lapse_seconds=4):
         waited = time.monotonic() - began
     assert waited < 4 if where == "here" else waited >= 4
 
 
 def test_a_holder_that_was_replaced_hears_of_it(url: str) -> None:
     lost = threading.Event()
-    with Lease(Bucket(url), lost.set, lapse_seconds=2):
+    with Lease(url, lost.set, lapse_seconds=2):
         Bucket(url).replace(".lock", b'{"lease": "of another one"}')
         assert lost.wait(10)
     assert set(Bucket(url).listed()) == {".lock"}, "and leaves the other one's alone"

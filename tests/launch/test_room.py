@@ -9,9 +9,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from hlgp_dist.config.launch_options import LaunchOptions
+from hlgp_dist.config.load import resolve
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.cluster import ray_cluster
-from hlgp_dist.launch.room import await_placeable
+from hlgp_dist.launch.room import await_placeable, room
 from hlgp_dist.launch.watch import Stop
 
 
@@ -37,6 +38,9 @@ def test_it_ends_after_its_time_or_by_a_signal(cluster: Cluster) -> None:
     stop.request()
     with pytest.raises(Interrupted, match="stopped by a signal"):
         await_placeable(of_two(cluster, 60), stop)
+    config = resolve({"data": {"path": "."}, "launch": of_two(cluster, 60).model_dump()}).config
+    with pytest.raises(Interrupted, match="while it waited for hosts"):
+        room(config, stop)
 
 
 def test_a_node_that_joins_is_waited_for(cluster: Cluster) -> None:

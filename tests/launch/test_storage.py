@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
-from hlgp_dist.errors import ConfigError, EnvironmentFailure
+from hlgp_dist.data.patience import Unreachable
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
 from hlgp_dist.launch.copies import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import event_files
+from hlgp_dist.launch.storage import View, event_files
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server
@@ -100,7 +101,7 @@ def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path
     command.wait()
     assert copies(tmp_path), "as a kill leaves it"
     for copy in copies(tmp_path):
-        os.utime(copy / ".alive", (1, 1))
+        os.utime(copy, (1, 1))
     again = start("train", file)
     output, _ = again.communicate(timeout=WAIT_SECONDS)
     assert again.returncode == 0, output
@@ -125,6 +126,7 @@ def test_a_store_that_refuses(bucket: Bucket, drawn: Path, tmp_path: Path) -> No
 
 
 def test_what_cannot_be_sent_stays_here(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hlgp_dist.launch.copies.LAST_SECONDS", 0.0)
     with ExitStack() as stack, pytest.raises(EnvironmentFailure, match=r"what was not sent lies in .*hlgp-unsent-"):
         port = stack.enter_context(s3_server())
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
@@ -135,13 +137,62 @@ def test_what_cannot_be_sent_stays_here(bucket: Bucket, tmp_path: Path, monkeypa
     assert kept.read_text() == "{}"
 
 
+def test_who_was_replaced_sends_nothing_any_more(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its results nor the stop that it is told by."""
+    monkeypatch.setattr("hlgp_dist.data.lease.BEAT_SECONDS", 0.2)
+    heard: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with suppress(Interrupted), opened(bucket.url) as storage, storage.alone():
+            bucket.replace(".lock", b'{"lease": "of another one"}')
+            deadline = time.monotonic() + 30
+            while not heard:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            (storage.path / "result.json").write_text("{}")
+            with pytest.raises(Interrupted, match="another process has taken this one's place"):
+                storage.publish()
+            raise Interrupted("as a run ends by SIGTERM")
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert set(bucket.listed()) == {".lock"}
+    assert list((tmp_path / "tmp").glob("hlgp-unsent-*/result.json"))
+
+
+def test_the_lock_outlasts_what_it_guards(bucket: Bucket) -> None:
+    """Who comes next finds the results."""
+    with opened(bucket.url) as storage:
+        with storage.alone():
+            (storage.path / "result.json").write_text("{}")
+        assert set(bucket.listed()) == {"result.json"}
+
+
+def test_a_store_that_is_away_for_a_while(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided upon is waited for."""
+    monkeypatch.setattr("hlgp_dist.launch.copies.AGAIN_SECONDS", 0.1)
+    with opened(bucket.url) as storage:
+        whole, failures = Bucket.listed, iter(range(3))
+
+        def away(self: Bucket, part: str = "") -> Any:
+            if next(failures, None) is not None:
+                raise Unreachable("away")
+            return whole(self, part)
+
+        monkeypatch.setattr(Bucket, "listed", away)
+        bucket.replace("result.json", b"{}")
+        storage.refresh()
+        assert (storage.path / "result.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("run.dir=http://host/runs", r"run\.dir.*or s3://BUCKET"),
         ("run.dir=s3://", r"run\.dir.*names no bucket"),
         ("run.dir=s3://key:secret@bucket/x", r"run\.dir.*must not hold a user or a password"),
-        ("launch.hang_seconds=10", r"launch\.hang_seconds.*must be at least 60 where run\.dir is a URL"),
+        ("launch.hang_seconds=10", r"launch\.hang_seconds.*must be at least 120 where run\.dir is a URL"),
     ],
 )
 def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Path) -> None:
@@ -201,7 +252,7 @@ def test_the_curves_of_a_running_search(bucket: Bucket, drawn: Path, tmp_path: P
     options = (*OPTIONS, SEARCH, *at(bucket, "search"))
     command = start("tune", written(job(drawn, tmp_path / "search", *options), tmp_path / "search.yaml"))
     lags: dict[str, float] = {}
-    with opened(bucket.url, wanted=event_files) as storage, served(bucket.url) as address:
+    with opened(bucket.url, View(event_files)) as storage, served(bucket.url) as address:
         while command.poll() is None:
             for trial in sorted((storage.path / "search" / "trials").glob("*")):
                 latest = max((event.wall_time for event in losses(trial)), default=None)

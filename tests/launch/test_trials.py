@@ -122,7 +122,7 @@ def test_what_an_attempt_may_have_left_untold_is_told_before_the_next(
             raise LostWorker("its host died")
 
     monkeypatch.setattr(ray_run, "_fit_once", attempt)
-    monkeypatch.setattr(ray_run, "room", lambda config: config.launch.num_workers)
+    monkeypatch.setattr(ray_run, "room", lambda config, stop: config.launch.num_workers)
     folder = RunFolder(tmp_path / "run")
     ray_run.fit(job(tmp_path, folder.path), folder, before_attempt=lambda: done.append("report"))
     assert done == ["report", "attempt", "report", "attempt"]
