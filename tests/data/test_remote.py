@@ -223,7 +223,7 @@ def test_an_environment_that_cannot_be_right_is_tried_once(
 
 
 def test_a_name_that_no_bucket_has(faulty: FaultyServer, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ConfigError, match=r"Invalid bucket name.*; correct data\.path"):
+    with pytest.raises(ConfigError, match=r"Invalid bucket name.*; correct the URL"):
         Remote("s3://no bucket/one").facts(TAR)
     for ask in (lambda place: place.facts(TAR), lambda place: place.read(TAR, 0, 10)):
         with pytest.raises(DataError, match=f"^s3://absent/one/{TAR}: there is no such bucket"):

@@ -34,12 +34,12 @@ def test_a_rank_killed_at_the_same_step_ends_its_trial_and_no_other(
 ) -> None:
     inject(monkeypatch, tmp_path / "faults", Fault("kill", 0, 0, 1, each_time_in="trial-00000"))
     folder, outcome = run_search(job(drawn, tmp_path / "search", SEARCH, *OPTIONS), "job", lambda folder, rows: None)
-    killed = RunFolder(folder / "trials" / "trial-00000")
+    killed = folder.below("trials", "trial-00000")
     result = killed.read_result()
     assert result is not None and result["exit_code"] == 1 and result["reason"].startswith(RETRIES)
     assert [attempt["failure"] for attempt in killed.read_attempts()] == ["LostWorker"] * 2
     assert [(row["status"], row["reason"]) for row in outcome["trials"]] == [("failed", result["reason"]), ("done", "")]
-    assert outcome == json.loads((folder / "result.json").read_text())
+    assert outcome == json.loads(folder.result.read_text())
     assert outcome["exit_code"] == 7 and outcome["best_trial"] == "trial-00001"
     assert outcome["reason"].startswith(f"1 of 2 trials failed, first trial-00000: {RETRIES}")
 
