@@ -12,8 +12,8 @@ import pytest
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
-from hlgp_dist.study.plan_tables import hours, si
+from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
+from hlgp_dist.study.planning.tables import hours, si
 from hlgp_dist.train.estimate.devices import GIB
 from tests.jobs import job, written
 from tests.study.test_cli import hlgp

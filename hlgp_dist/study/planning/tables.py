@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.errors import counted
-from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
-from hlgp_dist.study.plan_search import SearchEstimate
-from hlgp_dist.study.plan_study import CellEstimate
+from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
+from hlgp_dist.study.planning.search import SearchEstimate
+from hlgp_dist.study.planning.study import CellEstimate
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
 from hlgp_dist.train.estimate.devices import RESERVE

@@ -10,7 +10,7 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.search_options import Search
 from hlgp_dist.config.space import samples
-from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
+from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
 from hlgp_dist.train.estimate.run import RunEstimate, estimate_run
 from hlgp_dist.train.estimate.speed import Speed
 from hlgp_dist.tuning.proposals import num_configurations

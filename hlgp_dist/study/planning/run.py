@@ -10,10 +10,10 @@ from typing import Any
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json
-from hlgp_dist.study import plan_tables as tables
-from hlgp_dist.study.plan_cluster import Cluster
-from hlgp_dist.study.plan_search import SearchEstimate, estimate_search
-from hlgp_dist.study.plan_study import CellEstimate, estimate_study
+from hlgp_dist.study.planning import tables
+from hlgp_dist.study.planning.cluster import Cluster
+from hlgp_dist.study.planning.search import SearchEstimate, estimate_search
+from hlgp_dist.study.planning.study import CellEstimate, estimate_study
 from hlgp_dist.terminal import console, show_grid
 from hlgp_dist.train.estimate.bounds import Bound, Site, bounds
 from hlgp_dist.train.estimate.devices import DeviceSheet, device_named
