@@ -57,7 +57,7 @@ def plan(
 ) -> None:
     """Of a run, a search or a study: will it fit, how long, how much. Starts nothing; docs/plan.md."""
     resolved = _resolved(config, overrides)
-    from hlgp_dist.study.plan import PlanOptions, run_plan
+    from hlgp_dist.study.planning.run import PlanOptions, run_plan
 
     options = PlanOptions(
         bench=bench, device=device, mfu=mfu, gpus=gpus, nodes=nodes, price=price, gbits=gbits, json=json

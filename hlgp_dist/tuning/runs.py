@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.search_options import Search
-from hlgp_dist.config.space import combinations
+from hlgp_dist.config.space import samples
 
 COSTLY = ("alignment.", "backbone.", "data.", "engine.", "method.", "optimizer.kind", "train.")
 """Searched keys on which it depends how long a trial takes or what it needs."""
-MOST = 8
-"""Combinations of their values that are looked at."""
+MOST = 16
+"""Combinations of their values up to which all are looked at."""
 
 
 def trial_config(config: schema.RunConfig, place: str) -> schema.RunConfig:
@@ -52,7 +55,15 @@ def refit_config(config: schema.RunConfig, place: str, values: Mapping[str, Any]
 
 
 def costly_values(search: Search) -> list[dict[str, Any]]:
-    """Combinations of what makes a trial costly, evenly chosen where they are many; an empty one where nothing does."""
-    space = {key: domain for key, domain in search.space.items() if key.startswith(COSTLY)}
-    every = list(combinations(space)) if space else [{}]
-    return every[:: -(-len(every) // MOST)]
+    """Combinations of what makes a trial costly, an empty one where nothing does: all of them up to MOST.
+
+    Of more, as many as MOST (or as the key of most values has) in a fixed random pairing, in which every value of every
+    key occurs, as often as the key's others or once more.
+    """
+    choices = {key: samples(domain) for key, domain in search.space.items() if key.startswith(COSTLY)}
+    every: Iterable[tuple[Any, ...]] = itertools.product(*choices.values())
+    if math.prod(map(len, choices.values())) > MOST:
+        number, draw = max(MOST, *map(len, choices.values())), random.Random(0)
+        repeated = [list(itertools.islice(itertools.cycle(values), number)) for values in choices.values()]
+        every = zip(*(draw.sample(values, number) for values in repeated), strict=True)
+    return [dict(zip(choices, values, strict=True)) for values in every]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hlgp_dist.config.load import cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.study.plan_cluster import Cluster
-from hlgp_dist.study.plan_search import SearchEstimate, estimate_search
+from hlgp_dist.study.planning.cluster import Cluster
+from hlgp_dist.study.planning.search import SearchEstimate, estimate_search
 from hlgp_dist.train.estimate.run import RunEstimate, estimate_run
 from hlgp_dist.train.estimate.speed import Speed
 

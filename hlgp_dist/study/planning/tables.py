@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.errors import counted
-from hlgp_dist.study.plan_cluster import Cluster, share_of_gpu
-from hlgp_dist.study.plan_search import SearchEstimate
-from hlgp_dist.study.plan_study import CellEstimate
+from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
+from hlgp_dist.study.planning.search import SearchEstimate
+from hlgp_dist.study.planning.study import CellEstimate
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
 from hlgp_dist.train.estimate.devices import RESERVE
@@ -100,7 +100,12 @@ def time_grid(run: RunEstimate, bound: Bound | None, speed: Speed, price: float 
     """Hours and money; bound: at the run's own workers, None where it has no steps."""
     used = run.device_hours(speed)
     wall = used / run.ranks if bound is None else bound.hours
-    rows: list[Row] = [("by", speed.told), ("wall time", hours(wall)), ("GPU-hours", f"{wall * run.ranks:.3g}")]
+    rows: list[Row] = [
+        ("by", speed.told),
+        ("engine.precision", run.precision),
+        ("wall time", hours(wall)),
+        ("GPU-hours", f"{wall * run.ranks:.3g}"),
+    ]
     if price is not None:
         rows.append(("cost", f"{wall * run.ranks * price:.2f}"))
     return Grid("time of the run", ("", ""), rows)
