@@ -19,12 +19,12 @@ from tests.launch.tune import Tune
 
 TRIALS, WARM = 40, 10
 SEARCH = {
-    "space": {"optimizer.head_lr": {"loguniform": [1e-4, 1e-1]}},
+    "space": {"optimizer.head_lr": {"loguniform": [5e-3, 2e-1]}},
     "num_samples": TRIALS,
     "scheduler": {"kind": "asha", "grace_tasks": 1, "reduction_factor": 4},
-    "validation_fraction": 0.3,
+    "validation_fraction": 0.5,  # of few pictures: who is equally good is not stopped
 }
-OPTIONS = ("train.epochs=1", "benchmark.init_cls=4", "benchmark.max_tasks=3")
+OPTIONS = ("train.epochs=2", "benchmark.init_cls=6", "benchmark.max_tasks=3")
 GROWTH_MIB = 40
 SAMPLE_SECONDS = 1.0
 
