@@ -6,7 +6,6 @@ Not run on a GPU: where this was written there is none. What is decided is a pur
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.launch.doctor.fleet import Call
 from hlgp_dist.launch.doctor.on_ray import OnRay
+from hlgp_dist.launch.room import PARTS
 from hlgp_dist.train.estimate.devices import workers_per_gpu
 from hlgp_dist.train.estimate.run import estimate_run
 
@@ -41,9 +41,8 @@ def gpu_share(launch: LaunchOptions, runs: Sequence[RunConfig]) -> float | None:
 
 
 def share_of(rank_bytes: int, gpu_bytes: int) -> float:
-    """The part of a GPU for each of as many as fit; a hair less, so that 1 // share is their number."""
-    number = workers_per_gpu(rank_bytes, gpu_bytes)
-    return 1.0 if number == 1 else math.nextafter(1.0 / number, 0.0)
+    """The part of a GPU for each of as many as fit, in Ray's parts: were a sixth rounded up, five had room."""
+    return PARTS // workers_per_gpu(rank_bytes, gpu_bytes) / PARTS
 
 
 def with_share(config: RunConfig, share: float | None) -> RunConfig:

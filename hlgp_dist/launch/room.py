@@ -16,6 +16,8 @@ from hlgp_dist.launch.cluster import cluster_address, worker_resources
 from hlgp_dist.launch.watch import Stop
 
 LOOK_SECONDS = 1.0
+PARTS = 10_000
+"""Of one unit of a resource: Ray cuts amounts to whole ones."""
 log = logging.getLogger("hlgp_dist")
 
 
@@ -90,8 +92,9 @@ def has_room(config: RunConfig) -> bool:
 
 
 def placeable(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> int:
-    """How many workers fit, each whole on one node."""
-    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in worker.items()) for node in nodes)
+    """How many workers fit, each whole on one node; counted as Ray does, where five of 0.2 make a GPU."""
+    needed = {name: max(1, int(PARTS * amount)) for name, amount in worker.items()}
+    return sum(min(int(PARTS * node.get(name, 0.0)) // parts for name, parts in needed.items()) for node in nodes)
 
 
 def living_nodes() -> list[dict[str, Any]]:
