@@ -27,8 +27,8 @@ class Grid:
 
 
 def show_grid(grid: Grid) -> None:
-    """The first column to the left. No cell is cut or wrapped, however narrow the terminal."""
-    table = Table(title=grid.title, title_justify="left")
+    """The first column to the left, a header if it has names. No cell is cut or wrapped, whatever the terminal."""
+    table = Table(title=grid.title, title_justify="left", show_header=any(grid.columns))
     for index, name in enumerate(grid.columns):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for row in grid.rows:
