@@ -81,12 +81,14 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
     trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}))
     runs = tuple(estimate_run(apply(trial, values)) for values in costly_values(search))
     seeds = 1 if search.seeds is None else len(search.seeds)
-    configurations, bounded = _configurations(search, seeds)
+    trials, bounded = _trials(search, seeds)
+    configurations = -(-trials // seeds)
     alive = _alive(search, configurations, len(runs[0].works))
-    places = _places(config, search, runs, seeds * configurations, cluster)
-    every = [float(configurations)] * len(alive)
-    most, _ = _within(search, _amount(runs, [seeds * each for each in every], places, speed), bounded)
-    expected, bounded = _within(search, _amount(runs, [seeds * each for each in alive], places, speed), bounded)
+    places = _places(config, search, runs, trials, cluster)
+    most, _ = _within(search, _amount(runs, [float(trials)] * len(alive), places, speed), bounded)
+    expected, bounded = _within(
+        search, _amount(runs, [trials / configurations * each for each in alive], places, speed), bounded
+    )
     return SearchEstimate(
         configurations=configurations,
         seeds=seeds,
@@ -99,7 +101,7 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
         expected=expected,
         refit=refit,
         refit_amount=_once(refit, speed),
-        checkpoints=seeds * configurations * max(run.checkpoints.kept for run in runs) + refit.checkpoints.kept,
+        checkpoints=trials * max(run.checkpoints.kept for run in runs) + refit.checkpoints.kept,
         bounded=bounded,
     )
 
@@ -122,12 +124,12 @@ def _strata(search: Search) -> int:
     return math.prod(len(samples(domain)) for key, domain in search.space.items() if key.startswith(STRATIFIED))
 
 
-def _configurations(search: Search, seeds: int) -> tuple[int, str | None]:
+def _trials(search: Search, seeds: int) -> tuple[int, str | None]:
     """As many as begin, and the budget that says so."""
-    number, limit = num_configurations(search), search.budget.trials
-    if limit is None or number * seeds <= limit:
+    number, limit = num_configurations(search) * seeds, search.budget.trials
+    if limit is None or number <= limit:
         return number, None
-    return -(-limit // seeds), f"search.budget.trials={limit}"
+    return limit, f"search.budget.trials={limit}"
 
 
 def _amount(runs: Sequence[RunEstimate], rates: Sequence[float], places: _Places, speed: Speed | None) -> Amount:
