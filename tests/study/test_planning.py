@@ -14,8 +14,9 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
 from hlgp_dist.study.planning.tables import hours, si
+from hlgp_dist.terminal import Grid, show_grid
 from hlgp_dist.train.estimate.devices import GIB
-from tests.jobs import job, written
+from tests.jobs import WITHOUT_GRADIENTS, job, written
 from tests.study.test_cli import hlgp
 
 SPACE = 'search.space={"optimizer.prompt_lr": {"loguniform": [0.001, 0.1]}, "method.num_groups": {"choice": [1, 3]}}'
@@ -77,6 +78,11 @@ def test_a_search(planned: Any) -> None:
 def test_budgets_bound_a_search(planned: Any) -> None:
     few = planned((SPACE, "search.budget.trials=3", "search.scheduler.kind=fifo"))[1]["search"]
     assert few["configurations"] == 3 and few["bounded"] == "search.budget.trials=3"
+    overrides = (SPACE, "search.budget.trials=3", "search.seeds=[0, 1]", "search.scheduler.kind=fifo")
+    halves = planned(overrides, "--gpus", 8)[1]["search"]
+    assert (halves["configurations"], halves["at_once"]) == (2, 3), "the second configuration has one seed's trial"
+    assert halves["most"]["trials"] == halves["expected"]["trials"] == 3
+    assert halves["most"]["steps"] == 3 * halves["trials"][0]["steps"]
     short = planned((SPACE, "search.budget.gpu_hours=1e-6"), *DEVICE)[1]["search"]
     assert short["expected"]["hours"] == pytest.approx(1e-6)
     assert short["bounded"] == "search.budget.gpu_hours=1e-06"
@@ -94,6 +100,28 @@ def test_a_study(planned: Any) -> None:
     assert found["searched"]["hours"] > found["hlgp"]["hours"]
     total = sum(cell["hours"] for cell in found.values())
     assert float(row(shown, "all")[-1]) == pytest.approx(total, rel=0.01)
+
+
+def test_each_cell_is_priced_in_its_own_precision(planned: Any) -> None:
+    """Of a closed form, which has no steps that launches would bound."""
+    cells = 'study.cells={"fp32": {}, "bf16": {"engine": {"precision": "bf16"}}}'
+    overrides = (cells, "study.seeds=[0]", "method={kind: gaussian}", *WITHOUT_GRADIENTS)
+    found = planned(overrides, *DEVICE)[1]["cells"]
+    assert [found[name]["run"]["precision"] for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert found["fp32"]["hours"] / found["bf16"]["hours"] == pytest.approx(312 / 19.5)
+
+
+def test_measured_pictures_price_a_cell_by_its_flops(planned: Any, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    bench.write_text('{"train_images_per_second": 0.1}')
+    cells = (
+        'study.cells={"base": {}, "linear": {"method": {"kind": "linear"}}, "bf16": {"engine": {"precision": "bf16"}}}'
+    )
+    shown, plan = planned((cells, "study.seeds=[0]", "study.only=[base, linear]"), "--bench", bench)
+    base, linear = plan["cells"]["base"], plan["cells"]["linear"]
+    assert linear["hours"] / base["hours"] == pytest.approx(linear["run"]["flops"] / base["run"]["flops"])
+    assert "own run" in shown
+    assert "precision=bf16" in planned((cells, "study.seeds=[0]"), "--bench", bench, code=2)[0]
 
 
 @pytest.mark.parametrize(
@@ -144,3 +172,11 @@ def test_runs_at_once() -> None:
 def test_numbers_are_short() -> None:
     assert [si(value, "B") for value in (0, 999, 1234, 2.5e15)] == ["0 B", "999 B", "1.23 kB", "2.5 PB"]
     assert [hours(value) for value in (None, 12.34, 0.5, 0.001)] == ["-", "12.3 h", "30 min", "3.6 s"]
+
+
+def test_columns_without_names_have_no_header(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("steps", "3")]
+    show_grid(Grid("work", ("", ""), rows))
+    assert [line[:7] for line in capsys.readouterr().out.splitlines()[1:3]] == ["┌──────", "│ steps"]
+    show_grid(Grid("work", ("", "all"), rows))
+    assert "all" in capsys.readouterr().out.splitlines()[2]

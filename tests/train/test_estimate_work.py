@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train.estimate.bounds import Site, StepWork, all_reduce_seconds, bounds, sent_bytes
@@ -81,7 +82,7 @@ def test_a_closed_form_only_looks(drawn: Path, tmp_path: Path) -> None:
     assert (closed.steps, closed.traffic, closed.micro_batch) == (0, 0, 0)
     looked = ALL + sum(work.tested for work in closed.works)
     assert closed.flops == pytest.approx(looked * closed.pass_flops, rel=0.05)
-    assert closed.device_hours(Speed("", flops=1e12)) == pytest.approx(closed.flops / 1e12 / 3600)
+    assert closed.device_hours(Speed("", flops={"fp32": 1e12})) == pytest.approx(closed.flops / 1e12 / 3600)
 
 
 def test_joint_training_is_one_stage(drawn: Path, tmp_path: Path) -> None:
@@ -95,20 +96,20 @@ def test_hours_of_measured_rates_and_of_peaks(run: RunEstimate) -> None:
     looked = ALL  # alignment's statistics
     rates = Speed("", train=10.0, test=40.0)
     assert 3600 * run.device_hours(rates) == pytest.approx(trained / 10 + (tested + looked) / 40)
-    slow = Speed("", flops=1e6)
+    slow = Speed("", flops={"fp32": 1e6})
     assert 3600 * run.device_hours(slow) == pytest.approx(run.flops / 1e6)
     launches = max(cost.step.kernels for cost in run.costs) * 6e-6
-    fast = Speed("", flops=1e30)
+    fast = Speed("", flops={"fp32": 1e30})
     assert 3600 * run.device_hours(fast) == pytest.approx(run.steps * launches)
 
 
 def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     file.write_text(json.dumps({"train_images_per_second": 100, "other": [1]}))
-    assert speed_of_bench(file, None).train == 100
+    assert speed_of_bench(file, "bf16", None).train == 100
     file.write_text(json.dumps({"gemm_peak_flops": 2e14, "mfu": 0.5}))
-    assert speed_of_bench(file, None).flops == 1e14
-    assert speed_of_bench(file, 0.25).flops == 5e13
+    assert speed_of_bench(file, "bf16", None).flops == {"bf16": 1e14}
+    assert speed_of_bench(file, "fp32", 0.25).flops == {"fp32": 5e13}
     for text in (
         "{",
         "[]",
@@ -119,18 +120,32 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match="--bench"):
-            speed_of_bench(file, None)
+            speed_of_bench(file, "bf16", None)
     with pytest.raises(ConfigError, match="--bench"):
-        speed_of_bench(tmp_path / "none.json", None)
-    assert speed_of_device(device_named("h100"), "bf16", None).flops == 0.4 * 989e12
-    assert "no bf16" in speed_of_device(device_named("T4"), "bf16", None).told
+        speed_of_bench(tmp_path / "none.json", "bf16", None)
+    assert speed_of_device(device_named("h100"), None).flops == {"bf16": 0.4 * 989e12, "fp32": 0.4 * 67e12}
+    assert "no bf16" in speed_of_device(device_named("T4"), None).told
     with pytest.raises(ConfigError, match=r"H100.*--bench"):
         device_named("abacus")
 
 
 def test_a_test_rate_follows_from_a_training_rate() -> None:
     """10 pictures/s of 4 FLOP are 40 FLOP/s."""
-    assert Speed("", train=10.0).test_seconds(pictures=5, flops=80, train_flops=4) == 2.0
+    assert Speed("", train=10.0).test_seconds(5, 80, 4, "bf16") == 2.0
+
+
+def test_rates_of_one_run_price_another_by_its_flops(config: RunConfig, run: RunEstimate) -> None:
+    """Rates so slow that launches do not matter."""
+    rates = Speed("", train=0.1, test=0.4)
+    assert run.device_hours(run.in_flops(rates)) == pytest.approx(run.device_hours(rates), rel=0.05)
+    longer = estimate_run(apply(config, {"method.matching.cycles": 3}))
+    assert longer.device_hours(rates) == run.device_hours(rates), "by pictures they cost the same"
+    assert longer.device_hours(run.in_flops(rates)) > 1.2 * run.device_hours(rates)
+
+
+def test_no_peak_prices_another_precision() -> None:
+    with pytest.raises(ConfigError, match=r"measured in bf16.*precision=fp32"):
+        Speed("", flops={"bf16": 1e12}).training_seconds(1, 1e12, "fp32")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.load import vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json
@@ -75,9 +76,11 @@ def _given(config: RunConfig, options: PlanOptions) -> _Given:
     sheet = None if options.device is None else device_named(options.device)
     speed = None
     if options.bench is not None:
-        speed = speed_of_bench(options.bench, options.mfu)
+        speed = speed_of_bench(options.bench, config.engine.precision, options.mfu)
+        if config.study is not None or config.search is not None:
+            speed = estimate_run(vary(config, {"study": None, "search": None})).in_flops(speed)
     elif sheet is not None:
-        speed = speed_of_device(sheet, config.engine.precision, options.mfu)
+        speed = speed_of_device(sheet, options.mfu)
     if speed is None and (options.price is not None or options.mfu is not None):
         raise ConfigError("--price, --mfu: have no effect without --device or --bench")
     gpus = options.gpus or config.launch.num_workers
@@ -153,6 +156,7 @@ def run_json(run: RunEstimate, speed: Speed | None) -> dict[str, Any]:
     seconds = [None] * len(stages) if speed is None else run.stage_seconds(speed)
     return {
         "ranks": run.ranks,
+        "precision": run.precision,
         "micro_batch": run.micro_batch,
         "accumulation": run.accumulation,
         "steps": run.steps,

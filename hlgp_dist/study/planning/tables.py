@@ -100,7 +100,12 @@ def time_grid(run: RunEstimate, bound: Bound | None, speed: Speed, price: float 
     """Hours and money; bound: at the run's own workers, None where it has no steps."""
     used = run.device_hours(speed)
     wall = used / run.ranks if bound is None else bound.hours
-    rows: list[Row] = [("by", speed.told), ("wall time", hours(wall)), ("GPU-hours", f"{wall * run.ranks:.3g}")]
+    rows: list[Row] = [
+        ("by", speed.told),
+        ("engine.precision", run.precision),
+        ("wall time", hours(wall)),
+        ("GPU-hours", f"{wall * run.ranks:.3g}"),
+    ]
     if price is not None:
         rows.append(("cost", f"{wall * run.ranks * price:.2f}"))
     return Grid("time of the run", ("", ""), rows)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from hlgp_dist.errors import ConfigError
 
 GIB, TERA = 2**30, 10**12
+PRECISIONS = ("bf16", "fp32")
+"""What `engine.precision` may be."""
 
 
 @dataclass(frozen=True)

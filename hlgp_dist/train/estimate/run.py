@@ -39,6 +39,7 @@ class RunEstimate:
     """
 
     ranks: int
+    precision: str
     micro_batch: int
     accumulation: int
     costs: tuple[TaskCost, ...]
@@ -88,10 +89,20 @@ class RunEstimate:
         """Training, and what needs no gradients: the stage's end and its tests."""
         flops = self.stage_flops(work)
         rate = flops.training / work.trained if work.trained else 0.0
-        training = speed.training_seconds(work.trained, flops.training) if work.trained else 0.0
-        seen = work.tested + (work.pictures if flops.end else 0)
-        tests = speed.test_seconds(seen, flops.end + flops.test, rate)
+        training = speed.training_seconds(work.trained, flops.training, self.precision) if work.trained else 0.0
+        tests = speed.test_seconds(self._seen(work), flops.end + flops.test, rate, self.precision)
         return max(training, self.ranks * work.steps * self._launches(speed)), tests
+
+    def _seen(self, work: StageWork) -> int:
+        """Pictures without gradients."""
+        return work.tested + (work.pictures if self.stage_flops(work).end else 0)
+
+    def in_flops(self, speed: Speed) -> Speed:
+        """The speed for other runs, where its rates were measured on this one."""
+        flops = [self.stage_flops(work) for work in self.works]
+        trained, seen = sum(work.trained for work in self.works), sum(map(self._seen, self.works))
+        train_flops, test_flops = sum(each.training for each in flops), sum(each.end + each.test for each in flops)
+        return speed.in_flops(self.precision, train_flops / max(trained, 1), test_flops / max(seen, 1))
 
     def _launches(self, speed: Speed) -> float:
         """Seconds of a step that its launches take, whatever is computed; 0 where a rate was measured."""
@@ -107,7 +118,7 @@ class RunEstimate:
         """For `bounds`: of a mean step."""
         trained = sum(work.trained for work in self.works)
         flops = sum(self.stage_flops(work).training for work in self.works)
-        seconds = speed.training_seconds(trained, flops) / max(trained, 1) if trained else 0.0
+        seconds = speed.training_seconds(trained, flops, self.precision) / max(trained, 1) if trained else 0.0
         tests = sum(self._seconds(work, speed)[1] for work in self.works)
         batch = min(config.train.global_batch_size, max(work.pictures for work in self.works))
         launches = self._launches(speed)
@@ -132,6 +143,7 @@ def estimate_run(config: RunConfig, device: Device = "cuda") -> RunEstimate:
     weights = bytes_of(trunk.parameters())
     return RunEstimate(
         ranks,
+        config.engine.precision,
         micro if config.method.takes_gradients else 0,
         accumulation,
         tuple(costs),

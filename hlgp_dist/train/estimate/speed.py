@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.train.estimate.devices import DeviceSheet
+from hlgp_dist.train.estimate.devices import PRECISIONS, DeviceSheet
 
 MFU = 0.4
 """Assumed: the part of its peak that a GPU reaches on a ViT's matrix products. docs/plan.md, "Assumed"."""
@@ -20,47 +20,64 @@ BENCH = (*RATES, "gemm_peak_flops", "mfu")
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one device. train, test: pictures a second where they were measured; flops: FLOP/s sustained, else."""
+    """Of one device. train, test: pictures a second where they were measured, of the run that they were measured on.
+
+    flops: else FLOP/s sustained, by `engine.precision`; test_flops: those of tests, where they differ.
+    """
 
     told: str
     train: float | None = None
     test: float | None = None
-    flops: float | None = None
+    flops: Mapping[str, float] = field(default_factory=dict)
+    test_flops: Mapping[str, float] = field(default_factory=dict)
 
-    def training_seconds(self, pictures: float, flops: float) -> float:
+    def training_seconds(self, pictures: float, flops: float, precision: str) -> float:
         """Of one device for them all."""
-        return pictures / self.train if self.train is not None else flops / self._sustained(pictures, flops)
+        return pictures / self.train if self.train is not None else _seconds(flops, self.flops, precision)
 
-    def test_seconds(self, pictures: float, flops: float, train_flops: float) -> float:
+    def test_seconds(self, pictures: float, flops: float, train_flops: float, precision: str) -> float:
         """train_flops: of a training picture, by which its measured rate becomes FLOP/s."""
         if self.test is not None:
             return pictures / self.test
-        if self.flops is None and self.train is not None and train_flops:
+        if not self.flops and self.train is not None and train_flops:
             return flops / (self.train * train_flops)
-        return flops / self._sustained(pictures, flops)
+        return _seconds(flops, {**self.flops, **self.test_flops}, precision)
 
-    def _sustained(self, pictures: float, flops: float) -> float:
-        if self.flops is None and flops:
-            raise ConfigError(
-                "--bench: has neither eval_images_per_second nor gemm_peak_flops and mfu for what is tested"
-            )
-        return self.flops or 1.0
+    def in_flops(self, precision: str, train_flops: float, test_flops: float) -> Speed:
+        """Measured rates as FLOP/s, for runs whose pictures cost otherwise; precision, FLOPs: of what was measured."""
+        flops = {precision: self.train * train_flops} if self.train and train_flops else self.flops
+        tests = {precision: self.test * test_flops} if self.test and test_flops else self.flops
+        told = f"{self.told}, by the FLOPs of the configuration's own run"
+        return replace(self, told=told, train=None, test=None, flops=flops, test_flops=tests)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def speed_of_device(sheet: DeviceSheet, precision: str, mfu: float | None) -> Speed:
+def _seconds(flops: float, sustained: Mapping[str, float], precision: str) -> float:
+    if not flops:
+        return 0.0
+    if not sustained:
+        raise ConfigError("--bench: has neither a rate nor gemm_peak_flops and mfu for a part of what is planned")
+    if precision not in sustained:
+        raise ConfigError(
+            f"--bench: is taken as measured in {', '.join(sustained)}, not in engine.precision={precision}"
+        )
+    return flops / sustained[precision]
+
+
+def speed_of_device(sheet: DeviceSheet, mfu: float | None) -> Speed:
     """By its data sheet."""
-    part, peak = MFU if mfu is None else mfu, sheet.peak(precision)
-    told = f"{sheet.name}: {100 * part:g} % (assumed) of its {peak / 1e12:g} TFLOP/s in {precision} ({sheet.source})"
-    if sheet.lacks_bf16 and precision == "bf16":
-        told += "; it has no bf16 of its own: far slower than this"
-    return Speed(told, flops=part * peak)
+    part, peaks = MFU if mfu is None else mfu, {precision: sheet.peak(precision) for precision in PRECISIONS}
+    shown = ", ".join(f"{peak / 1e12:g} in {precision}" for precision, peak in peaks.items())
+    told = f"{sheet.name}: {100 * part:g} % (assumed) of its TFLOP/s, {shown} ({sheet.source})"
+    if sheet.lacks_bf16:
+        told += "; it has no bf16 of its own, which is far slower than this"
+    return Speed(told, flops={precision: part * peak for precision, peak in peaks.items()})
 
 
-def speed_of_bench(file: Path, mfu: float | None) -> Speed:
-    """By what `hlgp bench step` measured.
+def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
+    """By what was measured in that precision.
 
     Raises:
         ConfigError: the file cannot be read or holds nothing to go by.
@@ -68,8 +85,8 @@ def speed_of_bench(file: Path, mfu: float | None) -> Speed:
     found = _numbers(file)
     train, test = (found.get(name) for name in RATES)
     peak, part = found.get("gemm_peak_flops"), mfu if mfu is not None else found.get("mfu")
-    flops = peak * part if peak is not None and part is not None else None
-    if train is None and flops is None:
+    flops = {precision: peak * part} if peak is not None and part is not None else {}
+    if train is None and not flops:
         raise ConfigError(f"--bench {file}: needs train_images_per_second, or gemm_peak_flops and mfu")
     shown = ", ".join(f"{name} {found[name]:.4g}" for name in BENCH if name in found)
     return Speed(f"{file}: {shown}", train, test, flops)
