@@ -41,7 +41,7 @@ def gpu_share(launch: LaunchOptions, runs: Sequence[RunConfig]) -> float | None:
 
 
 def share_of(rank_bytes: int, gpu_bytes: int) -> float:
-    """The part of a GPU for each of as many as fit; Ray would round up a sixth, and five had room."""
+    """The part of a GPU for each of as many as fit, in Ray's parts: were a sixth rounded up, five had room."""
     return PARTS // workers_per_gpu(rank_bytes, gpu_bytes) / PARTS
 
 

@@ -17,7 +17,7 @@ from hlgp_dist.launch.watch import Stop
 
 LOOK_SECONDS = 1.0
 PARTS = 10_000
-"""Of one unit of a resource: what Ray rounds amounts to."""
+"""Of one unit of a resource: Ray cuts amounts to whole ones."""
 log = logging.getLogger("hlgp_dist")
 
 
@@ -65,18 +65,15 @@ def _words(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
-def room(config: RunConfig, stop: Stop) -> int:
+def room(config: RunConfig) -> int:
     """Workers of the next attempt: `launch.num_workers`, or fewer after `launch.wait_seconds` if it is elastic.
 
     Raises:
         EnvironmentFailure: too few hosts are left, after the same time.
-        Interrupted: by the user.
     """
     launch = config.launch
     until = time.monotonic() + launch.wait_seconds
     while not has_room(config):
-        if stop.requested:
-            raise Interrupted("stopped by a signal while it waited for hosts; the same command resumes")
         holds = placeable(living_nodes(), worker_resources(launch))
         if time.monotonic() > until:
             if launch.elastic and holds > 0:
@@ -96,8 +93,8 @@ def has_room(config: RunConfig) -> bool:
 
 def placeable(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> int:
     """How many workers fit, each whole on one node; counted as Ray does, where five of 0.2 make a GPU."""
-    needed = {name: max(1, round(PARTS * amount)) for name, amount in worker.items()}
-    return sum(min(round(PARTS * node.get(name, 0.0)) // parts for name, parts in needed.items()) for node in nodes)
+    needed = {name: max(1, int(PARTS * amount)) for name, amount in worker.items()}
+    return sum(min(int(PARTS * node.get(name, 0.0)) // parts for name, parts in needed.items()) for node in nodes)
 
 
 def living_nodes() -> list[dict[str, Any]]:
