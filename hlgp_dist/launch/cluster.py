@@ -165,6 +165,7 @@ def _start_here(launch: LaunchOptions) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     cpus = max(usable_cores(), launch.num_workers * launch.cpus_per_worker)
     ray.init(
+        address="local",  # without it Ray joins one that somebody started on this machine
         _node_ip_address=LOOPBACK,
         num_cpus=cpus,
         include_dashboard=False,

@@ -65,15 +65,18 @@ def _words(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
-def room(config: RunConfig) -> int:
+def room(config: RunConfig, stop: Stop) -> int:
     """Workers of the next attempt: `launch.num_workers`, or fewer after `launch.wait_seconds` if it is elastic.
 
     Raises:
         EnvironmentFailure: too few hosts are left, after the same time.
+        Interrupted: by the user.
     """
     launch = config.launch
     until = time.monotonic() + launch.wait_seconds
     while not has_room(config):
+        if stop.requested:
+            raise Interrupted("stopped by a signal while it waited for hosts; the same command resumes")
         holds = placeable(living_nodes(), worker_resources(launch))
         if time.monotonic() > until:
             if launch.elastic and holds > 0:
