@@ -25,7 +25,8 @@ SEARCH = {
     "validation_fraction": 0.5,  # of few pictures: who is equally good is not stopped
 }
 OPTIONS = ("train.epochs=2", "benchmark.init_cls=6", "benchmark.max_tasks=3")
-GROWTH_MIB = 40
+GROWTH_MIB = 10
+"""A third of a MiB a trial; the allocator alone comes and goes by 4 (measured: 926 to 930 over 40 trials)."""
 SAMPLE_SECONDS = 1.0
 
 
@@ -55,7 +56,8 @@ def main(shards: Path, folder: Path) -> None:
     stopped = sum(trial["status"] == "stopped" for trial in result["trials"])
     print(f"{stopped} of {len(result['trials'])} trials stopped", flush=True)
     assert len(result["trials"]) == TRIALS and stopped > TRIALS / 2
-    assert held[TRIALS] - held[WARM] < GROWTH_MIB
+    growth = max(mib for begun, mib in held.items() if begun > WARM) - held[WARM]
+    assert growth < GROWTH_MIB, f"{growth} MiB in the last {TRIALS - WARM} trials"
     assert_no_halves(folder)
     assert_cluster_is_free()
     nodes.close()
