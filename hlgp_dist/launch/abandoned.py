@@ -26,7 +26,7 @@ class UnwatchedTrainer(TorchTrainer):  # type: ignore[misc]  # ray has no types 
 
 def free_abandoned() -> None:
     """Remove this job's groups whose maker, an actor, is dead."""
-    job = ray.get_runtime_context().job_id.binary()
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     for encoded in ray._private.state.state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(encoded)
         by_actor = not ray.ActorID(group.creator_actor_id).is_nil()
