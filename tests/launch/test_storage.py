@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -90,7 +93,23 @@ def copies(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "tmp").glob(f"{COPIES}*"))
 
 
-@pytest.mark.parametrize("kind", ["ray", pytest.param("local", marks=pytest.mark.soak)])
+def test_a_run(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
+    short = ("train.epochs=2", "benchmark.max_tasks=2")
+    quiet, _ = start_run(job(drawn, tmp_path / "quiet", *short), "job")
+    config = job(drawn, tmp_path / "job", *short, *at(bucket, "job"))
+    shown, result = start_run(config, "job")
+    assert str(shown) == f"{bucket.url}/job"
+    assert copies(tmp_path) == []
+    folder = fetched(bucket, "job", tmp_path)
+    assert folder.read_finished() == result
+    assert result_of(folder) == result_of(quiet)
+    assert step_values(folder) == step_values(quiet)
+    assert {path.name for path in folder.path.iterdir()} == {path.name for path in quiet.path.iterdir()} - {".lock"}
+    assert start_run(config, "job")[1] == result, "a finished one is shown again"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["ray", "local"])
 def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     quiet, _ = start_run(job(drawn, tmp_path / "quiet", *OPTIONS), "job")
     options = (*OPTIONS, f"launch.kind={kind}", *at(bucket, "job"))
@@ -252,6 +271,7 @@ def test_the_curves_of_a_running_search(bucket: Bucket, drawn: Path, tmp_path: P
     options = (*OPTIONS, SEARCH, *at(bucket, "search"))
     command = start("tune", written(job(drawn, tmp_path / "search", *options), tmp_path / "search.yaml"))
     lags: dict[str, float] = {}
+    lengths: set[int] = set()
     with opened(bucket.url, View(event_files)) as storage, served(bucket.url) as address:
         while command.poll() is None:
             for trial in sorted((storage.path / "search" / "trials").glob("*")):
@@ -259,11 +279,13 @@ def test_the_curves_of_a_running_search(bucket: Bucket, drawn: Path, tmp_path: P
                 is_over = "result.json" in {Path(name).name for name in bucket.listed(f"search/trials/{trial.name}")}
                 if latest is not None and not is_over:
                     lags[trial.name] = max(lags.get(trial.name, 0.0), time.time() - latest)
+            lengths.add(served_losses(address, "search/trials/trial-00000/tensorboard"))
             time.sleep(1)
         output, _ = command.communicate()
         assert command.returncode == 0, output
         assert set(lags) == {"trial-00000", "trial-00001", "trial-00002"}
         assert max(lags.values()) < LIVE_SECONDS, lags
+        assert len(lengths - {0}) > 1, "a series gets longer while it is looked at"
         deadline = time.monotonic() + LIVE_SECONDS
         while "search/best/tensorboard" not in runs_at(address):
             assert time.monotonic() < deadline, runs_at(address)
@@ -290,6 +312,20 @@ def served(url: str) -> Iterator[str]:
         assert board.wait(timeout=60) == 0
 
 
+def served_losses(address: str, run: str) -> int:
+    """How many there are."""
+    try:
+        return len(
+            json.loads(page(f"{address}/data/plugin/scalars/scalars?run={quote(run, safe='')}&tag=train%2Floss"))
+        )
+    except urllib.error.HTTPError:  # not yet
+        return 0
+
+
 def runs_at(address: str) -> str:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{address}/data/runs", timeout=30) as page:
-        return str(page.read().decode())
+    return page(f"{address}/data/runs")
+
+
+def page(url: str) -> str:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
+        return str(answer.read().decode())
