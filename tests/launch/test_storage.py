@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -89,6 +90,25 @@ def start(verb: str, file: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([*HLGP, verb, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.1)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether the process whose copy it is lives."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def copies(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "tmp").glob(f"{COPIES}*"))
 
@@ -119,6 +139,7 @@ def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path
     command.kill()
     command.wait()
     assert copies(tmp_path), "as a kill leaves it"
+    wait_until(lambda: not any(map(is_held, copies(tmp_path))))  # ranks end a moment later
     for copy in copies(tmp_path):
         os.utime(copy, (1, 1))
     again = start("train", file)
