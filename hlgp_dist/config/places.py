@@ -66,6 +66,11 @@ def joined(place: str, *names: str) -> str:
     return "/".join([place.rstrip("/"), *names]) if is_remote(place) else str(Path(place, *names))
 
 
+def absolute(place: str) -> str:
+    """A path from the root, a URL as it is."""
+    return place if scheme_of(place) is not None else str(Path(place).absolute())
+
+
 def destination_problem(path: str) -> str | None:
     """Why no shard folder can be made at `path`; None where one may be."""
     if not path.strip():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from hlgp_dist.data.clients import StoreClient
 from hlgp_dist.data.patience import Patience
 from hlgp_dist.data.place import Facts
 from hlgp_dist.data.remote import Remote
@@ -15,6 +18,7 @@ WHOLE_BYTES = 64 * 2**20
 """Of a file that is sent in one request; longer ones go in parts."""
 PATIENCE = Patience(attempts=3, deadline_seconds=20.0)
 """Less than for shards: who asks has others that wait, and asks again."""
+Result = TypeVar("Result")
 
 
 class Bucket(Remote):
@@ -25,12 +29,11 @@ class Bucket(Remote):
 
     def listed(self, part: str = "") -> dict[str, Facts]:
         """Every object below the folder `part`, or the one of that name; nothing where there is none."""
-        url = f"{self.url}/{part}".rstrip("/")
-        found = self._attempts(url, partial(self._wait, url, lambda client: client.listed(url)))
+        found = self._ask(part, lambda client, url: client.listed(url.rstrip("/")))
         return {name.removeprefix(f"{self.url}/"): facts for name, facts in found.items() if not name.endswith("/")}
 
-    def write(self, name: str, file: Path) -> Facts | None:
-        """Send a file, whole; what the store then says of it.
+    def write(self, name: str, file: Path) -> None:
+        """Send a file, whole.
 
         Raises:
             OSError: the file cannot be read.
@@ -39,22 +42,22 @@ class Bucket(Remote):
         if size < WHOLE_BYTES:
             self.replace(name, file.read_bytes())
         else:
-            url, more = f"{self.url}/{name}", size / SLOWEST_BYTES_PER_SECOND
-            self._attempts(url, partial(self._wait, url, lambda client: client.send(url, file), more))
-        return self.facts(name)
+            self._ask(name, lambda client, url: client.send(url, file), size)
 
     def replace(self, name: str, content: bytes) -> None:
         """Write an object; a reader sees the former one or this one."""
-        url, more = f"{self.url}/{name}", len(content) / SLOWEST_BYTES_PER_SECOND
-        self._attempts(url, partial(self._wait, url, lambda client: client.replace(url, content), more))
+        self._ask(name, lambda client, url: client.replace(url, content), len(content))
 
     def create(self, name: str, content: bytes) -> bool:
         """False: there was one before."""
-        url = f"{self.url}/{name}"
-        is_new: bool = self._attempts(url, partial(self._wait, url, lambda client: client.create(url, content)))
-        return is_new
+        return self._ask(name, lambda client, url: client.create(url, content))
 
     def remove(self, name: str) -> None:
         """Also where there is none."""
+        self._ask(name, lambda client, url: client.remove(url))
+
+    def _ask(self, name: str, ask: Callable[[StoreClient, str], Awaitable[Result]], size: int = 0) -> Result:
+        """size: bytes that are sent."""
         url = f"{self.url}/{name}"
-        self._attempts(url, partial(self._wait, url, lambda client: client.remove(url)))
+        more_seconds = size / SLOWEST_BYTES_PER_SECOND
+        return self._attempts(url, partial(self._wait, url, lambda client: ask(client, url), more_seconds))

@@ -35,7 +35,7 @@ class Stamp(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A file that was the same on both sides."""
+    """A file that was the same on both sides; version: of one that was fetched."""
 
     version: str | None
     stamp: Stamp
@@ -111,8 +111,8 @@ class Mirror:
     def _send(self, name: str, stamp: Stamp) -> None:
         with suppress(FileNotFoundError):  # removed since
             self._sent.add(name)
-            facts = self._bucket.write(name, self._folder / name)
-            self._known[name] = Known(facts.version if facts is not None else None, stamp)
+            self._bucket.write(name, self._folder / name)
+            self._known[name] = Known(None, stamp)
 
     def _fetch(self, name: str, facts: Facts) -> bool:
         """Whether it was read as one whole, or is gone."""

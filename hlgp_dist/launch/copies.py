@@ -182,15 +182,15 @@ class Copy(Storage):
         """Fetch first: who is told to leave sends nothing any more."""
         took = 0.0
         while not self._over.wait(max(INTERVAL_SECONDS, 9 * took)) and not self._is_replaced:
-            began, self._is_current = time.monotonic(), False
+            began, is_fetched = time.monotonic(), False
             with _reported():
                 self._mirror.refresh(self._view.follow)
-                self._is_current = True
+                is_fetched = True
                 if self._is_told_to_leave():
                     self._is_replaced = True
                     return
                 self._send()
-            took = time.monotonic() - began
+            self._is_current, took = is_fetched, time.monotonic() - began
 
     def _is_told_to_leave(self) -> bool:
         leave = self._view.leave

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -23,7 +23,7 @@ ASK_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-def gpu_share(launch: LaunchOptions, runs: Sequence[RunConfig]) -> float | None:
+def gpu_share(launch: LaunchOptions, runs: Iterable[RunConfig]) -> float | None:
     """What `launch.gpus_per_worker` is on the cluster that this process is connected to; runs: those it has to do for.
 
     None where there are no GPUs yet, or a run has several workers, which need one each.

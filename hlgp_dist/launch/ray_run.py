@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +16,7 @@ import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
-from hlgp_dist.config.places import is_remote
+from hlgp_dist.config.places import absolute
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, LostWorker
 from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
@@ -75,12 +74,12 @@ def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
     with ray_cluster(config.launch):
         attended(lambda: await_placeable(config.launch, stop), stop=stop)
         config = with_share(config, gpu_share(config.launch, [config]))
-        with _followed(folder.logs / SCREEN, sys.stderr) as copy:
-            attended(lambda: fit(config, folder, stop=stop), meanwhile=copy, stop=stop)
+        attended(
+            lambda: fit(config, folder, stop=stop), meanwhile=_follower(folder.logs / SCREEN, sys.stderr), stop=stop
+        )
 
 
-@contextmanager
-def _followed(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
+def _follower(file: Path, screen: TextIO) -> Callable[[], None]:
     """A function that copies what the file has grown by since the last call."""
     shown = file.stat().st_size if file.is_file() else 0
 
@@ -93,7 +92,7 @@ def _followed(file: Path, screen: TextIO) -> Iterator[Callable[[], None]]:
             shown += len(text)
             print(text.decode(errors="replace"), end="", file=screen, flush=True)
 
-    yield copy
+    return copy
 
 
 def fit(
@@ -140,7 +139,7 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
         _worker_main,
         train_loop_config={
             "config": config.model_dump(mode="json"),
-            "place": folder.place if is_remote(folder.place) else str(folder.path.absolute()),
+            "place": absolute(folder.place),
             "directory": str(Path.cwd()),
             "attempt": channel.number,
         },

@@ -8,12 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config import schema, search_options
 from hlgp_dist.config.load import apply
-from hlgp_dist.config.places import is_remote, joined
+from hlgp_dist.config.places import absolute, joined
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
@@ -92,7 +91,7 @@ def check_search(config: schema.RunConfig, place: str) -> tuple[schema.RunConfig
     """
     assert config.search is not None
     preflight(refit_config(config, place, {}))
-    trial = trial_config(config, joined(place if is_remote(place) else str(Path(place).absolute()), TRIALS))
+    trial = trial_config(config, joined(absolute(place), TRIALS))
     num_tasks = len(check_fit(trial))
     _check_rungs(config.search, num_tasks)
     _check_trials(trial, config.search.space)
@@ -134,7 +133,7 @@ def _search(
         stop = SharedStop(folder.logs)
         stop.clear()
         attended(lambda: await_placeable(config.launch, stop), stop=stop)
-        share = gpu_share(config.launch, [apply(trial, values) for values in costly_values(search)])
+        share = gpu_share(config.launch, (apply(trial, values) for values in costly_values(search)))
         config, trial = with_share(config, share), with_share(trial, share)
         devices, publish = devices_of_run(config.launch), folder.keeper.publish
         with closing(Course(folder.path, search, num_tasks, devices, publish=publish)) as course:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
-from hlgp_dist.config.places import is_remote
+from hlgp_dist.config.places import absolute
 from hlgp_dist.errors import Failure, Interrupted, counted
 from hlgp_dist.launch.abandoned import free_abandoned
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
@@ -60,7 +60,7 @@ def build_tuner(
     told = {
         "base": trial.model_dump(mode="json"),
         "directory": str(Path.cwd()),
-        "search": folder.place if is_remote(folder.place) else str(folder.path.absolute()),
+        "search": absolute(folder.place),
     }
     driver = {"CPU": 0, config.launch.driver_resource or HEAD_NODE: 0.001}
     return tune.Tuner(

@@ -24,6 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
+from hlgp_dist.data.mirror import Mirror
 from hlgp_dist.data.patience import Unreachable
 from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
 from hlgp_dist.launch.copies import COPIES
@@ -207,6 +208,29 @@ def test_the_lock_outlasts_what_it_guards(bucket: Bucket) -> None:
         with storage.alone():
             (storage.path / "result.json").write_text("{}")
         assert set(bucket.listed()) == {"result.json"}
+
+
+def test_silence_counts_unless_the_store_is_away(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking takes its time, in which ranks are heard as before; or no hang would ever be found on a slow store."""
+    monkeypatch.setattr("hlgp_dist.launch.copies.INTERVAL_SECONDS", 0.05)
+    moods, looks = ["there"], [0]
+
+    def refresh(self: Mirror, parts: object = None) -> bool:
+        time.sleep(0.2)
+        looks[0] += 1
+        if moods[-1] == "away":
+            raise Unreachable("away")
+        return True
+
+    with opened(bucket.url) as storage:
+        monkeypatch.setattr(Mirror, "refresh", refresh)
+        while looks[0] < 2:
+            assert storage.is_current
+            time.sleep(0.01)
+        moods.append("away")
+        wait_until(lambda: not storage.is_current)
+        moods.append("there")
+        wait_until(lambda: storage.is_current)
 
 
 def test_a_store_that_is_away_for_a_while(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.load import Resolved, cells, resolve
-from hlgp_dist.config.places import scheme_of
+from hlgp_dist.config.places import absolute
 from hlgp_dist.config.schema import RunConfig
 
 NOWHERE = {"data": {"path": "."}}
@@ -51,10 +51,10 @@ def _needs(resolved: Resolved) -> Needs:
     return Needs(
         launch=config.launch,
         on_ray=_uses_ray(config),
-        run_dir=_absolute(config.run.dir),
+        run_dir=absolute(config.run.dir),
         cache_dir=config.data.cache_dir,
-        data=_absolute(config.data.path) if named else None,
-        weights=None if weights in ("hub", "none") else str(Path(weights).absolute()),
+        data=absolute(config.data.path) if named else None,
+        weights=None if weights in ("hub", "none") else absolute(weights),
     )
 
 
@@ -62,7 +62,3 @@ def _uses_ray(config: RunConfig) -> bool:
     """Searches do, whatever launch.kind is."""
     each = [config, *(cells(config).values() if config.study is not None else ())]
     return any(one.launch.kind == "ray" or one.search is not None for one in each)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if scheme_of(path) is None else path
