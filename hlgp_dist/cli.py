@@ -323,6 +323,46 @@ def bench_data(
         show_grid(grid)
 
 
+@bench_app.command("step")
+def bench_step(
+    overrides: Overrides = None,
+    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on a GPU, else ViT-S/16.")] = None,
+    method: Annotated[str, typer.Option(help="See method.kind.")] = "hlgp",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures of a step.")] = 16,
+    size: Annotated[int | None, typer.Option(min=8, help="Pixels; default the backbone's.")] = None,
+    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Of the trunk.")] = "bf16",
+    tasks: Annotated[int, typer.Option(min=1, help="The last one is measured.")] = 5,
+    classes: Annotated[int, typer.Option(min=1, help="Of a task.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Over which medians are taken.")] = 5,
+    compare: Annotated[Literal["plain"] | None, typer.Option(help="The same work in fp32, unfused.")] = None,
+    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+) -> None:
+    """Training and evaluation beside the peak of this device's matrix products; docs/performance.md."""
+    from hlgp_dist.bench.stepping.options import step_options
+    from hlgp_dist.bench.stepping.step import bench_step
+    from hlgp_dist.bench.stepping.tables import grids
+    from hlgp_dist.files import write_json
+    from hlgp_dist.terminal import show_grid
+
+    options = step_options(
+        backbone=backbone,
+        method=method,
+        batch_size=batch,
+        size=size,
+        precision=precision,
+        tasks=tasks,
+        classes=classes,
+        rounds=rounds,
+        plain=compare == "plain",
+        overrides=overrides or [],
+    )
+    report = bench_step(options)
+    if json is not None:
+        write_json(json, report)
+    for grid in grids(report):
+        show_grid(grid)
+
+
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:
     """Checked before anything heavy is imported; what the merge has to say goes to standard error."""
     from hlgp_dist.config.load import resolve

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from hlgp_dist.bench import memory, timing
+from hlgp_dist.bench.fed_step import training_step
 from hlgp_dist.bench.machine import machine
 from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
 from hlgp_dist.bench.parts import where_time_goes
 from hlgp_dist.bench.rivals import image_folder, plain_webdataset
 from hlgp_dist.bench.setting import Options, description, prepared
-from hlgp_dist.bench.step import training_step
 from hlgp_dist.bench.workload import MODES, Contender, Mode, Workload
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.errors import Failure

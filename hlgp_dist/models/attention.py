@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from hlgp_dist.models.injection import ClsAddition, Prefix
 
+_AT_ONCE = 2
+"""Pictures: their scores, a megabyte or two, stay in a core's cache from one operation to the next."""
+
 
 class PromptedAttention(nn.Module):
     """A timm Attention that joins a prompt to its keys (after their norm) and values while one is set."""
@@ -26,26 +29,25 @@ class PromptedAttention(nn.Module):
         """Of a plan, which computes on `meta`: the device that it is about."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        assert attn_mask is None and not is_causal, "a ViT's blocks mask nothing"
         self.num_seen += len(x)
-        if self.prompt is None:
-            return self.inner(x, attn_mask=attn_mask, is_causal=is_causal)  # type: ignore[no-any-return]
-        assert attn_mask is None and not is_causal, "a prompt joins unmasked attention only"
-        return self._prompted(x, self.prompt)
-
-    def _prompted(self, x: Tensor, prompt: Prefix | ClsAddition) -> Tensor:
         inner = self.inner
         batch, tokens, _ = x.shape
         qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
         query, key = inner.q_norm(query), inner.k_norm(key)
-        prompt_key, prompt_value = self._by_head(prompt, batch, key.dtype)
-        join = _before if isinstance(prompt, Prefix) else _onto_cls
-        device_type = self.device_type or key.device.type
-        out = attend(query, join(prompt_key, key), join(prompt_value, value), inner.scale, device_type)
+        if self.prompt is not None:
+            key, value = self._joined(self.prompt, key, value)
+        out = attend(query, key, value, inner.scale, self.device_type or key.device.type)
         out = inner.norm(out.transpose(1, 2).reshape(batch, tokens, inner.attn_dim))
         if inner.gate is not None:
             out = out * inner.gate(x).sigmoid()
         return inner.proj_drop(inner.proj(out))  # type: ignore[no-any-return]
+
+    def _joined(self, prompt: Prefix | ClsAddition, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        prompt_key, prompt_value = self._by_head(prompt, len(key), key.dtype)
+        join = _before if isinstance(prompt, Prefix) else _onto_cls
+        return join(prompt_key, key), join(prompt_value, value)
 
     def _by_head(self, prompt: Prefix | ClsAddition, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values of the prompt, each [B, H, L, K] (L = 1 for an addition)."""
@@ -65,10 +67,20 @@ def _onto_cls(prompt: Tensor, tokens: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, device_type: str) -> Tensor:
-    """softmax(query key^T scale) value, of [B, H, S, K] with [B, H, L + S, K]; fused except for training on a CPU.
+    """softmax(query key^T scale) value, of [B, H, S, K] with [B, H, L + S, K]; fused except where a CPU loses by it.
 
-    There the fused kernel's backward pass costs more than it saves: a training step takes 1.6 times as long with it.
+    There the fused kernel's backward pass takes three times as long as plain products, and in bf16 its forward pass
+    half as long again as products over a few pictures at a time, whose scores stay in the cache. docs/log.md.
     """
-    if key.requires_grad and device_type == "cpu":
-        return (query * scale @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-    return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    is_fused = device_type != "cpu" or (query.dtype == torch.float32 and not key.requires_grad)
+    if is_fused:
+        return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    if key.requires_grad:
+        return _in_steps(query, key, value, scale)
+    parts = zip(query.split(_AT_ONCE), key.split(_AT_ONCE), value.split(_AT_ONCE), strict=True)
+    return torch.cat([_in_steps(*part, scale) for part in parts])
+
+
+def _in_steps(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """The softmax adds in fp32 whatever it is given."""
+    return (query * scale @ key.mT).softmax(-1) @ value

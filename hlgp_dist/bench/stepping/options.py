@@ -1,0 +1,59 @@
+"""From the flags of `hlgp bench step` to the run whose steps are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.types import TaskSpec
+
+BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Of the verb. config: of the run, whose data nobody opens; tasks: the last of them is the one measured; rounds:
+    the medians over them count; plain: whether the same work is timed the plain way, too."""
+
+    config: RunConfig
+    tasks: tuple[TaskSpec, ...]
+    batch_size: int
+    rounds: int
+    plain: bool
+    device: str
+
+
+def step_options(
+    *,
+    backbone: str | None,
+    method: str,
+    batch_size: int,
+    size: int | None,
+    precision: Literal["bf16", "fp32"],
+    tasks: int,
+    classes: int,
+    rounds: int,
+    plain: bool,
+    overrides: Sequence[str],
+) -> StepOptions:
+    """With this machine's defaults for what is None. Weights are random: they take the time of others.
+
+    Raises:
+        ConfigError: as for any run.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    values = {
+        "data": {"path": "synthetic"},
+        "backbone": {"name": backbone or BACKBONES[device], "weights": "none", "img_size": size},
+        "method": {"kind": method},
+        "engine": {"precision": precision},
+    }
+    config = resolve(values, overrides).config
+    names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
+    stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
+    return StepOptions(config, stream, batch_size, rounds, plain, device)

@@ -1,0 +1,142 @@
+"""`hlgp bench step`: pictures a second of training and testing, and the part of the device's peak that they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from hlgp_dist.bench.machine import machine
+from hlgp_dist.bench.stepping.clock import Clock
+from hlgp_dist.bench.stepping.gemm import GemmPeak, Product, products_of
+from hlgp_dist.bench.stepping.options import StepOptions
+from hlgp_dist.bench.stepping.parts import StepParts
+from hlgp_dist.bench.stepping.plain import Unfused
+from hlgp_dist.bench.stepping.stepper import Stepper, alone
+from hlgp_dist.methods.base import Setting
+from hlgp_dist.models.backbone import DTYPES
+from hlgp_dist.train.estimate.costs import TaskCost, task_costs
+
+WARM_UP = 2
+FIRST, TRAIN, EVAL = "first_task_train", "train", "eval"
+PLAIN = "plain_"
+"""Before the name of what the yardstick does."""
+
+
+def bench_step(options: StepOptions) -> dict[str, Any]:
+    """Rates, MFU, parts and memory, with the machine and the configuration beside them."""
+    with alone(options.device):
+        return _Bench(options).report()
+
+
+class _Bench:
+    """seconds, products: by round; what is compared takes its turns in one round."""
+
+    def __init__(self, options: StepOptions) -> None:
+        self.options, self.clock = options, Clock(options.device)
+        precision = options.config.engine.precision
+        self.steppers = {"": Stepper(options, precision)}
+        self.learner = self.steppers[""].learner
+        shapes = products_of(self.learner.trunk, options.batch_size)
+        self.gemm = GemmPeak(shapes, DTYPES[precision], self.clock)
+        self.seconds: dict[str, list[float]] = {}
+        self.products: dict[Product, list[float]] = {shape: [] for shape in shapes}
+
+    def report(self) -> dict[str, Any]:
+        own, trains = self.steppers[""], self.learner.method.has_gradients
+        self._prepare(own)
+        peak = self._peak_bytes(own.train_step if trains else own.evaluate)  # before there is anything else
+        if self.options.plain:
+            self.steppers[PLAIN] = Stepper(self.options, "fp32")
+            self._prepare(self.steppers[PLAIN])
+        parts = self._train() if trains else {}
+        self._rounds(EVAL, Stepper.evaluate)
+        return self._told(parts, peak)
+
+    def _prepare(self, stepper: Stepper) -> None:
+        """For the first task's training, or where nothing is trained for a test after the last."""
+        if stepper.learner.method.has_gradients:
+            stepper.begin(self.options.tasks[0])
+        else:
+            stepper.begin(self.options.tasks[-1])
+            stepper.end()
+
+    def _train(self) -> dict[str, float]:
+        """The first task and the last, to its end; seconds of the parts of a step of the latter."""
+        self._rounds(FIRST, Stepper.train_step)
+        self._each(lambda stepper: stepper.begin(self.options.tasks[-1]))
+        self._rounds(TRAIN, Stepper.train_step)
+        parts = StepParts(self.steppers[""], self.clock)(median(self.seconds[TRAIN]))
+        self._each(Stepper.end)
+        return parts
+
+    def _peak_bytes(self, call: Callable[[], None]) -> int:
+        self.clock.forget_peak()
+        for _ in range(WARM_UP):
+            call()
+        return self.clock.peak_bytes()
+
+    def _each(self, call: Callable[[Stepper], None]) -> None:
+        for stepper in self.steppers.values():
+            call(stepper)
+
+    def _rounds(self, name: str, call: Callable[[Stepper], None]) -> None:
+        """Products, our step and the yardstick's in turns, so that what else the machine does meets all alike."""
+        for number in range(-WARM_UP, self.options.rounds):
+            rates, taken = self.gemm(), self._turns(call)
+            if number < 0:
+                continue
+            for who, seconds in taken.items():
+                self.seconds.setdefault(who + name, []).append(seconds)
+            for product, rate in rates.items():
+                self.products[product].append(rate)
+
+    def _turns(self, call: Callable[[Stepper], None]) -> dict[str, float]:
+        taken = {"": self.clock.seconds(lambda: call(self.steppers[""]))}
+        if PLAIN in self.steppers:
+            with Unfused():
+                taken[PLAIN] = self.clock.seconds(lambda: call(self.steppers[PLAIN]))
+        return taken
+
+    def _told(self, parts: dict[str, float], peak: int) -> dict[str, Any]:
+        config, batch = self.options.config, self.options.batch_size
+        reached = {product: median(rates) for product, rates in self.products.items()}
+        gemm, flops = max(reached.values()), self._flops()
+        rates = {name: batch / median(seconds) for name, seconds in self.seconds.items()}
+        mfu = {name: rates[name] * flops[name] / gemm for name in flops if name in rates}
+        return {
+            **{f"{name}_images_per_second": rate for name, rate in rates.items()},
+            "mfu": mfu.get(TRAIN),
+            "eval_mfu": mfu[EVAL],
+            "first_task_mfu": mfu.get(FIRST),
+            "gemm_peak_flops": gemm,
+            "gemm_flops": {str(product): rate for product, rate in reached.items()},
+            "flops_per_image": flops,
+            "speed_up": {name: rates[name] / rates[PLAIN + name] for name in flops if PLAIN + name in rates},
+            "peak_memory_bytes": peak,
+            "parts_ms": {name: 1e3 * seconds for name, seconds in parts.items()},
+            "seconds": self.seconds,
+            "passes": self.learner.passes,
+            "batch_size": batch,
+            "tasks": len(self.options.tasks),
+            "config": config.model_dump(mode="json", include={"backbone", "method", "optimizer", "engine"}),
+            "machine": machine(self.options.device),
+        }
+
+    def _flops(self) -> dict[str, float]:
+        """Of a picture, what the method needs: attention's scores are counted once, weights get no gradients."""
+        first, last = self._costs()
+        return {
+            FIRST: first.step.per_picture(),
+            TRAIN: last.step.per_picture(),
+            EVAL: last.test.per_picture(),
+        }
+
+    def _costs(self) -> tuple[TaskCost, TaskCost]:
+        trunk, batch = self.learner.trunk, self.options.batch_size
+        shapes = np.full((batch, 2), trunk.input_format.size.size)
+        setting = Setting(trunk.dimensions, self.options.tasks, self.options.config.seed)
+        costs = task_costs(self.options.config, setting, (shapes, batch), "cpu")
+        return costs[0], costs[-1]

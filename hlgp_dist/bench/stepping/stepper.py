@@ -1,0 +1,141 @@
+"""A learner in a task of a stream, stepping on random pictures by what a run itself calls.
+
+B pictures, R pixels of a side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hlgp_dist.bench.stepping.options import StepOptions
+from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.buffers import Memory
+from hlgp_dist.data.transfer import to_device
+from hlgp_dist.engine.deepspeed import DeepSpeedEngine
+from hlgp_dist.engine.distributed import close_process_group, init_process_group
+from hlgp_dist.methods.base import Setting
+from hlgp_dist.methods.build import build_method
+from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
+from hlgp_dist.models.backbone import build_trunk
+from hlgp_dist.train.learner import Learner
+from hlgp_dist.types import Batch, TaskSpec
+
+RATES = {"prompt": 1e-3, "head": 1e-3}
+
+
+class Stepper:
+    """Training steps and evaluations of one batch, in a task that `begin` has begun."""
+
+    def __init__(self, options: StepOptions, precision: str) -> None:
+        config = options.config
+        self._options, self._config, self._memory = options, config, Memory()
+        trained = config.method.trains_trunk
+        trunk, _ = build_trunk(
+            config.backbone, precision=precision, seed=config.seed, device=options.device, trained=trained
+        )
+        setting = Setting(trunk.dimensions, options.tasks, config.seed)
+        self.learner = Learner(trunk, build_method(config.method, setting).to(options.device))
+        self.batch = _random_batch(options.batch_size, trunk.input_format.size.size)
+        self.engine: DeepSpeedEngine | None = None
+
+    def begin(self, task: TaskSpec) -> None:
+        """Go on to it; the tasks before it, as far as they are not over, end without a step."""
+        for each in self._options.tasks[self._next : task.index + 1]:
+            if each.index > 0:
+                self.end()
+            self.learner.begin_task(each)
+        self.batch.labels.copy_(task.start + torch.arange(len(self.batch.labels)) % len(task.classes))
+        self.engine = self._engine() if self.learner.method.has_gradients else None
+
+    @property
+    def _next(self) -> int:
+        return 0 if self.learner.task is None else self.learner.task.index + 1
+
+    def end(self) -> None:
+        """What follows the last step of the task that was begun."""
+        assert self.learner.task is not None, "begin comes first"
+        self.close()
+        self.learner.eval()
+        self.learner.method.end_task(self.learner.trunk, _OneBatch(self.learner.task, self))
+
+    def _engine(self) -> DeepSpeedEngine:
+        config, learner = self._config, self.learner
+        parameters, kept = learner.trained_parameters(), learner.method.parameters()
+        return DeepSpeedEngine(
+            learner, parameters, kept=kept, optimizer=config.optimizer, options=config.engine, accumulation=1
+        )
+
+    def batch_there(self) -> Batch:
+        """The batch on the device."""
+        return to_device(self.batch, self._options.device)
+
+    def images(self) -> Tensor:
+        """Floats [B, 3, R, R] on the device, as a step takes them."""
+        images = self.batch_there().images
+        assert isinstance(images, Tensor)
+        return to_float(images, self._memory)
+
+    def train_step(self) -> None:
+        """The whole of one, an optimizer's update included."""
+        assert self.engine is not None
+        self.learner.train()
+        batch = self.batch_there()
+        loss, _ = self.engine(self.images(), batch.labels, batch.weights)
+        self.engine.backward(loss)
+        self.engine.step(RATES)
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """One batch's logits."""
+        self.learner.eval()
+        self.learner.predict(self.images())
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = None
+
+
+class _OneBatch:
+    """A feature stream: the one batch, whatever the task."""
+
+    def __init__(self, task: TaskSpec, stepper: Stepper) -> None:
+        self._task, self._stepper = task, stepper
+
+    @torch.no_grad()
+    def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
+        """See FeatureStream. Each class takes of the pictures in turn."""
+        seen = features(self._stepper.images())
+        count = len(self._task.classes)
+        which = torch.arange(max(count, len(seen)))
+        batch = (seen[which.to(seen.device) % len(seen)], which % count)
+        return class_statistics([batch], count, width, spread, lambda tensor: tensor)
+
+
+def _random_batch(count: int, size: int) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, size, size), generator=random, dtype=torch.uint8)
+    ids = torch.arange(count)
+    return Batch(images, torch.zeros_like(ids), ids, torch.full((count,), 1.0 / count))
+
+
+@contextmanager
+def alone(device: str) -> Iterator[None]:
+    """Inside, this process is a run's only rank."""
+    before = dict(os.environ)
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}  # DeepSpeed reads them
+    store = dist.HashStore()  # type: ignore[attr-defined]  # which torch documents
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=store, rank=0, world_size=1)
+    init_process_group(device, timeout_seconds=600)
+    try:
+        yield
+    finally:
+        close_process_group()
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,51 @@
+"""What `hlgp bench step` measured, as columns of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hlgp_dist.bench.stepping.step import EVAL, FIRST, PLAIN, TRAIN
+from hlgp_dist.telemetry.progress import rate
+from hlgp_dist.terminal import Grid
+
+ROWS = {FIRST: "training, first task", TRAIN: "training, task {tasks}", EVAL: "evaluation"}
+MFU = {FIRST: "first_task_mfu", TRAIN: "mfu", EVAL: "eval_mfu"}
+
+
+def grids(report: Mapping[str, Any]) -> Iterator[Grid]:
+    """Rates, parts of a step, and what they are measured against."""
+    yield _rates(report)
+    if report["parts_ms"]:
+        whole = sum(report["parts_ms"].values())
+        rows = [[part, f"{ms:.1f}", f"{100 * ms / whole:.1f}"] for part, ms in report["parts_ms"].items()]
+        title = f"a training step of task {report['tasks']}"
+        yield Grid(title, ["", "ms", "%"], [*rows, ["all", f"{whole:.1f}", "100.0"]])
+    yield Grid("matrix products alone", ["", "TFLOP/s"], list(_products(report)))
+
+
+def _rates(report: Mapping[str, Any]) -> Grid:
+    backbone, method = report["config"]["backbone"], report["config"]["method"]["kind"]
+    precision = report["config"]["engine"]["precision"]
+    title = f"{method} on {backbone['name']}, {precision}, batches of {report['batch_size']}"
+    columns = ["", "images/s", "GFLOP an image", "MFU, %"] + (
+        ["plain, images/s", "x plain"] if report["speed_up"] else []
+    )
+    rows = []
+    for name, told in ROWS.items():
+        own = report.get(f"{name}_images_per_second")
+        if own is None:
+            continue
+        flops = report["flops_per_image"][name]
+        row = [told.format(**report), rate(own), f"{flops / 1e9:.1f}", f"{100 * report[MFU[name]]:.1f}"]
+        if report["speed_up"]:
+            row += [rate(report[f"{PLAIN}{name}_images_per_second"]), f"{report['speed_up'][name]:.2f}"]
+        rows.append(row)
+    return Grid(title, columns, rows)
+
+
+def _products(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    for product, flops in report["gemm_flops"].items():
+        yield [product, f"{flops / 1e12:.3f}"]
+    yield ["the peak", f"{report['gemm_peak_flops'] / 1e12:.3f}"]
+    yield ["peak memory, MiB", f"{report['peak_memory_bytes'] / 2**20:,.0f}"]

@@ -1,0 +1,104 @@
+"""`hlgp bench step` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from typer.testing import CliRunner
+
+from hlgp_dist.bench.stepping.plain import Unfused
+from hlgp_dist.bench.timing import torch_threads
+from hlgp_dist.cli import app
+from hlgp_dist.config.load import resolve
+from hlgp_dist.errors import ConfigError
+from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.train.estimate.formulae import backward_flops, forward_flops, pass_shape
+
+SMALL = ("--backbone", "vit_tiny_patch16_224", "--size", "32", "--batch", "4", "--rounds", "2", "--classes", "3")
+LENGTH = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two wait for each other wherever something else has a core."""
+    with torch_threads(1):
+        yield
+
+
+def measured(folder: Path, *flags: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, "--json", str(folder / "step.json"), *flags])
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads((folder / "step.json").read_text())
+    return report | {"printed": result.output}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return measured(tmp_path_factory.mktemp("step"), "--compare", "plain")
+
+
+def test_rates_and_the_part_of_the_peak_agree(report: dict[str, Any]) -> None:
+    for name, mfu in (("train", "mfu"), ("eval", "eval_mfu"), ("first_task_train", "first_task_mfu")):
+        rate = report[f"{name}_images_per_second"]
+        assert report[mfu] == pytest.approx(rate * report["flops_per_image"][name] / report["gemm_peak_flops"])
+        assert report["speed_up"][name] == pytest.approx(rate / report[f"plain_{name}_images_per_second"])
+        assert len(report["seconds"][name]) == 2
+    assert report["gemm_peak_flops"] == max(report["gemm_flops"].values())
+    assert report["peak_memory_bytes"] > 0
+    assert report["passes"] == {"training": 2, "test": 2}
+    assert "training, task 5" in report["printed"] and "the peak" in report["printed"]
+
+
+def test_only_what_the_method_needs_is_counted(report: dict[str, Any]) -> None:
+    """By the formulae of docs/plan.md: one pass in the first task, then one more without a gradient."""
+    backbone = resolve({"data": {"path": "none"}, "backbone": report["config"]["backbone"]}).config.backbone
+    shape = pass_shape(meta_trunk(backbone))
+    forward, backward = forward_flops(shape, LENGTH), backward_flops(shape, LENGTH, "cpu")
+    flops = report["flops_per_image"]
+    assert flops["first_task_train"] == pytest.approx(forward + backward, rel=0.01)
+    assert flops["train"] == pytest.approx(2 * forward + backward, rel=0.01)
+    assert flops["eval"] == pytest.approx(2 * forward, rel=0.01)
+
+
+def test_the_parts_are_the_step(report: dict[str, Any]) -> None:
+    parts = report["parts_ms"]
+    step = sorted(report["seconds"]["train"])
+    assert sum(parts.values()) == pytest.approx(1e3 * (step[0] + step[1]) / 2)
+    assert all(parts[name] > 0 for name in parts if name != "other")
+
+
+@pytest.mark.parametrize("method", ["coda", "dualprompt", "linear", "full"])
+def test_every_method_is_measured(tmp_path: Path, method: str) -> None:
+    report = measured(tmp_path, "--method", method, "--tasks", "2", "--precision", "fp32", "--rounds", "1")
+    assert report["mfu"] > 0 and report["eval_mfu"] > 0
+
+
+def test_a_method_without_gradients_has_an_evaluation(tmp_path: Path) -> None:
+    report = measured(tmp_path, "--method", "ranpac", "--tasks", "2", "method.projection_width=64")
+    assert report["mfu"] is None and report["parts_ms"] == {}
+    assert report["eval_images_per_second"] > 0
+    assert "training" not in report["printed"]
+
+
+def test_keys_are_those_of_a_run(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, "method.prompt_lenght=3"])
+    assert isinstance(result.exception, ConfigError)
+    assert "prompt_length" in str(result.exception)
+
+
+def test_the_yardstick_computes_the_same() -> None:
+    query, key, value = (torch.randn(2, 3, tokens, 8) for tokens in (5, 7, 7))
+
+    def attended() -> Tensor:
+        return functional.scaled_dot_product_attention(query, key, value, scale=0.2)
+
+    expected = attended()
+    with Unfused():
+        assert torch.allclose(attended(), expected, atol=1e-6)
