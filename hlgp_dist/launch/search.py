@@ -15,7 +15,7 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute, joined
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import FAILURES, ConfigError, Interrupted
+from hlgp_dist.errors import FAILURES, ConfigError, DataError, Interrupted
 from hlgp_dist.files import as_csv, sweep, write_json, write_text
 from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
 from hlgp_dist.launch.opening import opened
@@ -29,7 +29,7 @@ from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.preflight import check_fit, preflight
+from hlgp_dist.train.preflight import check_fit, check_weights, preflight
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 
@@ -118,10 +118,12 @@ def _check_trials(trial: schema.RunConfig, space: Mapping[str, search_options.Do
     """Refuse a space some of whose trials would not fit backbone and data: those of the keys that have a say there."""
     fitted = {key: domain for key, domain in space.items() if key.startswith(FITTED)}
     for values in combinations(fitted) if fitted else ():
+        varied = apply(trial, values)
         try:
-            check_fit(apply(trial, values))
-        except ConfigError as error:
-            raise ConfigError(f"search.space: {assignment(values)} is no valid trial: {error}") from error
+            check_fit(varied)
+            check_weights(varied.backbone)
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"search.space: {assignment(values)} is no valid trial: {error}") from error
 
 
 def _search(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from hlgp_dist.benchmarks.admission import check_origin
-from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.schema import Backbone, RunConfig
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import length_problems
 from hlgp_dist.data.selection import check_pictures, select
@@ -33,13 +33,19 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
     manifest, stages = _fit(config)
     for problem in length_problems(config.data.path, manifest):
         raise DataError(problem)
-    if config.backbone.weights not in ("hub", "none"):
-        with torch.device("meta"):
-            vit = create_vit(config.backbone)
-        load_weights(vit, Path(config.backbone.weights))
-        if config.backbone.sha256 is not None:
-            check_hash(config.backbone, file_sha256(Path(config.backbone.weights)))
+    check_weights(config.backbone)
     return stages
+
+
+def check_weights(backbone: Backbone) -> None:
+    """Raise DataError where its weights are a file that is missing, does not fit, or is not the one it names."""
+    if backbone.weights in ("hub", "none"):
+        return
+    with torch.device("meta"):
+        vit = create_vit(backbone)
+    load_weights(vit, Path(backbone.weights))
+    if backbone.sha256 is not None:
+        check_hash(backbone, file_sha256(Path(backbone.weights)))
 
 
 def check_fit(config: RunConfig) -> tuple[TaskSpec, ...]:

@@ -14,7 +14,7 @@ from ray import tune
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import ConfigError, Interrupted, LostWorker
+from hlgp_dist.errors import ConfigError, DataError, Interrupted, LostWorker
 from hlgp_dist.files import write_json
 from hlgp_dist.launch import ray_run
 from hlgp_dist.launch.channel import Channel
@@ -91,6 +91,14 @@ def test_a_search_that_makes_no_sense_is_refused(
     config = job(drawn, tmp_path / "search", search, *overrides)
     with pytest.raises(ConfigError, match=message):
         run_search(config, "job", lambda folder, rows: None)
+    assert not (tmp_path / "search").exists()
+
+
+def test_weights_that_a_trial_would_look_for_are_there(drawn: Path, tmp_path: Path) -> None:
+    file = tmp_path / "none.safetensors"
+    space = f"search={{space: {{backbone.weights: {{grid: [none, {file}]}}}}, num_samples: 1}}"
+    with pytest.raises(DataError, match=rf"search\.space: backbone\.weights={file} is no valid trial: .*no file"):
+        run_search(job(drawn, tmp_path / "search", space), "job", lambda folder, rows: None)
     assert not (tmp_path / "search").exists()
 
 
