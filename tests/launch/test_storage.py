@@ -25,8 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.mirror import Mirror
-from hlgp_dist.data.patience import Unreachable
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted, Unreachable
 from hlgp_dist.launch.copies import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.start import start_run
@@ -215,7 +214,7 @@ def test_silence_counts_unless_the_store_is_away(bucket: Bucket, monkeypatch: py
     monkeypatch.setattr("hlgp_dist.launch.copies.INTERVAL_SECONDS", 0.05)
     moods, looks = ["there"], [0]
 
-    def refresh(self: Mirror, parts: object = None) -> bool:
+    def refresh(self: Mirror) -> bool:
         time.sleep(0.2)
         looks[0] += 1
         if moods[-1] == "away":
@@ -235,7 +234,7 @@ def test_silence_counts_unless_the_store_is_away(bucket: Bucket, monkeypatch: py
 
 def test_a_store_that_is_away_for_a_while(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decided upon is waited for."""
-    monkeypatch.setattr("hlgp_dist.launch.copies.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("hlgp_dist.data.patience.AGAIN_SECONDS", 0.1)
     with opened(bucket.url) as storage:
         whole, failures = Bucket.listed, iter(range(3))
 
