@@ -30,14 +30,13 @@ from hlgp_dist.launch.copies import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.storage import View, event_files
-from hlgp_dist.train.folder import RunFolder
+from tests.buckets import fetched, result_of
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server
 
 pytestmark = pytest.mark.timeout(900)
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 OPTIONS = ("train.epochs=20", "benchmark.max_tasks=4", "checkpoint.every_steps=8", "launch.num_workers=2")
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
 WAIT_SECONDS = 200
 
 
@@ -62,20 +61,6 @@ def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: 
 
 def at(bucket: Bucket, name: str) -> tuple[str, ...]:
     return (f"run.dir={bucket.url}", f"run.name={name}")
-
-
-def fetched(bucket: Bucket, name: str, path: Path) -> RunFolder:
-    """A copy of a run or a search that stays."""
-    for each in bucket.listed(name):
-        (path / each).parent.mkdir(parents=True, exist_ok=True)
-        (path / each).write_bytes(bucket.read(each))
-    return RunFolder(path / name)
-
-
-def result_of(folder: RunFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    assert result is not None
-    return {key: value for key, value in result.items() if key not in MEASURED}
 
 
 def wait_for(condition: Callable[[], object], command: subprocess.Popen[str]) -> None:
