@@ -31,6 +31,10 @@ class AtWork(EnvironmentFailure):
     """Another process is doing it."""
 
 
+class Unreachable(EnvironmentFailure):
+    """A server or a disk does not answer now; what it holds may be right, so another attempt is worthwhile."""
+
+
 class OutOfMemory(Failure):
     """The job does not fit the device."""
 

@@ -16,8 +16,8 @@ SLOWEST_BYTES_PER_SECOND = 2**20
 """At which a file may be sent before an attempt counts as failed."""
 WHOLE_BYTES = 64 * 2**20
 """Of a file that is sent in one request; longer ones go in parts."""
-PATIENCE = Patience(attempts=3, deadline_seconds=20.0)
-"""Less than for shards: who asks has others that wait, and asks again."""
+PATIENCE = Patience(deadline_seconds=20.0)
+"""Little: who asks has others that wait, and asks again."""
 Result = TypeVar("Result")
 
 

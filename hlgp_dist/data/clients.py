@@ -20,7 +20,7 @@ from hlgp_dist.data.place import Facts
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-NO_RANGES = "the server sends the whole file in place of a range; shards need one that knows `Range`"
+NO_RANGES = "the server sends the whole file in place of a range; take one that knows `Range`"
 NO_BUCKET = "NoSuchBucket"
 """What botocore calls the exception below that of s3fs."""
 CONNECTIONS = 64
@@ -203,7 +203,7 @@ def _check_range(response: ClientResponse, start: int, length: int) -> int:
     response.raise_for_status()
     coded = {response.headers.get(name, "identity") for name in ("Content-Encoding", "Transfer-Encoding")}
     if not coded <= {"identity", "chunked"}:
-        raise Final(f"the server sends it compressed ({', '.join(sorted(coded))}); turn that off for shards")
+        raise Final(f"the server sends it compressed ({', '.join(sorted(coded))}); turn that off")
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     if response.status == 206 and found is not None and int(found[1]) == start and int(found[2]) < start + length:
         return int(found[3])

@@ -15,41 +15,47 @@ from uuid import uuid4
 
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.patience import Patience
-from hlgp_dist.errors import AtWork, DataError, EnvironmentFailure
+from hlgp_dist.errors import AtWork, DataError, EnvironmentFailure, Unreachable
 
 NAME = ".lock"
 BEAT_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
 """A lease that has not been rewritten for so long, by the clock of who wants it, is nobody's."""
+FRESH = 1 / 4
+"""Of the lapse: how long a holder may take the lease for its own without asking. Another one waits for the whole of it,
+and by then what is sent meanwhile has arrived, or was given up."""
 LOOK_SECONDS = 2.0
-PATIENCE = Patience(attempts=2, deadline_seconds=8.0)
+PATIENCE = Patience(seconds=1.0, deadline_seconds=8.0)
 """So that one connection that stalls does not let it lapse."""
 log = logging.getLogger("hlgp_dist")
 
 
 class Lease:
-    """Held from entering to leaving. `lost` is called once, in another thread, when somebody else has taken it over.
+    """Held from entering to leaving. `lost` is called once, in any thread, when somebody else has taken it over.
 
     Stores know no locks: two processes that find a lapsed lease at the same moment may both take it, and one of them
-    finds out at its next beat.
+    finds out at its next beat, or when it asks.
     """
 
     def __init__(self, url: str, lost: Callable[[], None], lapse_seconds: float = LAPSE_SECONDS) -> None:
         self._bucket, self._lost, self._lapse_seconds = Bucket(url, PATIENCE), lost, lapse_seconds
         self._mine = {"host": platform.node(), "process": os.getpid(), "space": _space(), "lease": uuid4().hex}
-        self._over = threading.Event()
+        self._beats, self._confirmed_at, self._is_lost = 0, 0.0, False
+        self._turn, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
         """Raises:
         AtWork: another process is.
-        EnvironmentFailure: the store cannot be reached, or refuses.
+        EnvironmentFailure: the store refuses; `Unreachable` where it does not answer.
         """
         try:
-            while not self._bucket.create(NAME, self._content(0)) and not self._is_mine():  # an answer may get lost
+            while not self._is_taken():
                 self._wait_for_holder()
         except DataError as error:
             raise EnvironmentFailure(f"run.dir: {error}") from error
+        except Unreachable as error:
+            raise Unreachable(f"run.dir: {error}") from error
         self._thread.start()
         return self
 
@@ -61,8 +67,22 @@ class Lease:
         try:
             if self._is_mine():
                 self._bucket.remove(NAME)
-        except DataError as failure:
+        except (DataError, Unreachable) as failure:
             log.warning("run.dir: %s; the lock that stays lapses by itself", failure)
+
+    def confirm(self) -> None:
+        """Ask the store whether it is still this process's, unless that was known a moment ago; see `lost`.
+
+        Raises:
+            DataError, Unreachable: the store refuses, or does not answer.
+        """
+        if time.monotonic() - self._confirmed_at > FRESH * self._lapse_seconds:
+            self._renew()
+
+    def _is_taken(self) -> bool:
+        """Whether it is this process's now; an answer may get lost."""
+        self._confirmed_at = time.monotonic()
+        return self._bucket.create(NAME, self._content()) or self._is_mine()
 
     def _wait_for_holder(self) -> None:
         """Return once the lease is gone or has lapsed, and is removed."""
@@ -95,19 +115,27 @@ class Lease:
         return False
 
     def _keep(self) -> None:
-        beats = 0
-        while not self._over.wait(min(BEAT_SECONDS, self._lapse_seconds / 6)):
-            beats += 1
+        while not self._over.wait(min(BEAT_SECONDS, self._lapse_seconds / 6)) and not self._is_lost:
             try:
-                if not self._is_mine():
-                    self._lost()
-                    return
-                self._bucket.replace(NAME, self._content(beats))
-            except DataError as error:  # whether it is still ours is seen when the store is back
+                self._renew()
+            except (DataError, Unreachable) as error:  # whether it is still ours is seen when the store is back
                 log.warning("run.dir: %s; the lock is not renewed", error)
 
-    def _content(self, beats: int) -> bytes:
-        return json.dumps({**self._mine, "beats": beats}).encode()
+    def _renew(self) -> None:
+        with self._turn:
+            asked_at = time.monotonic()
+            if self._is_lost:
+                return
+            if not self._is_mine():
+                self._is_lost = True
+                self._lost()
+                return
+            self._beats += 1
+            self._bucket.replace(NAME, self._content())
+            self._confirmed_at = asked_at
+
+    def _content(self) -> bytes:
+        return json.dumps({**self._mine, "beats": self._beats}).encode()
 
     def _is_mine(self) -> bool:
         holder = self._holder()

@@ -32,6 +32,7 @@ from hlgp_dist.data.manifest import (
 )
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.origin import parse_origin
+from hlgp_dist.data.patience import Patience
 from hlgp_dist.data.place import Facts, Place
 from hlgp_dist.errors import DataError
 
@@ -54,9 +55,9 @@ def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
     return manifest
 
 
-def fetch_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
+def fetch_manifest(path: str | Path, *, cache: Cache | None = None, patience: Patience | None = None) -> Manifest:
     """The manifest alone, compared with `manifest.sha256` and checked in itself, but not against the shards."""
-    with closing(open_place(path)) as place:
+    with closing(open_place(path, patience)) as place:
         content = fetch(place, MANIFEST, _facts(place), digest_name=DIGEST, cache=cache)
         return parse_manifest(content, f"{place.url}/{MANIFEST}")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,10 @@ class Known(NamedTuple):
 class Mirror:
     """`parts`: the names and folders to look at, all by default. Any thread may publish and refresh.
 
-    removable: what this process removes from the store when it is gone here; other files are fetched again.
+    mine: what is this mirror's to send and to fetch; the rest of the folder is another one's, or nobody's.
+    wanted: what of that is fetched.
+    gone_with: what this process removes from the store when a file is gone here; where nothing, it is fetched again.
+    permit: is called before anything is sent or removed, and raises where that is no longer this process's right.
     """
 
     def __init__(
@@ -53,11 +57,16 @@ class Mirror:
         folder: Path,
         parts: Sequence[str] = ("",),
         wanted: Wanted = lambda name: True,
+        mine: Wanted = lambda name: True,
         order: Order = lambda name: 0,
-        removable: Wanted = lambda name: True,
+        gone_with: Callable[[str], Iterable[str]] = lambda name: (name,),
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
         self._bucket, self._folder, self._parts = bucket, folder, parts
-        self._wanted, self._order, self._removable = wanted, order, removable
+        self._wanted, self._mine, self._order = wanted, mine, order
+        self._gone_with, self._permit = gone_with, permit
+        self.listing_seconds = 0.0
+        """That the store took for the latest list of what there is."""
         folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, Known] = {}
         self._sent: set[str] = set()
@@ -67,7 +76,7 @@ class Mirror:
         """Send what was written since, by `order`, then in the order it was written; then remove what was removed.
 
         Raises:
-            DataError: the store cannot be reached or refuses; what was not sent is sent the next time.
+            DataError, Unreachable: the store refuses, or does not answer; what was not sent is sent the next time.
             OSError: the folder here cannot be read.
         """
         with self._lock:
@@ -80,25 +89,33 @@ class Mirror:
                 if known is None or known.stamp != due[name]:
                     self._send(name, due[name])
             for name in sorted(self._known.keys() - here.keys() - due.keys()):
-                if self._removable(name):
-                    self._bucket.remove(name)
+                for each in self._gone_with(name):
+                    self._permit()
+                    self._bucket.remove(each)
                 del self._known[name]
 
-    def refresh(self, parts: Sequence[str] | None = None) -> bool:
+    def refresh(self) -> bool:
         """Fetch what others wrote since, and remove what they removed; False where some changed too fast.
 
         Raises:
-            DataError, OSError: see `publish`.
+            DataError, Unreachable, OSError: see `publish`.
         """
         with self._lock:
-            here, there = self._here(), self._there(self._parts if parts is None else parts)
+            here, there = self._here(), self._there()
             fetched = [self._fetch(name, facts) for name, facts in there.items() if self._is_news(name, facts, here)]
-            if parts is None:
-                for name in filter(self._is_looked_at, self._known.keys() - there.keys() - self._sent):
-                    if name in here and self._known[name].stamp == here[name]:
-                        (self._folder / name).unlink(missing_ok=True)
-                        del self._known[name]
+            for name in filter(self._is_looked_at, self._known.keys() - there.keys() - self._sent):
+                if name in here and self._known[name].stamp == here[name]:
+                    (self._folder / name).unlink(missing_ok=True)
+                    del self._known[name]
             return all(fetched)
+
+    def obtain(self, part: str) -> None:
+        """Fetch what there is of a folder and not here, wanted or not; raises as `publish`."""
+        with self._lock:
+            here = self._here()
+            for name, facts in self._bucket.listed(part).items():
+                if name not in here:
+                    self._fetch(name, facts)
 
     def _is_news(self, name: str, facts: Facts, here: Mapping[str, Stamp]) -> bool:
         known = self._known.get(name)
@@ -110,6 +127,7 @@ class Mirror:
 
     def _send(self, name: str, stamp: Stamp) -> None:
         with suppress(FileNotFoundError):  # removed since
+            self._permit()
             self._sent.add(name)
             self._bucket.write(name, self._folder / name)
             self._known[name] = Known(None, stamp)
@@ -141,18 +159,19 @@ class Mirror:
                 os.utime(file, (facts.modified, facts.modified))
             self._known[name] = Known(facts.version, _stamp(file.stat()))
 
-    def _there(self, parts: Sequence[str]) -> Mapping[str, Facts]:
-        found: dict[str, Facts] = {}
-        for part in parts:
+    def _there(self) -> Mapping[str, Facts]:
+        began, found = time.monotonic(), dict[str, Facts]()
+        for part in self._parts:
             found |= self._bucket.listed(part)
+        self.listing_seconds = time.monotonic() - began
         return {name: facts for name, facts in found.items() if self._is_looked_at(name)}
 
     def _is_looked_at(self, name: str) -> bool:
         is_part = any(part in ("", name) or name.startswith(f"{part}/") for part in self._parts)
-        return is_part and not is_private(name) and self._wanted(name)
+        return is_part and not is_private(name) and self._mine(name) and self._wanted(name)
 
     def _here(self) -> dict[str, Stamp]:
-        return dict(_stamps(self._folder))
+        return {name: stamp for name, stamp in _stamps(self._folder) if self._mine(name)}
 
 
 def is_private(name: str) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hlgp_dist.config.places import place_problem, scheme_of, shown
+from hlgp_dist.data.patience import Patience
 from hlgp_dist.data.place import Folder, Place
 from hlgp_dist.errors import ConfigError
 
 
-def open_place(path: str | Path) -> Place:
+def open_place(path: str | Path, patience: Patience | None = None) -> Place:
     """The shard folder at a path or URL; nothing is asked of a server yet.
 
     Raises:
@@ -21,9 +22,9 @@ def open_place(path: str | Path) -> Place:
         raise ConfigError(f"data.path: {problem} (got {shown(path)!r})")
     match scheme_of(path):
         case None:
-            return Folder(Path(path))
+            return Folder(Path(path), patience)
         case "file":
-            return Folder(Path(unquote(urlsplit(path).path)))
+            return Folder(Path(unquote(urlsplit(path).path)), patience)
     from hlgp_dist.data.remote import open_remote  # a local folder needs no fsspec
 
-    return open_remote(path)
+    return open_remote(path, patience)

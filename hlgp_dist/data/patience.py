@@ -1,18 +1,20 @@
-"""How often a read is tried, and what between two attempts."""
+"""How long a read is tried, and what between two attempts."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import DataError, Unreachable
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
+AGAIN_SECONDS = 5.0
 _random = random.SystemRandom()
 """Not the generator that training seeds."""
 
@@ -21,25 +23,30 @@ class Transient(Exception):
     """An attempt that failed in a way that another may not."""
 
 
-class Unreachable(DataError):
-    """No attempt succeeded; a later one may."""
-
-
 class Closed(DataError):
     """The place was closed while it was read."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """`attempts` in all, each of at most `deadline_seconds`; pauses double from the first, each times 0.5 to 1.5."""
+    """Attempts of at most `deadline_seconds`, as long as `seconds` have not passed, but two anyway.
 
-    attempts: int = 5
-    deadline_seconds: float = 60.0
+    Pauses double from the first to the longest, each times 0.5 to 1.5.
+    """
+
+    seconds: float = 5.0
+    deadline_seconds: float = 30.0
     first_pause_seconds: float = 0.25
+    longest_pause_seconds: float = 15.0
 
     def pause(self, failed: int) -> float:
         """Seconds after the attempt `failed`, from one on; random, so that a thousand ranks do not return together."""
-        return self.first_pause_seconds * 2.0 ** (failed - 1) * _random.uniform(0.5, 1.5)
+        doubled = self.first_pause_seconds * 2.0 ** min(failed - 1, 20)
+        return min(doubled, self.longest_pause_seconds) * _random.uniform(0.5, 1.5)
+
+
+LASTING = Patience(seconds=600.0, deadline_seconds=60.0)
+"""Of what a run reads while it runs: to begin again costs more than to wait. Before it starts the user is told soon."""
 
 
 class Attempts:
@@ -55,17 +62,36 @@ class Attempts:
 
         Raises:
             Failure: what it raised.
-            DataError: after the last `Transient` one that names `file` and the cause.
+            Unreachable: after the last `Transient` one; names `file` and the cause.
             Closed: the place is.
         """
-        for number in range(1, self.patience.attempts + 1):
-            if self.closed.is_set():
-                raise Closed(f"{file}: closed while it was {self._doing}")
+        began, failed = time.monotonic(), 0
+        while not self.closed.is_set():
             try:
                 return attempt()
             except Transient as error:
                 cause = error
-            logger.warning("%s: attempt %d of %d failed: %s", file, number, self.patience.attempts, cause)
-            if number < self.patience.attempts:
-                self.closed.wait(self.patience.pause(number))
-        raise Unreachable(f"{file}: cannot be {self._doing}: {cause} ({self.patience.attempts} attempts)") from cause
+            failed += 1
+            logger.warning("%s: attempt %d failed: %s", file, failed, cause)
+            if failed > 1 and time.monotonic() - began >= self.patience.seconds:
+                raise Unreachable(f"{file}: cannot be {self._doing}: {cause} ({failed} attempts)") from cause
+            self.closed.wait(self.patience.pause(failed))
+        raise Closed(f"{file}: closed while it was {self._doing}")
+
+
+def insist(call: Callable[[], object], seconds: float) -> None:
+    """Call again, for so long, while what it asks does not answer.
+
+    Raises:
+        Failure: what the last call raised.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            call()
+            return
+        except Unreachable as error:
+            if time.monotonic() > until:
+                raise
+            logger.warning("%s; it is waited for", error)
+            time.sleep(AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""A shard folder, wherever it lies: whole files and exact byte ranges of them."""
+"""A folder, wherever it lies: whole files and exact byte ranges of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Place(Protocol):
         """The bytes `start .. start + length - 1` of a file, exactly; without `length`, up to its end.
 
         Raises:
-            DataError: naming file and cause: it is missing, shorter, or could not be read in any attempt.
+            DataError: naming file and cause: it is missing, shorter, or must not be read.
+            Unreachable: likewise: it could not be read in any attempt.
             ConfigError: what the environment says of the server cannot be right.
         """
 
@@ -48,7 +49,7 @@ class Place(Protocol):
         """Of a file; None where there is none.
 
         Raises:
-            DataError, ConfigError: they could not be found out; see `read`.
+            DataError, Unreachable, ConfigError: they could not be found out; see `read`.
         """
 
     def close(self) -> None:
@@ -84,7 +85,7 @@ def streamed(place: Place, name: str) -> BinaryIO:
     """The file from its beginning, in pieces.
 
     Raises:
-        DataError: see `Place.read`; here, and while it is read.
+        DataError, Unreachable: see `Place.read`; here, and while it is read.
     """
     return io.BufferedReader(_Stream(place, name), _PIECE_BYTES)
 

@@ -1,4 +1,4 @@
-"""A shard folder behind a URL, through fsspec: bounded attempts, each with a deadline; nothing lasts in a child."""
+"""A folder behind a URL, through fsspec: bounded attempts, each with a deadline; nothing lasts in a child."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ class Remote:
         if len(content) > length:
             raise DataError(f"{url}: {NO_RANGES} ({len(content)} bytes in place of {length})")
         if len(content) < length:
-            raise Transient(f"truncated: {len(content)} bytes instead of {length} at byte {start}")
+            facts = self._wait(url, lambda client: client.facts(url))
+            told = f"truncated: {len(content)} bytes instead of {length} at byte {start}"
+            if facts is None or facts.size < start + length:
+                raise DataError(f"{url}: {told}")
+            raise Transient(told)
         return content
 
     def _wait(self, url: str, ask: Callable[[Any], Awaitable[Result]], more_seconds: float = 0.0) -> Result:
@@ -179,11 +183,11 @@ def check_packages(key: str, url: str) -> None:
         ) from error
 
 
-def open_remote(url: str) -> Remote:
+def open_remote(url: str, patience: Patience | None = None) -> Remote:
     """The folder behind `url`, whose scheme is one of `REMOTE_SCHEMES`.
 
     Raises:
         ConfigError: a package is missing.
     """
     check_packages("data.path", url)
-    return Remote(url)
+    return Remote(url, patience)

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
-from hlgp_dist.errors import Failure, LostWorker, OutOfMemory
+from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker, OutOfMemory, Unreachable
 from hlgp_dist.train.folder import RunFolder
 
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 120.0
 """Before a retry; doubled as long as nothing new is saved."""
+PASSING = (LostWorker, Unreachable)
+"""What another attempt at the last checkpoint may be spared."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Retry(NamedTuple):
 def retry_after(config: RunConfig, ended: Sequence[Ended]) -> Retry | None:
     """The attempt to follow those that `ended` under `config`, None where none is to."""
     last = ended[-1].failure
-    if isinstance(last, LostWorker):
+    if isinstance(last, PASSING):
         fruitless = retries_in_row(ended)
         if fruitless >= config.launch.max_retries:
             return None
@@ -71,9 +73,9 @@ def micro_batch_size(config: RunConfig) -> int:
 def final_failure(config: RunConfig, ended: Sequence[Ended]) -> Failure:
     """What the run fails by, after the last attempt."""
     last = ended[-1].failure
-    if isinstance(last, LostWorker) and config.launch.max_retries > 0:
-        retries = config.launch.max_retries
-        return Failure(f"retries exhausted: launch.max_retries={retries} in a row saved nothing new; the last: {last}")
+    if isinstance(last, PASSING) and config.launch.max_retries > 0:
+        retries, kind = config.launch.max_retries, EnvironmentFailure if isinstance(last, Unreachable) else Failure
+        return kind(f"retries exhausted: launch.max_retries={retries} in a row saved nothing new; the last: {last}")
     return last
 
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 Request = Literal["run", "stop", "stacks", "leave"]
 """stop: checkpoint and leave; stacks: write down where each thread is; leave: end at once."""
 REQUEST = "request"
+STACKS = ".stacks.txt"
 
 
 class Beat(NamedTuple):
@@ -31,7 +32,7 @@ class Channel:
     def __init__(self, folder: Path, number: int, delay: float = 0.0) -> None:
         self.number, self.delay = number, delay
         self.folder = folder / "attempts" / f"{number:03d}"
-        self.stacks = folder
+        self.logs = folder
 
     def open(self) -> None:
         """By the launcher, before the ranks start: a file that is there is seen to change, one that is not may not.
@@ -39,7 +40,7 @@ class Channel:
         A launcher that was killed has told nobody to leave, so its ranks are told now.
         """
         for former in self.folder.parent.glob("[0-9]*"):
-            Channel(self.stacks, int(former.name)).ask("leave")
+            Channel(self.logs, int(former.name)).ask("leave")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ask("run")
 
@@ -77,7 +78,15 @@ class Channel:
 
     def stacks_of(self, rank: int) -> Path:
         """Where a rank writes down what each of its threads is at."""
-        return self.stacks / f"rank-{rank:03d}.stacks.txt"
+        return self.logs / f"rank-{rank:03d}{STACKS}"
+
+    def reason_of(self, rank: int) -> Path:
+        """Where a rank says what it failed by."""
+        return self.folder / f"rank-{rank:03d}.failure.json"
+
+    def left_reasons(self) -> list[Path]:
+        """Of the attempt's ranks, in order."""
+        return sorted(self.folder.glob("rank-*.failure.json"))
 
 
 def request_of(number: int) -> str:

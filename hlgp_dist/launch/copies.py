@@ -20,24 +20,29 @@ from pathlib import Path
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import NAME, Lease
 from hlgp_dist.data.mirror import READINGS, Mirror
-from hlgp_dist.data.patience import Unreachable
+from hlgp_dist.data.patience import Patience, insist
 from hlgp_dist.data.remote import check_packages
-from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted
-from hlgp_dist.launch.storage import Storage, View
+from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted, Unreachable
+from hlgp_dist.launch.channel import STACKS
+from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, is_message
 from hlgp_dist.launch.watch import STOP_FILE
+from hlgp_dist.train.checkpoint import RECORD, TENSORS
 
 log = logging.getLogger("hlgp_dist")
-INTERVAL_SECONDS = 4.0
-"""Between two looks, which take at most a tenth of the time."""
+INTERVAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0
+"""Between two looks at the results; the longest where a list of them takes more than a tenth of the time."""
 DELAY_SECONDS = 20.0
-"""Within which what one process wrote is read by another."""
-AWAY_SECONDS, LAST_SECONDS = 600.0, 60.0
-"""How long a store may be away where a decision waits for it, and where a process waits to leave."""
-AGAIN_SECONDS = 5.0
+"""Within which a message is read by who looks for it, unless the store is away."""
+LAST_SECONDS = 60.0
+"""How long a store that is away is waited for where a process is about to leave."""
+HEARD_SECONDS = 15.0
+"""How old the launcher's latest word may be when results are sent."""
+SHORT = Patience(seconds=1.0, deadline_seconds=8.0)
+"""For messages: what they say is soon out of date."""
 COPIES, UNSENT = "hlgp-results-", "hlgp-unsent-"
 """How their folders begin."""
 NEW_SECONDS = 60.0
-PASSING = (".failure.json", ".stacks.txt", STOP_FILE)
+PASSING = (STACKS, STOP_FILE)
 """How files end that are removed once they have been heeded."""
 
 
@@ -77,18 +82,34 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 class Copy(Storage):
-    """Of what is behind a URL."""
+    """Of what is behind a URL: results, and messages, which go by a way of their own and never wait for a long file."""
 
     delay = DELAY_SECONDS
 
     def __init__(self, place: str, path: Path, view: View) -> None:
         super().__init__(place, path)
         self._view, self._bucket = view, Bucket(place)
-        self._mirror = Mirror(self._bucket, path, view.parts, view.wanted, order, is_removable)
-        self._over, self._is_current = threading.Event(), True
+        self._messages = Mirror(
+            Bucket(place, SHORT), path, view.messages, mine=is_message, gone_with=gone_with, permit=self._permit
+        )
+        self._results = Mirror(
+            self._bucket,
+            path,
+            view.parts,
+            view.wanted,
+            mine=lambda name: not is_message(name),
+            order=order,
+            gone_with=gone_with,
+            permit=self._permit_results,
+        )
+        self._over, self._is_current, self._heard_at = threading.Event(), True, 0.0
         self._is_replaced = False
         """Another process is at work in this one's place: what is here is not sent any more."""
-        self._thread = threading.Thread(target=self._keep_in_step, name="storage", daemon=True)
+        self._lease: Lease | None = None
+        self._threads = [
+            threading.Thread(target=self._exchange, name="messages", daemon=True),
+            threading.Thread(target=self._keep_in_step, name="storage", daemon=True),
+        ]
 
     @property
     def is_current(self) -> bool:
@@ -104,15 +125,18 @@ class Copy(Storage):
     def refresh(self) -> None:
         self._insist(self._fetch, AWAY_SECONDS)
 
+    def obtain(self, path: Path) -> None:
+        part = str(path.relative_to(self.path))
+        self._insist(lambda: self._results.obtain(part), AWAY_SECONDS)
+
     def clear(self) -> None:
         super().clear()
-        for name in sorted(self._bucket.listed().keys() - {NAME}):
-            self._bucket.remove(name)
+        self._insist(self._clear_bucket, AWAY_SECONDS)
         self.refresh()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with Lease(self.place, lost=self._give_way):
+        with Lease(self.place, lost=self._give_way) as self._lease:
             self.refresh()
             try:
                 yield
@@ -120,19 +144,21 @@ class Copy(Storage):
                 self.try_publish()
                 raise
             self.publish()
+        self._lease = None
 
     def start(self) -> None:
         """Fetch everything, then keep in step.
 
         Raises:
-            EnvironmentFailure: the store cannot be reached, or refuses.
+            EnvironmentFailure: the store refuses; `Unreachable` where it does not answer.
         """
         try:
-            self._fetch()
-        except DataError as error:
+            self._insist(self._fetch if self._view.away_seconds else self._look, self._view.away_seconds)
+        except EnvironmentFailure:
             shutil.rmtree(self.path)
-            raise EnvironmentFailure(f"run.dir: {error}") from error
-        self._thread.start()
+            raise
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Send the last of it; the copy is gone afterwards.
@@ -141,62 +167,92 @@ class Copy(Storage):
             EnvironmentFailure: it cannot be sent; the copy stays and is named.
         """
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         if self._is_replaced:
             log.warning("run.dir: what another process has gone on with stays here, too: %s", self._kept())
             return
         try:
             self._insist(self._send, LAST_SECONDS)
         except Exception as error:
-            raise EnvironmentFailure(f"run.dir: {error}; what was not sent lies in {self._kept()}") from error
+            kind = Unreachable if isinstance(error, Unreachable) else EnvironmentFailure
+            raise kind(f"{error}; what was not sent lies in {self._kept()}") from error
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _kept(self) -> Path:
         return self.path.rename(self.path.with_name(self.path.name.replace(COPIES, UNSENT)))
 
     def _send(self) -> None:
-        if self._is_replaced:
-            raise Interrupted(f"another process has taken this one's place in {self.place}")
-        self._mirror.publish()
+        self._messages.publish()
+        self._results.publish()
+
+    def _look(self) -> bool:
+        """Whether everything was read as one whole."""
+        return all([self._messages.refresh(), self._results.refresh()])
 
     def _fetch(self) -> None:
-        for _ in range(READINGS):
-            if self._mirror.refresh():
-                return
+        if not any(self._look() for _ in range(READINGS)):
+            raise Unreachable(f"{self.place}: files there change faster than they are read")
 
-    def _insist(self, call: Callable[[], None], seconds: float) -> None:
-        """While the store is away try again."""
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                return call()
-            except Unreachable as error:
-                if time.monotonic() > until:
-                    raise EnvironmentFailure(f"run.dir: {error}") from error
-                log.warning("run.dir: %s; it is waited for", error)
-                time.sleep(AGAIN_SECONDS)
-            except (DataError, OSError) as error:
-                raise EnvironmentFailure(f"run.dir: {error}") from error
+    def _clear_bucket(self) -> None:
+        for name in sorted(self._bucket.listed().keys() - {NAME}, key=clearing):
+            self._bucket.remove(name)
+
+    def _insist(self, call: Callable[[], object], seconds: float) -> None:
+        try:
+            insist(call, seconds)
+        except Unreachable as error:
+            raise Unreachable(f"run.dir: {error}") from error
+        except (DataError, OSError) as error:
+            raise EnvironmentFailure(f"run.dir: {error}") from error
+
+    def _exchange(self) -> None:
+        while not self._over.wait(INTERVAL_SECONDS) and not self._is_replaced:
+            is_heard = False
+            with _reported():
+                self._hear()
+                is_heard = True
+                self._messages.publish()
+            self._is_current = is_heard
 
     def _keep_in_step(self) -> None:
-        """Fetch first: who is told to leave sends nothing any more."""
-        took = 0.0
-        while not self._over.wait(max(INTERVAL_SECONDS, 9 * took)) and not self._is_replaced:
-            began, is_fetched = time.monotonic(), False
+        while not self._over.wait(self._pause()) and not self._is_replaced:
             with _reported():
-                self._mirror.refresh(self._view.follow)
-                is_fetched = True
-                if self._is_told_to_leave():
-                    self._is_replaced = True
-                    return
-                self._send()
-            self._is_current, took = is_fetched, time.monotonic() - began
+                if self._view.is_followed:
+                    self._results.refresh()
+                self._results.publish()
+
+    def _pause(self) -> float:
+        return min(max(INTERVAL_SECONDS, 9 * self._results.listing_seconds), LONGEST_SECONDS)
+
+    def _hear(self) -> None:
+        asked_at = time.monotonic()
+        self._messages.refresh()
+        self._heard_at = asked_at
+        self._is_replaced |= self._is_told_to_leave()
 
     def _is_told_to_leave(self) -> bool:
         leave = self._view.leave
         with suppress(FileNotFoundError):
             return leave is not None and (self.path / leave).read_text() == "leave"
         return False
+
+    def _permit(self) -> None:
+        """Before anything is sent.
+
+        Raises:
+            Interrupted: another process is at work in this one's place.
+        """
+        if self._lease is not None:
+            self._lease.confirm()
+        if self._is_replaced:
+            raise Interrupted(f"another process has taken this one's place in {self.place}")
+
+    def _permit_results(self) -> None:
+        """Who may be told to leave asks first, if that was not a moment ago: it sends nothing after a long outage."""
+        if self._view.leave is not None and time.monotonic() - self._heard_at > HEARD_SECONDS:
+            self._hear()
+        self._permit()
 
     def _give_way(self) -> None:
         self._is_replaced = True
@@ -218,6 +274,10 @@ def order(name: str) -> int:
     return 2 if name.endswith("result.json") else 1 if "/checkpoints/" in f"/{name}" else 0
 
 
-def is_removable(name: str) -> bool:
-    """What the code removes itself; all else that is gone was removed by somebody who did not mean the store."""
-    return order(name) > 0 or "/tensorboard/" in f"/{name}" or name.endswith(PASSING)
+def gone_with(name: str) -> tuple[str, ...]:
+    """What the code removes itself, a checkpoint's tensors with its record, for they may not be here; all else that is
+    gone was removed by somebody who did not mean the store."""
+    folder, _, file = name.rpartition("/")
+    if order(name) > 0 and file == RECORD:
+        return name, f"{folder}/{TENSORS}"
+    return (name,) if order(name) > 0 or "/tensorboard/" in f"/{name}" or name.endswith(PASSING) else ()

@@ -100,7 +100,7 @@ def _run_ranks(
         try:
             for process in ranks:
                 process.start()
-            _watch(ranks, folder)
+            _watch(ranks, channel)
         except Failure as failure:
             raise watch.hang or failure from failure
         finally:
@@ -128,7 +128,7 @@ def _stopper(stop: Stop, ranks: list[SpawnProcess]) -> Callable[[int, FrameType 
     return handler
 
 
-def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
+def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
     """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was."""
     waiting = list(ranks)
     while waiting:
@@ -139,7 +139,7 @@ def _watch(ranks: list[SpawnProcess], folder: RunFolder) -> None:
             _wait(waiting, GRACE_SECONDS)
             exit_codes = [process.exitcode or 0 for process in ranks]
             worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
-            raise _failure_of(exit_codes.index(worst), worst, folder)
+            raise _failure_of(exit_codes.index(worst), worst, channel)
 
 
 def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
@@ -148,16 +148,16 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _failure_of(rank: int, exit_code: int, folder: RunFolder) -> Failure:
+def _failure_of(rank: int, exit_code: int, channel: Channel) -> Failure:
     """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash."""
-    left = failure_of(folder)
+    left = failure_of(channel)
     says_why = left is not None and left.exit_code != Failure.exit_code and not isinstance(left, LostWorker)
     if exit_code >= 0 or (left is not None and says_why):
-        return left or Failure(f"rank {rank} ended with exit code {exit_code}; see {folder.logs}")
+        return left or Failure(f"rank {rank} ended with exit code {exit_code}; see {channel.logs}")
     name = signal.Signals(-exit_code).name
     if -exit_code in SENT_SIGNALS:
         return LostWorker(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
-    return Failure(f"rank {rank} crashed with {name}; see {folder.logs}")
+    return Failure(f"rank {rank} crashed with {name}; see {channel.logs}")
 
 
 def _rank_main(config: dict[str, object], folder: Path, rank: int, port: int, channel: Channel) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.method_options import Method
-from hlgp_dist.config.places import joined
+from hlgp_dist.config.places import is_remote, joined
 from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
@@ -19,7 +19,7 @@ from hlgp_dist.contract.demand import ContractBroken
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import file_sha256, write_text
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.footprint import check_room
+from hlgp_dist.train.footprint import check_room, tell_size
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
 
@@ -36,11 +36,15 @@ def check_run(config: RunConfig, folder: RunFolder) -> None:
         ConfigError: the configuration does not fit, the folder holds a run of another one, or `run.resume` forbids
             what it holds.
         DataError: data or weights do not fit.
-        EnvironmentFailure: the disk cannot hold the checkpoints.
+        EnvironmentFailure: the disk cannot hold the checkpoints. Where every rank has a copy its node is asked later.
     """
     preflight(config)
     refuse_other(config, folder)
-    if folder.read_finished() is None:
+    if folder.read_finished() is not None:
+        return
+    if is_remote(folder.place) and config.launch.kind == "ray":
+        tell_size(config)
+    else:
         check_room(config, folder.checkpoints)
 
 

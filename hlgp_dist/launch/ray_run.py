@@ -16,7 +16,7 @@ import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
-from hlgp_dist.config.places import absolute
+from hlgp_dist.config.places import absolute, is_remote
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, LostWorker
 from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
@@ -28,11 +28,12 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, has_room, room
-from hlgp_dist.launch.storage import View
+from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
+from hlgp_dist.train.footprint import check_copies
 from hlgp_dist.types import Pulse, World
 
 SCREEN = "progress.log"
@@ -130,7 +131,7 @@ def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbac
                 if is_full(error) and has_room(config) and not stop.requested:
                     continue
                 folder.keeper.refresh()
-                raise watch.hang or worker_failure(error, failure_of(folder)) from error
+                raise watch.hang or worker_failure(error, failure_of(channel)) from error
 
 
 def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: Sequence[Any]) -> UnwatchedTrainer:
@@ -165,18 +166,26 @@ def _worker_main(payload: dict[str, Any]) -> None:
     enter(payload["directory"])
     rank, attempt = ray.train.get_context().get_world_rank(), payload["attempt"]
     asked = request_of(attempt)
-    logs = {asked, f"logs/{log_name(rank)}", *([f"logs/{SCREEN}"] if rank == 0 else [])}
-    view = View(lambda name: not name.startswith("logs/") or name in logs, follow=(asked,), leave=asked)
+    view = View(partial(_is_ranks, rank), messages=(asked,), is_followed=False, leave=asked, away_seconds=AWAY_SECONDS)
     with opened(payload["place"], view) as storage:
         code = _rank(RunConfig.model_validate(payload["config"]), storage.run(), rank, attempt)
     if code:
         raise RuntimeError(f"exit code {code}")
 
 
+def _is_ranks(rank: int, name: str) -> bool:
+    """What a rank goes on from at the start; tensors it obtains of the checkpoint that it takes."""
+    mine = {f"logs/{log_name(rank)}"} | ({f"logs/{SCREEN}"} if rank == 0 else set())
+    return name in mine or (not name.startswith("logs/") and without_tensors(name))
+
+
 def _rank(config: RunConfig, folder: RunFolder, rank: int, attempt: int) -> int:
     if not folder.config.is_file():  # the launcher wrote it
         raise EnvironmentFailure(f"run.dir: the node {platform.node()} does not see {folder}; {NOT_SHARED}")
     folder.logs.mkdir(parents=True, exist_ok=True)
+    if is_remote(folder.place):
+        here = ray.train.get_context().get_local_world_size()
+        check_copies(config, folder.path, copies=here, writes=rank == 0)
     share = config.launch.gpus_per_worker
     if isinstance(share, float) and 0.0 < share < 1.0:
         torch.cuda.set_per_process_memory_fraction(share)

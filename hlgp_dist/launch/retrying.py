@@ -15,7 +15,6 @@ from hlgp_dist.launch.attempts import Ended, final_failure, micro_batch_size, no
 from hlgp_dist.launch.channel import Channel, next_number
 from hlgp_dist.launch.prepare import open_run
 from hlgp_dist.launch.watch import Stop
-from hlgp_dist.launch.worker import forget_failures
 from hlgp_dist.train.checkpoint import newest_place
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
@@ -69,7 +68,6 @@ def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> 
         "micro_batch_size": micro_batch_size(config) if config.method.takes_gradients else None,
     }
     began = time.monotonic()
-    forget_failures(folder)
     outcome: dict[str, object] = {"failure": None, "exit_code": 0, "reason": "done"}
     try:
         attempt(config, Channel(folder.logs, number, folder.keeper.delay))

@@ -12,8 +12,8 @@ from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run, place_of
 from hlgp_dist.launch.ray_run import run_on_ray
-from hlgp_dist.launch.storage import Storage, View, without_tensors
-from hlgp_dist.launch.worker import forget_failures, outcome_kept
+from hlgp_dist.launch.storage import Storage, View, everything, without_tensors
+from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def start_run(config: RunConfig, stem: str) -> tuple[RunFolder, dict[str, Any]]:
 
 def fetched_by_launcher(config: RunConfig) -> View:
     """What the launcher reads of a run; of local ranks all that they go on with, since they work in its folder."""
-    return View() if config.launch.kind == "local" else View(without_tensors)
+    return View(everything if config.launch.kind == "local" else without_tensors, messages=("logs",))
 
 
 def _start(config: RunConfig, storage: Storage, folder: RunFolder) -> dict[str, Any]:
@@ -52,7 +52,6 @@ def _launch(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     launch = run_on_ray if config.launch.kind == "ray" else run_local
     open_run(config, folder)
     folder.result.unlink(missing_ok=True)
-    forget_failures(folder)
     with outcome_kept(folder):
         launch(config, folder)
         folder.keeper.refresh()

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hlgp_dist.errors import AtWork
-from hlgp_dist.files import locked
+from hlgp_dist.files import locked, sweep
+from hlgp_dist.launch.channel import STACKS
+from hlgp_dist.launch.watch import STOP_FILE
 from hlgp_dist.train.folder import Keeper, RunFolder
 
 Wanted = Callable[[str], bool]
 """Whether a file is to be fetched, by its name below the URL."""
 TENSORS = ".safetensors"
 LOCK = ".lock"
+CONFIG = "config.yaml"
+AWAY_SECONDS = 600.0
+"""How long a store may be away where a run that has begun waits for it."""
 
 
 class Storage(Keeper):
@@ -25,10 +30,13 @@ class Storage(Keeper):
         self.place, self.path = place, path
 
     def clear(self) -> None:
-        """Remove everything but the lock."""
-        for child in self.path.iterdir():
+        """Remove everything but the lock. Killed on the way, it leaves what is known whose it is, and unfinished."""
+        sweep(self.path)
+        for child in sorted(self.path.iterdir(), key=lambda child: clearing(child.name)):
             if child.is_dir() and not child.is_symlink():
-                shutil.rmtree(child)
+                aside = child.with_name(f".{child.name}.aside")
+                child.rename(aside)
+                shutil.rmtree(aside)
             elif child.name != LOCK:
                 child.unlink()
 
@@ -50,6 +58,13 @@ class Storage(Keeper):
     def run(self, *names: str) -> RunFolder:
         """The run folder of that name below, or this one."""
         return RunFolder(self.path, place=self.place, keeper=self).below(*names)
+
+
+def clearing(name: str) -> tuple[int, str]:
+    """The order in which files are removed: what says that the run is done, what it would go on with, and last whose
+    it is."""
+    top = name.partition("/")[0]
+    return {"result.json": 0, "checkpoints": 1, CONFIG: 3}.get(top, 2), name
 
 
 def everything(name: str) -> bool:
@@ -85,12 +100,22 @@ def journals(name: str) -> bool:
     return name.endswith("metrics.jsonl")
 
 
+def is_message(name: str) -> bool:
+    """What processes tell each other, which waits for nothing else: requests, beats, reasons, stacks."""
+    return "/attempts/" in f"/{name}" or name.endswith((STOP_FILE, STACKS))
+
+
 class View(NamedTuple):
-    """What a process reads of a folder behind a URL: those `wanted` of the `parts` at the start, then of `follow`, if
-    that is another choice. Where the file `leave` says `leave`, nothing is sent any more.
+    """What a process reads of a folder behind a URL: those `wanted` of the `parts`, at the start and, if they are
+    followed, from then on; and the messages among `messages`, which are names or folders.
+
+    leave: where this message says `leave`, nothing is sent any more.
+    away_seconds: how long a store that is away at the start is waited for. Who waits also wants everything whole.
     """
 
     wanted: Wanted = everything
     parts: tuple[str, ...] = ("",)
-    follow: tuple[str, ...] | None = None
+    messages: tuple[str, ...] = ()
+    is_followed: bool = True
     leave: str | None = None
+    away_seconds: float = 0.0

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute
+from hlgp_dist.data.patience import insist
 from hlgp_dist.errors import Failure, Interrupted, counted
 from hlgp_dist.launch.abandoned import free_abandoned
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
@@ -28,7 +29,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.room import LOOK_SECONDS
-from hlgp_dist.launch.storage import View, without_tensors
+from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
 from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept
@@ -210,11 +211,12 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
     """
     enter(directory)
     name = sample["trial"]
-    with opened(search, View(without_tensors, (f"{TRIALS}/{name}", f"logs/{STOP_FILE}"))) as storage:
+    heard = (f"{TRIALS}/{name}/logs", f"logs/{STOP_FILE}")
+    with opened(search, View(without_tensors, (f"{TRIALS}/{name}",), heard, away_seconds=AWAY_SECONDS)) as storage:
         folder = storage.run(TRIALS, name)
         with suppress(Failure), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
-            check_run(config, folder)
+            insist(lambda: check_run(config, folder), AWAY_SECONDS)  # other trials run: no reason to fail this one
             report = partial(_report_again, folder)
             if folder.read_finished() is not None:
                 report()

@@ -9,13 +9,12 @@ import platform
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, LostWorker, OutOfMemory, describe
+from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, LostWorker, OutOfMemory, Unreachable, describe
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.pulse import Pulse
@@ -28,13 +27,16 @@ from hlgp_dist.types import WorkerContext
 log = logging.getLogger("hlgp_dist")
 LOST_PEER = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
 """One of these is in what torch says where another rank no longer answers."""
+PASSING: dict[str, type[Failure]] = {kind.__name__: kind for kind in (LostWorker, Unreachable)}
+"""What the exit code does not tell from a failure that would come again."""
 
 
 def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: Channel | None = None) -> int:
-    """Run one rank; the exit code. Its log is RUN/logs/rank-NNN.log, a failure's reason beside it.
+    """Run one rank; the exit code. Its log is RUN/logs/rank-NNN.log, a failure's reason is with its attempt.
 
     channel: to the launcher, who may be none.
     """
+    channel = channel or Channel(folder.logs, 0)
     folder.logs.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder.logs / log_name(context.world.rank))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -43,15 +45,14 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
     try:
         host = f"process {os.getpid()} of {platform.node()}"
         log.info("rank %d of %d on %s, %s", context.world.rank, context.world.size, context.device, host)
-        with Pulse(channel or Channel(folder.logs, 0), context.world.rank, config.launch.hang_seconds) as pulse:
+        with Pulse(channel, context.world.rank, config.launch.hang_seconds) as pulse:
             context.pulse = pulse
             run(config, context, folder)
         return 0
     except Exception as error:
         failure = as_failure(error)
         log.error("%s", traceback.format_exc())
-        lost = {"lost_peer": True} if isinstance(failure, LostWorker) else {}
-        write_json(_reason_file(folder, context.world.rank), failed(failure) | lost)
+        write_json(channel.reason_of(context.world.rank), {"kind": type(failure).__name__, **failed(failure)})
         return failure.exit_code
     finally:
         log.removeHandler(handler)
@@ -63,25 +64,18 @@ def log_name(rank: int) -> str:
     return f"rank-{rank:03d}.log"
 
 
-def _reason_file(folder: RunFolder, rank: int) -> Path:
-    return folder.logs / f"rank-{rank:03d}.failure.json"
+def failure_of(channel: Channel) -> Failure | None:
+    """What the ranks of an attempt left behind, see `_weight`."""
+    records = [json.loads(file.read_text()) for file in channel.left_reasons()]
+    failures = [PASSING.get(each["kind"], FAILURES[each["exit_code"]])(each["reason"]) for each in records]
+    return min(failures, key=_weight, default=None)
 
 
-def forget_failures(folder: RunFolder) -> None:
-    """Before a new attempt."""
-    for file in folder.logs.glob("rank-*.failure.json"):
-        file.unlink()
-
-
-def failure_of(folder: RunFolder) -> Failure | None:
-    """What the ranks of the last attempt left behind: a documented failure before an internal one, that before those
-    of ranks that only noticed that another had gone."""
-    records = [json.loads(file.read_text()) for file in sorted(folder.logs.glob("rank-*.failure.json"))]
-    if not records:
-        return None
-    first = min(records, key=lambda record: ("lost_peer" in record, record["exit_code"] == Failure.exit_code))
-    kind = LostWorker if "lost_peer" in first else FAILURES[first["exit_code"]]
-    return kind(first["reason"])
+def _weight(failure: Failure) -> tuple[bool, ...]:
+    """Less of a documented failure than of an internal one, and the most of one that only tells of another rank's;
+    among the documented ones what would come again goes first."""
+    is_internal = failure.exit_code == Failure.exit_code
+    return isinstance(failure, LostWorker), is_internal, isinstance(failure, Unreachable)
 
 
 @contextmanager

@@ -91,14 +91,17 @@ def newest_place(folder: Path) -> Place:
     return _place(finished[-1]) if finished else (-1, -1)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
+def load_checkpoint(folder: Path, obtain: Callable[[Path], None] = lambda path: None) -> Checkpoint | None:
     """The newest checkpoint that is whole, None where there has been none.
+
+    obtain: is called with a checkpoint's folder before it is read.
 
     Raises:
         DataError: there are checkpoints, and all of them are damaged.
     """
     reasons = []
     for path in reversed(_finished(folder)):
+        obtain(path)
         try:
             return _load(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -42,6 +42,9 @@ class Keeper:
     def refresh(self) -> None:
         """What others have published is read from now on; raises as `publish`."""
 
+    def obtain(self, path: Path) -> None:
+        """Everything in a folder of the results is here from now on; raises as `publish`."""
+
 
 class RunFolder:
     """RUN/: config.yaml env.json result.json metrics.jsonl accuracy_matrix.csv logs/ tensorboard/ checkpoints/.

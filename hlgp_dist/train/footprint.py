@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor
 from hlgp_dist.config.schema import CheckpointOptions, GaussianAlignment, RunConfig
 from hlgp_dist.data.selection import select
 from hlgp_dist.engine.options import state_keys
-from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.errors import EnvironmentFailure, counted
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.backbone import meta_trunk
@@ -83,12 +84,37 @@ def check_room(config: RunConfig, folder: Path) -> None:
     disk = next(path for path in [folder, *folder.parents] if path.exists())
     free = shutil.disk_usage(disk).free
     words = f"checkpoints: {footprint.words()}; {free / GB:.3g} GB free in {disk}"
-    log.info("%s", words)
-    if config.telemetry.progress:
-        print(words, file=sys.stderr)
+    _tell(config, words)
     there = sum(file.stat().st_size for file in folder.glob("task-*/*"))
     if footprint.kept + footprint.largest > free + there:  # one more while it is written
         raise EnvironmentFailure(f"{words}; lower checkpoint.keep, or take a run.dir with more room")
+
+
+def tell_size(config: RunConfig) -> None:
+    """Likewise, where each rank has a copy of its own, on a node that is not known yet; see `check_copies`."""
+    _tell(config, f"checkpoints: {footprint_of(config).words()}")
+
+
+def check_copies(config: RunConfig, folder: Path, *, copies: int, writes: bool) -> None:
+    """Whether this node has room for the checkpoints of its ranks: `copies` have the one that they go on from, and who
+    `writes` all that are kept, and one more.
+
+    Raises:
+        EnvironmentFailure: it has not.
+    """
+    footprint, free = footprint_of(config), shutil.disk_usage(folder).free
+    needed = copies * footprint.largest + (footprint.kept if writes else 0)
+    if needed > free:
+        raise EnvironmentFailure(
+            f"TMPDIR: checkpoints of {counted(copies, 'rank')} on {platform.node()} take {needed / MB:.3g} MB "
+            f"({footprint.words()}); {free / MB:.3g} MB are free in {folder}; lower checkpoint.keep"
+        )
+
+
+def _tell(config: RunConfig, words: str) -> None:
+    log.info("%s", words)
+    if config.telemetry.progress:
+        print(words, file=sys.stderr)
 
 
 def footprint_of(config: RunConfig) -> Footprint:

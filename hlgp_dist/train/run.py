@@ -45,7 +45,7 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
 
 def _resume(session: Session) -> OptimizerState | None:
     """Go to the newest checkpoint; the optimizer's part of one from inside a task."""
-    checkpoint = load_checkpoint(session.folder.checkpoints)
+    checkpoint = load_checkpoint(session.folder.checkpoints, session.folder.keeper.obtain)
     if checkpoint is None:
         return None
     session.restore(checkpoint)

@@ -13,6 +13,7 @@ from torch import nn
 from hlgp_dist.config.schema import GaussianAlignment, RunConfig
 from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest
+from hlgp_dist.data.patience import LASTING
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import joined, split_tasks
@@ -190,7 +191,7 @@ class Session:
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:
     """Build trunk, method and head as the configuration says, on this rank's device."""
-    manifest = manifest_of(config)
+    manifest = manifest_of(config, LASTING)
     tasks = split_tasks(manifest.classes, config.benchmark)
     trunk, identity = build_trunk(
         config.backbone,

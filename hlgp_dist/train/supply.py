@@ -19,6 +19,7 @@ from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import fetch_manifest
 from hlgp_dist.data.opening import open_place
+from hlgp_dist.data.patience import LASTING, Patience
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.selection import Part, Selection, select
@@ -53,7 +54,7 @@ class Supply:
         self._config, self._manifest = config, manifest
         self._told = 0
         self._library = Library(
-            open_place(data.path),
+            open_place(data.path, LASTING),
             manifest,
             size,
             cache_of(data),
@@ -134,12 +135,13 @@ def _of_all_ranks(bad: Mapping[int, BadSample]) -> dict[int, dict[str, str]]:
     return dict(sorted(found.items()))
 
 
-def manifest_of(config: RunConfig) -> Manifest:
+def manifest_of(config: RunConfig, patience: Patience | None = None) -> Manifest:
     """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
     a thousand ranks would ask a thousand times.
     """
     data = config.data
-    return fetch_manifest(data.path, cache=cache_of(data) if is_remote(data.path) else None)
+    cache = cache_of(data) if is_remote(data.path) else None
+    return fetch_manifest(data.path, cache=cache, patience=patience)
 
 
 def cache_of(data: Data) -> Cache:

@@ -19,7 +19,7 @@ from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import Lease
 from hlgp_dist.data.mirror import Mirror, is_private
 from hlgp_dist.errors import AtWork, DataError
-from hlgp_dist.launch.copies import is_removable, order
+from hlgp_dist.launch.copies import gone_with, order
 from tests.objects import BUCKET, ENVIRONMENT, google_server, s3_server
 
 
@@ -114,7 +114,7 @@ def test_what_this_process_writes_is_never_replaced(url: str, tmp_path: Path) ->
 
 def test_what_cannot_be_seen_is_not_removed(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "copy", {"checkpoints/a/state.json": "{}", "config.yaml": "x"})
-    mirror = Mirror(Bucket(url), tmp_path / "copy", removable=is_removable)
+    mirror = Mirror(Bucket(url), tmp_path / "copy", gone_with=gone_with)
     mirror.publish()
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", failing_at(os.scandir, "checkpoints"))

@@ -22,13 +22,13 @@ from hlgp_dist.data.patience import Closed, Patience, Transient
 from hlgp_dist.data.remote import Remote, judged
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError, DataError, Unreachable
 from hlgp_dist.launch.ports import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
 
-QUICK = Patience(deadline_seconds=10.0, first_pause_seconds=0.01)
-IMPATIENT = Patience(attempts=2, deadline_seconds=0.3, first_pause_seconds=0.01)
+QUICK = Patience(seconds=0.5, deadline_seconds=10.0, first_pause_seconds=0.01)
+IMPATIENT = Patience(seconds=0.0, deadline_seconds=0.3, first_pause_seconds=0.01)
 TAR = "train-000000.tar"
 FAULTS = {
     "internal error": error(500, "InternalError"),
@@ -86,7 +86,7 @@ def test_a_passing_fault_costs_an_attempt(remote: tuple[FaultyServer, Remote], c
     server, place = remote
     server.inject(fault, fault, on=TAR)
     assert place.read(TAR, 100, 2000) == content[100:2100]
-    assert server.asked == [f"GET {TAR}"] * 3
+    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_a_passing_fault_costs_an_attempt(remote: tuple[FaultyServer, Remote], c
         (cut, "ClientPayloadError|IncompleteRead|Connection|truncated|payload"),
     ],
 )
-def test_a_lasting_fault_ends_after_five_attempts(
-    remote: tuple[FaultyServer, Remote], fault: Fault, cause: str
-) -> None:
+def test_a_lasting_fault_ends_when_patience_does(remote: tuple[FaultyServer, Remote], fault: Fault, cause: str) -> None:
     server, place = remote
     server.inject(on=TAR, always=fault)
-    with pytest.raises(DataError, match=rf"{re.escape(place.url)}/{TAR}: cannot be read: .*({cause}).*\(5 attempts\)"):
+    began, told = time.monotonic(), rf"{re.escape(place.url)}/{TAR}: cannot be read: .*({cause}).*\(\d+ attempts\)"
+    with pytest.raises(Unreachable, match=told):
         place.read(TAR, 0, 2000)
-    assert server.asked == [f"GET {TAR}"] * 5
+    assert 3 <= len(server.asked) <= 10
+    assert QUICK.seconds <= time.monotonic() - began < 10
 
 
 def test_a_slow_answer_costs_no_more_than_the_deadline(remote: tuple[FaultyServer, Remote], content: bytes) -> None:
@@ -112,7 +112,7 @@ def test_a_slow_answer_costs_no_more_than_the_deadline(remote: tuple[FaultyServe
     server.inject(late(1.0), on=TAR)
     assert place.read(TAR, 100, 2000) == content[100:2100]
     server.inject(on=TAR, always=late(1.0))
-    with pytest.raises(DataError, match=rf"{TAR}: cannot be read: no answer within 0\.3 s \(2 attempts\)"):
+    with pytest.raises(Unreachable, match=rf"{TAR}: cannot be read: no answer within 0\.3 s \(2 attempts\)"):
         place.read(TAR, 0, 10)
     assert len(server.asked) <= 2
 
@@ -178,7 +178,7 @@ def test_a_server_that_comes_up_late(shards: tuple[Path, Manifest], content: byt
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Remote(f"http://127.0.0.1:{free_port()}/shards", QUICK)
-    with pytest.raises(DataError, match=r"cannot be read: .*Cannot connect.*\(5 attempts\)"):
+    with pytest.raises(Unreachable, match=r"cannot be read: .*Cannot connect.*\(\d+ attempts\)"):
         place.facts(TAR)
 
 

@@ -19,6 +19,7 @@ from hlgp_dist.errors import (
     NonFiniteLoss,
     OutOfMemory,
     Preempted,
+    Unreachable,
 )
 from hlgp_dist.launch.attempts import Ended, Retry, final_failure, micro_batch_size, retry_after, smaller_batches
 from hlgp_dist.launch.channel import Channel
@@ -26,6 +27,7 @@ from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import placeable
 from hlgp_dist.launch.watch import Stop
 from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.tuning.state import FOR_GOOD
 from tests.jobs import job
 
 LOST, FULL = LostWorker("rank 1 was lost"), OutOfMemory("out of memory: 3 GB")
@@ -56,6 +58,15 @@ def test_a_lost_worker_is_tried_again_and_waited_for(failure: Failure, config: R
     assert retry_after(config, [Ended(failure)] * 4) is None
     last = final_failure(config, [Ended(failure)] * 4)
     assert last.exit_code == 1 and str(last).startswith("retries exhausted: ") and str(failure) in str(last)
+
+
+def test_what_is_unreachable_is_tried_again_and_is_of_the_environment(config: RunConfig) -> None:
+    """Its exit code is none of those that a search takes for good."""
+    ended = [Ended(Unreachable("s3://pictures: no answer"))]
+    assert retry_after(config, ended) == Retry({}, 2.0)
+    last = final_failure(config, ended * 4)
+    assert last.exit_code == EnvironmentFailure.exit_code not in FOR_GOOD
+    assert str(last).startswith("retries exhausted: ") and str(last).endswith("no answer")
 
 
 def test_only_retries_that_save_nothing_count(config: RunConfig) -> None:

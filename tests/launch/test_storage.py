@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,20 +28,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.mirror import Mirror
-from hlgp_dist.data.patience import Unreachable
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted, Unreachable
 from hlgp_dist.launch.copies import COPIES
 from hlgp_dist.launch.opening import opened
+from hlgp_dist.launch.ray_run import _is_ranks
 from hlgp_dist.launch.start import start_run
-from hlgp_dist.launch.storage import View, event_files
+from hlgp_dist.launch.storage import Storage, View, event_files
 from hlgp_dist.train.folder import RunFolder
+from tests.buckets import fetched, result_of
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server
 
 pytestmark = pytest.mark.timeout(900)
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 OPTIONS = ("train.epochs=20", "benchmark.max_tasks=4", "checkpoint.every_steps=8", "launch.num_workers=2")
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
 WAIT_SECONDS = 200
 
 
@@ -63,20 +66,6 @@ def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: 
 
 def at(bucket: Bucket, name: str) -> tuple[str, ...]:
     return (f"run.dir={bucket.url}", f"run.name={name}")
-
-
-def fetched(bucket: Bucket, name: str, path: Path) -> RunFolder:
-    """A copy of a run or a search that stays."""
-    for each in bucket.listed(name):
-        (path / each).parent.mkdir(parents=True, exist_ok=True)
-        (path / each).write_bytes(bucket.read(each))
-    return RunFolder(path / name)
-
-
-def result_of(folder: RunFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    assert result is not None
-    return {key: value for key, value in result.items() if key not in MEASURED}
 
 
 def wait_for(condition: Callable[[], object], command: subprocess.Popen[str]) -> None:
@@ -215,7 +204,7 @@ def test_silence_counts_unless_the_store_is_away(bucket: Bucket, monkeypatch: py
     monkeypatch.setattr("hlgp_dist.launch.copies.INTERVAL_SECONDS", 0.05)
     moods, looks = ["there"], [0]
 
-    def refresh(self: Mirror, parts: object = None) -> bool:
+    def refresh(self: Mirror) -> bool:
         time.sleep(0.2)
         looks[0] += 1
         if moods[-1] == "away":
@@ -235,7 +224,7 @@ def test_silence_counts_unless_the_store_is_away(bucket: Bucket, monkeypatch: py
 
 def test_a_store_that_is_away_for_a_while(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decided upon is waited for."""
-    monkeypatch.setattr("hlgp_dist.launch.copies.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("hlgp_dist.data.patience.AGAIN_SECONDS", 0.1)
     with opened(bucket.url) as storage:
         whole, failures = Bucket.listed, iter(range(3))
 
@@ -248,6 +237,92 @@ def test_a_store_that_is_away_for_a_while(bucket: Bucket, monkeypatch: pytest.Mo
         bucket.replace("result.json", b"{}")
         storage.refresh()
         assert (storage.path / "result.json").read_text() == "{}"
+
+
+class Killed(Exception):
+    """As by a kill: nothing is done after it."""
+
+
+LEFT = {
+    "config.yaml": "",
+    "result.json": "{}",
+    "trials.csv": "",
+    "logs/a.log": "",
+    "tensorboard/events": "",
+    "checkpoints/task-01-step-000000/state.json": "{}",
+    "checkpoints/task-01-step-000000/state.safetensors": "",
+}
+
+
+def killed_at(moment: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    calls = itertools.count()
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        if next(calls) >= moment:
+            raise Killed
+        return call(*arguments, **options)
+
+    return called
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def check_left(folder: RunFolder, moment: int) -> None:
+    """It says whose it is, or holds nothing that anybody would go on with; and no result of what is not whole."""
+    assert folder.config.is_file() or not folder.has_work()
+    assert moment == 0 or not folder.result.exists()
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_the_clearing_of_a_folder_that_is_killed(moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, LEFT)
+    storage = Storage(str(tmp_path), tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        at_once = killed_at(moment, lambda call, *arguments: call(*arguments))
+        patch.setattr(Path, "unlink", partialmethod(lambda self, call: at_once(call, self), Path.unlink))
+        patch.setattr(shutil, "rmtree", partial(at_once, shutil.rmtree))
+        storage.clear()
+    check_left(storage.run(), moment)
+    storage.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_the_clearing_of_a_bucket_that_is_killed(
+    moment: int, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hlgp_dist.launch.copies.INTERVAL_SECONDS", 100.0)
+    monkeypatch.setattr("hlgp_dist.launch.copies.LONGEST_SECONDS", 100.0)
+    with opened(bucket.url) as storage:
+        write(storage.path, LEFT)
+    with opened(bucket.url) as storage:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Bucket, "remove", killed_at(moment, Bucket.remove))
+            storage.clear()
+        check_left(fetched(bucket, "", tmp_path / "left"), moment)
+        storage.clear()
+        assert bucket.listed() == {}
+
+
+def test_a_rank_fetches_the_tensors_that_it_asks_for(bucket: Bucket) -> None:
+    """And who drops a checkpoint takes its tensors along, fetched or not."""
+    older, newer = (f"checkpoints/task-0{task}-step-000000" for task in (1, 2))
+    with opened(bucket.url) as storage:
+        write(storage.path, {f"{at}/state.{kind}": at for at in (older, newer) for kind in ("json", "safetensors")})
+    with opened(bucket.url, View(partial(_is_ranks, 0), is_followed=False)) as storage:
+        assert {str(path.relative_to(storage.path)) for path in storage.path.rglob("state.*")} == {
+            f"{older}/state.json",
+            f"{newer}/state.json",
+        }
+        storage.obtain(storage.path / newer)
+        assert (storage.path / newer / "state.safetensors").read_text() == newer
+        assert not (storage.path / older / "state.safetensors").exists()
+        shutil.rmtree(storage.path / older)
+    assert set(bucket.listed()) == {f"{newer}/state.json", f"{newer}/state.safetensors"}
 
 
 @pytest.mark.parametrize(

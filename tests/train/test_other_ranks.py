@@ -140,7 +140,7 @@ def test_an_alignment_that_diverges_is_no_result(drawn: Path, tmp_path: Path, ra
     options = ("benchmark.max_tasks=2", "alignment.learning_rate=1e30", "launch.num_workers=2")
     folder, codes = ranks.run(job(drawn, tmp_path / "run", *options))
     assert codes == [6, 6]
-    reason = (folder.logs / "rank-000.failure.json").read_text()
+    reason = (folder.logs / "attempts/000/rank-000.failure.json").read_text()
     assert "alignment.learning_rate: alignment after task 1 diverged" in reason
     assert not folder.result.exists()
 

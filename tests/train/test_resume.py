@@ -213,7 +213,10 @@ def test_other_pictures_or_weights_at_the_same_path_are_refused(
     record.write_text(json.dumps(state))
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [3, 3]
-    assert f"{key}: {folder.path} was begun with content 000" in (folder.logs / "rank-000.failure.json").read_text()
+    assert (
+        f"{key}: {folder.path} was begun with content 000"
+        in (folder.logs / "attempts/000/rank-000.failure.json").read_text()
+    )
 
 
 def test_two_processes_never_share_a_folder(left_in_peace: RunFolder, drawn: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.prepare import check_run
 from hlgp_dist.train.checkpoint import TENSORS, Checkpoint, Position, save_checkpoint
 from hlgp_dist.train.folder import RunFolder
-from hlgp_dist.train.footprint import Footprint, Sizes, footprint_of, stage_sizes, summed
+from hlgp_dist.train.footprint import Footprint, Sizes, check_copies, footprint_of, stage_sizes, summed
 from hlgp_dist.train.retention import best_task, is_kept
 from tests.jobs import job
 from tests.ranks import Ranks
@@ -130,4 +130,20 @@ def test_a_disk_that_is_too_small_is_refused(
         else:
             with pytest.raises(EnvironmentFailure, match=r"checkpoints: about .* MB each.*lower checkpoint\.keep"):
                 check_run(config, RunFolder(tmp_path / "run"))
+            on_ray = config.model_copy(update={"launch": config.launch.model_copy(update={"kind": "ray"})})
+            check_run(on_ray, RunFolder(tmp_path / "run", place="s3://bucket/run"))  # not this machine's to hold
     assert not (tmp_path / "run").exists()
+
+
+def test_a_node_too_small_for_the_copies_of_its_ranks_is_refused(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the checkpoint that it goes on from, the first all that are kept, and one more."""
+    config = job(drawn, tmp_path / "run", *FULL)
+    footprint = footprint_of(config)
+    for writes, needed in ((False, 8 * footprint.largest), (True, 8 * footprint.largest + footprint.kept)):
+        monkeypatch.setattr("hlgp_dist.train.footprint.shutil.disk_usage", lambda path, free=needed: Usage(free))
+        check_copies(config, tmp_path, copies=8, writes=writes)
+        monkeypatch.setattr("hlgp_dist.train.footprint.shutil.disk_usage", lambda path, free=needed - 1: Usage(free))
+        with pytest.raises(EnvironmentFailure, match=r"TMPDIR: checkpoints of 8 ranks on .* take .* lower checkpoint"):
+            check_copies(config, tmp_path, copies=8, writes=writes)

@@ -55,7 +55,7 @@ def result_of(folder: RunFolder) -> dict:
 
 
 def reasons(folder: RunFolder) -> list[str]:
-    return [json.loads(file.read_text())["reason"] for file in sorted(folder.logs.glob("*.failure.json"))]
+    return [json.loads(file.read_text())["reason"] for file in sorted(folder.logs.glob("attempts/*/*.failure.json"))]
 
 
 def test_runs_on_a_host_decode_each_picture_once(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
