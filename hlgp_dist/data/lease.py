@@ -14,8 +14,8 @@ from types import TracebackType
 from uuid import uuid4
 
 from hlgp_dist.data.bucket import Bucket
-from hlgp_dist.data.patience import Patience
-from hlgp_dist.errors import AtWork, DataError, EnvironmentFailure
+from hlgp_dist.data.patience import Patience, not_kept
+from hlgp_dist.errors import AtWork, DataError
 
 NAME = ".lock"
 BEAT_SECONDS = 10.0
@@ -49,7 +49,7 @@ class Lease:
             while not self._bucket.create(NAME, self._content(0)) and not self._is_mine():  # an answer may get lost
                 self._wait_for_holder()
         except DataError as error:
-            raise EnvironmentFailure(f"run.dir: {error}") from error
+            raise not_kept(error) from error
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import Away, DataError, EnvironmentFailure
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -23,6 +23,11 @@ class Transient(Exception):
 
 class Unreachable(DataError):
     """No attempt succeeded; a later one may."""
+
+
+def not_kept(error: Exception) -> EnvironmentFailure:
+    """Of the results' store: it does not answer, or it refuses."""
+    return (Away if isinstance(error, Unreachable) else EnvironmentFailure)(f"run.dir: {error}")
 
 
 class Closed(DataError):

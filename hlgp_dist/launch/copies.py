@@ -20,11 +20,11 @@ from pathlib import Path
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import NAME, Lease
 from hlgp_dist.data.mirror import READINGS, Mirror
-from hlgp_dist.data.patience import Unreachable
+from hlgp_dist.data.patience import Unreachable, not_kept
 from hlgp_dist.data.remote import check_packages
-from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted
+from hlgp_dist.errors import Away, DataError, EnvironmentFailure, Interrupted
+from hlgp_dist.launch.stop import STOP_FILE
 from hlgp_dist.launch.storage import Storage, View
-from hlgp_dist.launch.watch import STOP_FILE
 
 log = logging.getLogger("hlgp_dist")
 INTERVAL_SECONDS = 4.0
@@ -131,7 +131,7 @@ class Copy(Storage):
             self._fetch()
         except DataError as error:
             shutil.rmtree(self.path)
-            raise EnvironmentFailure(f"run.dir: {error}") from error
+            raise not_kept(error) from error
         self._thread.start()
 
     def close(self) -> None:
@@ -148,7 +148,8 @@ class Copy(Storage):
         try:
             self._insist(self._send, LAST_SECONDS)
         except Exception as error:
-            raise EnvironmentFailure(f"run.dir: {error}; what was not sent lies in {self._kept()}") from error
+            kind = Away if isinstance(error, Away) else EnvironmentFailure
+            raise kind(f"{error}; what was not sent lies in {self._kept()}") from error
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _kept(self) -> Path:
@@ -172,11 +173,11 @@ class Copy(Storage):
                 return call()
             except Unreachable as error:
                 if time.monotonic() > until:
-                    raise EnvironmentFailure(f"run.dir: {error}") from error
+                    raise not_kept(error) from error
                 log.warning("run.dir: %s; it is waited for", error)
                 time.sleep(AGAIN_SECONDS)
             except (DataError, OSError) as error:
-                raise EnvironmentFailure(f"run.dir: {error}") from error
+                raise not_kept(error) from error
 
     def _keep_in_step(self) -> None:
         """Fetch first: who is told to leave sends nothing any more."""

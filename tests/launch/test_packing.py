@@ -11,9 +11,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.launch import packing
-from hlgp_dist.launch.cluster import LOOPBACK, ray_cluster, worker_resources
+from hlgp_dist.launch.cluster import ray_cluster, worker_resources
 from hlgp_dist.launch.packing import gpu_share, share_of, with_share
 from hlgp_dist.launch.room import placeable
+from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.train.estimate.devices import GIB
 from hlgp_dist.train.estimate.run import estimate_run
 from tests.jobs import job
@@ -45,7 +46,7 @@ def test_ray_places_a_share_as_often_as_it_was_meant(one_gpu: None) -> None:
     for number in (3, 6, 7):
         share = share_of(int(0.8 * 24 * GIB / number), 24 * GIB)
         groups = [placement_group([{"GPU": share}]) for _ in range(number)]
-        assert all([group.wait(60) for group in groups]), number
+        assert all(group.wait(60) for group in groups), number
         beyond = placement_group([{"GPU": share}])  # asked for last: Ray keeps no order among those that wait
         assert not beyond.wait(1), number
         for group in (*groups, beyond):
