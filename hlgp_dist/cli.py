@@ -35,9 +35,10 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", h
 def config(config: Config, overrides: Overrides = None) -> None:
     """Show the resolved configuration and where each value came from."""
     from hlgp_dist.config.load import resolve
+    from hlgp_dist.config.shared import Shared
     from hlgp_dist.config.write import render
 
-    typer.echo(render(resolve(config, overrides or [])), nl=False)
+    typer.echo(render(resolve(config, overrides or [], Shared.of_environment())), nl=False)
 
 
 @app.command()
@@ -344,8 +345,9 @@ def bench_data(
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:
     """Checked before anything heavy is imported; what the merge has to say goes to standard error."""
     from hlgp_dist.config.load import resolve
+    from hlgp_dist.config.shared import Shared
 
-    resolved = resolve(config, overrides or [])
+    resolved = resolve(config, overrides or [], Shared.of_environment())
     for note in resolved.notes:
         typer.echo(f"note: {note}", err=True)
     return resolved.config
