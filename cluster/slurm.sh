@@ -26,6 +26,10 @@
 # user's other jobs along, and a signal does not get through it.
 set -euo pipefail
 
+# From the first moment; the driver has a process group of its own, which gets the signal as a whole.
+signals=0 driver=
+trap '((++signals)); [[ -z $driver ]] || kill -s USR1 -- "-$driver" 2> /dev/null || true' USR1 TERM
+
 readonly max_restarts=20         # EDIT: a job that gets nowhere must not go on for ever
 readonly interrupted=75          # of hlgp: resumable by the same command
 readonly start_seconds=300
@@ -34,6 +38,7 @@ export HLGP_STORAGE="${HLGP_STORAGE:-$SLURM_SUBMIT_DIR}" # relative run.dir and 
 export PATH="$HLGP_HOME/.venv/bin:$PATH"
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # Ray ends after the search; nothing is left to wait for
+export RAY_JOB_STOP_WAIT_TIME_S=150            # `ray job stop`: more than the ranks are given to save
 
 # Sixteen ports a job, below those that Linux gives out, so that the jobs that share a node leave each other alone.
 first_port=$((10000 + SLURM_JOB_ID % 1000 * 16))
@@ -82,7 +87,8 @@ finish() {
 }
 trap finish EXIT
 
-timeout "$start_seconds" python - "$SLURM_NNODES" << 'END' || { echo "slurm.sh: Ray is not up on all nodes"; exit 4; }
+# Behind, so that a signal is not waited with.
+timeout "$start_seconds" python - "$SLURM_NNODES" << 'END' &
 import sys, time
 import ray
 while True:
@@ -95,18 +101,29 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[1]):
     time.sleep(1)
 END
 
-# A process group of its own, which gets the signal as a whole.
-set -m
-python "$HLGP_HOME/cluster/submit.py" "$@" &
-driver=$!
-set +m
-trap 'signalled=yes; kill -s USR1 -- "-$driver"' USR1 TERM
-signalled=yes
-while [[ -n $signalled ]]; do
-    signalled=
-    code=0
-    wait "$driver" || code=$?
-done
+starting=$! code=0
+wait "$starting" || code=$?
+if ((signals)); then
+    kill "$starting" 2> /dev/null || true
+    code=$interrupted # nothing has begun
+elif ((code)); then
+    echo "slurm.sh: Ray is not up on all nodes"
+    exit 4
+else
+    set -m
+    python "$HLGP_HOME/cluster/submit.py" "$@" &
+    driver=$!
+    set +m
+    ((!signals)) || kill -s USR1 -- "-$driver" 2> /dev/null || true
+    heard=
+    until [[ $heard == "$signals" ]]; do
+        heard=$signals code=0
+        wait "$driver" || code=$?
+    done
+    # By a first signal, but of itself: the driver was still starting and did not heed it yet.
+    if ((signals == 1 && code == 128 + $(kill -l USR1))); then code=$interrupted; fi
+fi
+trap '' USR1 TERM # a last one must not get between the end of Ray and the queue
 
 if [[ $code == "$interrupted" ]] && ((${SLURM_RESTART_COUNT:-0} < max_restarts)); then
     finish

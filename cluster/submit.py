@@ -4,18 +4,16 @@
     ray job submit -- python hlgp_dist/cluster/submit.py tune configs/search.yaml     and so do KubeRay, Slurm, Docker
 
 `ray submit` copies this one file to the head's home, so it imports nothing that lies beside it and trusts no working
-directory. It joins the arguments without quotes, so only values that every shell leaves alone are accepted. And it
-turns every failure into exit code 1, so the last lines of the output say which one it was.
+directory. It joins the arguments without quotes, so only values that every shell leaves alone are accepted.
 
-A relative CONFIG is looked for in the project on the head, which every host has at the same path; relative `run.dir`,
-`data.path` and `backbone.weights` lie under $HLGP_STORAGE, the folder or bucket that all hosts share, but for weights
-that came with the project. Exit code: that of `hlgp` (docs/cluster.md).
+A relative CONFIG is looked for in the project on the head, which every host has at the same path. Relative paths in it
+lie under $HLGP_STORAGE, the folder or bucket that all hosts share, but for weights that came with the project: `hlgp`
+sees to that, and its last line says how it ended. `ray submit` turns every failure into exit code 1; docs/cluster.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -23,9 +21,8 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 VERBS = ("train", "tune", "study")
 OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=[A-Za-z0-9_.,:/@%+-]+")
@@ -43,16 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_overrides(options.overrides)
         project = project_folder()
         config = _config_file(options.config, project)
-        overrides, folder = prepare(options.verb, config, options.overrides, project)
+        version = _version()
     except Refused as refusal:
         code, reason = refusal.args
         print(f"submit: {reason}\nsubmit: exit code {code} (nothing was started)", flush=True)
         return int(code)
-    print(f"submit: hlgp {options.verb} {config} {' '.join(overrides)}", flush=True)
-    code = _run([str(Path(sysconfig.get_path("scripts")) / "hlgp"), options.verb, str(config), *overrides])
-    print(f"submit: results on {socket.gethostname()} in {folder}")
-    print(f"submit: exit code {code} ({_reason(folder, code)})", flush=True)
-    return code
+    words = [options.verb, str(config), *options.overrides, *(f"{key}={value}" for key, value in OWN_KEYS.items())]
+    print(f"submit: hlgp {' '.join(words)} ({version}, on {socket.gethostname()})", flush=True)
+    return _run([str(Path(sysconfig.get_path("scripts")) / "hlgp"), *words], project)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,72 +87,29 @@ def _config_file(name: str, project: Path) -> Path:
     raise Refused(USAGE, f"no file {path}; there is {', '.join(found) or 'no configuration'} in {project}")
 
 
-def prepare(verb: str, config: Path, overrides: Sequence[str], project: Path) -> tuple[list[str], str]:
-    """All overrides for `hlgp`, and the folder that will hold result.json."""
+def _version() -> str:
     try:
-        from hlgp_dist.config.identity import run_name
-        from hlgp_dist.config.load import resolve
-        from hlgp_dist.errors import ConfigError
+        from hlgp_dist import __version__
     except ImportError as error:
         reason = f"{sys.executable} cannot import hlgp_dist ({error}); `python` must be the virtual environment's"
         raise Refused(ENVIRONMENT, reason) from None
-    try:
-        given = resolve(config, overrides).config
-        name = run_name(given, config.stem, include_search=verb == "tune")
-        added = [f"{key}={value}" for key, value in OWN_KEYS.items()]
-        added += [f"run.name={name}", *_absolute_paths(given, project)]
-        final = resolve(config, [*overrides, *added]).config
-    except ConfigError as error:
-        raise Refused(USAGE, str(error)) from None
-    return [*overrides, *added], _under(final.run.dir, name)
+    return __version__
 
 
-def _absolute_paths(config: Any, project: Path) -> Iterator[str]:
-    """Overrides in place of relative paths: a worker's working directory is Ray's own."""
-    paths = {"run.dir": config.run.dir, "data.path": config.data.path}
-    if config.backbone.weights not in ("hub", "none"):
-        paths["backbone.weights"] = config.backbone.weights
-    for key, path in paths.items():
-        if path.startswith("/") or "://" in path:
-            continue
-        if key == "backbone.weights" and (project / path).is_file():
-            yield f"{key}={project / path}"
-        elif "HLGP_STORAGE" in os.environ:
-            yield f"{key}={_under(os.environ['HLGP_STORAGE'], path)}"
-        else:
-            raise Refused(ENVIRONMENT, f"{key}: {path} is relative and HLGP_STORAGE, the shared folder, is not set")
-
-
-def _under(folder: str, path: str) -> str:
-    """In a shared folder or a bucket (`s3://bucket/hlgp`)."""
-    return f"{folder.rstrip('/')}/{path}" if "://" in folder else str(Path(folder).expanduser() / path)
-
-
-def _run(command: Sequence[str]) -> int:
+def _run(command: Sequence[str], project: Path) -> int:
     """The exit code, 128 + N after signal N.
 
     A terminal, a closed connection, `ray job stop` and slurm.sh signal the whole process group, so `hlgp` gets its own
-    copy and decides what it means; this process only stays to report it.
+    copy and decides what it means; this process only stays to report it. Where nothing is shared relative paths are
+    refused: the working directory of Ray's workers is Ray's own.
     """
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command, env={"HLGP_STORAGE": "", **os.environ, "HLGP_HOME": str(project)})
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     code = child.wait()
+    if code < 0:
+        print(f"submit: exit code {128 - code} (hlgp was killed by {signal.Signals(-code).name})", flush=True)
     return code if code >= 0 else 128 - code
-
-
-def _reason(folder: str, code: int) -> str:
-    """What result.json says, if it is about this ending."""
-    from hlgp_dist.data.opening import open_place
-    from hlgp_dist.errors import Failure
-
-    try:
-        result = json.loads(open_place(folder).read("result.json"))
-    except (OSError, ValueError, Failure):
-        return "no result.json; the reason is above"
-    if result.get("exit_code") != code:
-        return "ended before it wrote result.json; the reason is above"
-    return str(result.get("reason", "no reason given"))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", h
 def config(config: Config, overrides: Overrides = None) -> None:
     """Show the resolved configuration and where each value came from."""
     from hlgp_dist.config.load import resolve
+    from hlgp_dist.config.shared import Shared
     from hlgp_dist.config.write import render
 
-    typer.echo(render(resolve(config, overrides or [])), nl=False)
+    typer.echo(render(resolve(config, overrides or [], Shared.of_environment())), nl=False)
 
 
 @app.command()
@@ -68,41 +69,56 @@ def plan(
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
     """One run through all tasks; the same command resumes it."""
-    resolved = _resolved(config, overrides)
-    _refuse_study(resolved, config)
-    if resolved.search is not None:
-        raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
-    from hlgp_dist.launch.start import start_run
-    from hlgp_dist.study.tables import show_run
+    from hlgp_dist.config.identity import place_of
+    from hlgp_dist.launch.command import command
 
-    show_run(*start_run(resolved, config.stem))
+    with command() as running:
+        resolved = _resolved(config, overrides)
+        _refuse_study(resolved, config)
+        if resolved.search is not None:
+            raise ConfigError(f"search: `hlgp train` runs one configuration; use `hlgp tune {config}`")
+        running.place = place_of(resolved, config.stem)
+        from hlgp_dist.launch.start import start_run
+        from hlgp_dist.study.tables import show_run
+
+        show_run(*start_run(resolved, config.stem, running.stop))
 
 
 @app.command()
 def tune(config: Config, overrides: Overrides = None) -> None:
     """The search in the config's `search` section, on Ray Tune."""
-    resolved = _resolved(config, overrides)
-    _refuse_study(resolved, config)
-    if resolved.search is None:
-        raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
-    from hlgp_dist.launch.search import check_outcome, run_search
-    from hlgp_dist.study.tables import show_outcome, show_search
+    from hlgp_dist.config.identity import place_of
+    from hlgp_dist.launch.command import command
 
-    folder, outcome = run_search(resolved, config.stem, show_search)
-    show_outcome(folder, outcome)
-    check_outcome(outcome)
+    with command() as running:
+        resolved = _resolved(config, overrides)
+        _refuse_study(resolved, config)
+        if resolved.search is None:
+            raise ConfigError(f"search: {config} has no search section; `hlgp train {config}` runs it once")
+        running.place = place_of(resolved, config.stem)
+        from hlgp_dist.launch.search import check_outcome, run_search
+        from hlgp_dist.study.tables import show_outcome, show_search
+
+        folder, outcome = run_search(resolved, config.stem, show_search, running.stop)
+        show_outcome(folder, outcome)
+        check_outcome(outcome)
 
 
 @app.command()
 def study(config: Config, overrides: Overrides = None) -> None:
     """Every cell of the config's `study` section over every seed, then the table; the same command resumes."""
-    resolved = _resolved(config, overrides)
-    if resolved.study is None:
-        verb = "train" if resolved.search is None else "tune"
-        raise ConfigError(f"study: {config} has no study section; use `hlgp {verb} {config}`")
-    from hlgp_dist.study.study import run_study
+    from hlgp_dist.config.identity import place_of
+    from hlgp_dist.launch.command import command
 
-    run_study(resolved, config.stem)
+    with command() as running:
+        resolved = _resolved(config, overrides)
+        if resolved.study is None:
+            verb = "train" if resolved.search is None else "tune"
+            raise ConfigError(f"study: {config} has no study section; use `hlgp {verb} {config}`")
+        running.place = place_of(resolved, config.stem)
+        from hlgp_dist.study.study import run_study
+
+        run_study(resolved, config.stem, running.stop)
 
 
 @app.command()
@@ -110,9 +126,12 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="A folder for everything; else the next demo/N.")] = None,
 ) -> None:
     """The whole main job on the embedded pictures and backbone."""
-    from hlgp_dist.study.demo import run_demo
+    from hlgp_dist.launch.stop import signals_heeded
 
-    run_demo(out)
+    with signals_heeded() as stop:
+        from hlgp_dist.study.demo import run_demo
+
+        run_demo(out, stop)
 
 
 @app.command()
@@ -366,8 +385,9 @@ def bench_step(
 def _resolved(config: Path, overrides: list[str] | None) -> RunConfig:
     """Checked before anything heavy is imported; what the merge has to say goes to standard error."""
     from hlgp_dist.config.load import resolve
+    from hlgp_dist.config.shared import Shared
 
-    resolved = resolve(config, overrides or [])
+    resolved = resolve(config, overrides or [], Shared.of_environment())
     for note in resolved.notes:
         typer.echo(f"note: {note}", err=True)
     return resolved.config

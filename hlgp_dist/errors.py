@@ -65,8 +65,10 @@ class Interrupted(Failure):
     exit_code = 75
 
 
-class LostWorker(Interrupted):
+class LostWorker(Failure):
     """A rank or its host has gone, for a reason outside of the run: another attempt goes on at the last checkpoint."""
+
+    exit_code = Interrupted.exit_code
 
 
 class HungWorker(LostWorker):

@@ -16,9 +16,10 @@ import torch
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.files import write_text
-from hlgp_dist.launch.local import STOP_SIGNALS, LocalContext
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.launch.local import LocalContext
+from hlgp_dist.launch.stop import STOP_SIGNALS
 from hlgp_dist.launch.worker import work
+from hlgp_dist.ports import free_port
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import World
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.options import leaf_values
+from hlgp_dist.config.places import joined
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 
@@ -44,6 +45,12 @@ def run_name(config: RunConfig, stem: str, *, include_search: bool = False) -> s
     if config.run.name is not None:
         return config.run.name
     return f"{stem}-{identity_hash(config, include_search=include_search)[:HASH_CHARACTERS]}"
+
+
+def place_of(config: RunConfig, stem: str) -> str:
+    """Where a run, a search or a study keeps its results: a path or a URL."""
+    is_search = config.search is not None and config.study is None
+    return joined(config.run.dir, run_name(config, stem, include_search=is_search))
 
 
 def difference(old: RunConfig, new: RunConfig, *, include_search: bool = False) -> Difference:

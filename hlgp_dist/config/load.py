@@ -18,6 +18,7 @@ from hlgp_dist.config.problems import CELL, Problem, raise_problems, schema_prob
 from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.rules import check, ignored
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.shared import Shared
 from hlgp_dist.config.space import space_problems
 from hlgp_dist.errors import ConfigError
 
@@ -40,13 +41,20 @@ class Resolved:
     notes: tuple[str, ...] = ()
 
 
-def resolve(source: Path | str | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Resolved:
-    """Defaults < file (a path) or mapping < `key.sub=value`. Raises ConfigError that lists everything wrong."""
+def resolve(
+    source: Path | str | Mapping[str, Any] | None, overrides: Sequence[str] = (), shared: Shared | None = None
+) -> Resolved:
+    """Defaults < file (a path) or mapping < `key.sub=value`. Raises ConfigError that lists everything wrong.
+
+    shared: where relative paths lie, of what a user gives; what a run has written down has none.
+    """
     problems: list[Problem] = []
     layers = _read_file(Path(source), problems) if isinstance(source, Path | str) else _read_mapping(source or {})
     _put_protocol(layers)
     _put_all(layers, _parse_overrides(overrides, layers, problems), "override")
     _put_protocol(layers)
+    if shared is not None:
+        problems += shared.place(layers)
     config = _validate(layers, problems)
     origins = {key: layers.origin(key) for key, _, _ in leaf_values(config)}
     return Resolved(config, origins, tuple(layers.notes))

@@ -24,8 +24,8 @@ from hlgp_dist.data.patience import Patience, insist
 from hlgp_dist.data.remote import check_packages
 from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted, Unreachable
 from hlgp_dist.launch.channel import STACKS
+from hlgp_dist.launch.stop import STOP_FILE
 from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, is_message
-from hlgp_dist.launch.watch import STOP_FILE
 from hlgp_dist.train.checkpoint import RECORD, TENSORS
 
 log = logging.getLogger("hlgp_dist")

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,25 +21,24 @@ import torch
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker
 from hlgp_dist.launch.channel import Channel
-from hlgp_dist.launch.ports import free_port
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.watch import Stop, Watch
+from hlgp_dist.launch.stop import STOP_SIGNALS, Stop
+from hlgp_dist.launch.watch import Watch
 from hlgp_dist.launch.worker import failure_of, work
+from hlgp_dist.ports import LOOPBACK, free_port
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import Pulse, World
 
-GRACE_SECONDS = 20.0
+NOTICE_SECONDS = 20.0
 """How long the other ranks may take to notice that one has left, before they are killed."""
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Ask a run to checkpoint and leave."""
-SENT_SIGNALS = (*STOP_SIGNALS, signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)
+SENT_SIGNALS = (*STOP_SIGNALS, signal.SIGKILL, signal.SIGXCPU)
 """Come from outside, and not from what a process did itself."""
 
 
 class LocalContext:
     """A rank among local processes. SIGTERM asks it to checkpoint and leave.
 
-    SIGINT is the launcher's: a terminal sends it to every process, and the launcher passes one SIGTERM on.
+    The others are the launcher's, which a terminal or a job system sends to every process: it tells the ranks.
     """
 
     pulse: Pulse
@@ -49,7 +48,8 @@ class LocalContext:
         self.device = device
         self.screen: TextIO = sys.stderr
         self._stop = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -62,40 +62,28 @@ class LocalContext:
         return self._stop or self.pulse.stop_requested
 
 
-def run_local(config: RunConfig, folder: RunFolder) -> None:
+def run_local(config: RunConfig, folder: RunFolder, stop: Stop) -> None:
     """Run `launch.num_workers` ranks to their end, again where one is lost.
 
     Raises:
         EnvironmentFailure: there are fewer GPUs than ranks.
         Failure: of the kind and with the reason of the first rank that failed.
-        Interrupted: a signal came; the same command resumes.
+        Interrupted: `stop` was requested, and the ranks have saved.
     """
     if config.launch.num_workers > torch.cuda.device_count() > 0:
         raise EnvironmentFailure(
             f"launch.num_workers: {config.launch.num_workers} ranks on {torch.cuda.device_count()} GPUs; "
             "hide them with CUDA_VISIBLE_DEVICES= to run on the CPU"
         )
-    ranks: list[SpawnProcess] = []
-    stop = Stop()
-    handler = _stopper(stop, ranks)
-    previous = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
-    try:
-        run_attempts(config, folder, partial(_run_ranks, folder=folder, ranks=ranks, stop=stop), stop=stop)
-    finally:
-        for number, former in previous.items():
-            signal.signal(number, former)
+    run_attempts(config, folder, partial(_run_ranks, folder=folder, stop=stop), stop=stop)
 
 
-def _run_ranks(
-    config: RunConfig, channel: Channel, *, folder: RunFolder, ranks: list[SpawnProcess], stop: Stop
-) -> None:
-    """One attempt, whose processes are put into `ranks`."""
+def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: Stop) -> None:
+    """One attempt."""
     port, size = free_port(), config.launch.num_workers
     spawn = multiprocessing.get_context("spawn")
     plain = config.model_dump(mode="json")
-    ranks[:] = [
-        spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)
-    ]
+    ranks = [spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)]
     with Watch(channel, size, config.launch.hang_seconds, stop, end=partial(_kill, ranks)) as watch:
         try:
             for process in ranks:
@@ -116,18 +104,6 @@ def _kill(ranks: list[SpawnProcess]) -> None:
             process.kill()
 
 
-def _stopper(stop: Stop, ranks: list[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
-    """The launcher's handler: what asks it to stop asks the ranks, too."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        stop.heed(number)
-        for process in ranks:
-            if process.is_alive():
-                process.terminate()
-
-    return handler
-
-
 def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
     """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was."""
     waiting = list(ranks)
@@ -136,7 +112,7 @@ def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
         ended = [process for process in waiting if process.exitcode is not None]
         waiting = [process for process in waiting if process not in ended]  # asked once: one may end in between
         if any(process.exitcode for process in ended):
-            _wait(waiting, GRACE_SECONDS)
+            _wait(waiting, NOTICE_SECONDS)
             exit_codes = [process.exitcode or 0 for process in ranks]
             worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
             raise _failure_of(exit_codes.index(worst), worst, channel)
@@ -165,7 +141,7 @@ def _rank_main(config: dict[str, object], folder: Path, rank: int, port: int, ch
     resolved = RunConfig.model_validate(config)
     size = resolved.launch.num_workers
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(port)}
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // size))  # the ranks share the cores
     device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hlgp_dist.config.identity import Difference, refuse_changed_identity, run_name
+from hlgp_dist.config.identity import Difference, refuse_changed_identity
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.method_options import Method
-from hlgp_dist.config.places import is_remote, joined
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.plugins import plugin_names
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
@@ -22,11 +22,6 @@ from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.footprint import check_room, tell_size
 from hlgp_dist.train.preflight import preflight
 from hlgp_dist.train.supply import manifest_of
-
-
-def place_of(config: RunConfig, stem: str) -> str:
-    """Where a run, a search or a study keeps its results: a path or a URL."""
-    return joined(config.run.dir, run_name(config, stem, include_search=config.search is not None))
 
 
 def check_run(config: RunConfig, folder: RunFolder) -> None:

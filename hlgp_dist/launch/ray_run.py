@@ -21,16 +21,17 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, LostWorker
 from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
 from hlgp_dist.launch.channel import Channel, request_of
-from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
+from hlgp_dist.launch.cluster import enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import GONE, is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, has_room, room
+from hlgp_dist.launch.stop import Stop, attended
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import first_line
-from hlgp_dist.launch.watch import Stop, Watch
+from hlgp_dist.launch.watch import Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.train.footprint import check_copies
@@ -64,20 +65,17 @@ class RayContext:
         return self.pulse.stop_requested or is_told_to_go()
 
 
-def run_on_ray(config: RunConfig, folder: RunFolder) -> None:
+def run_on_ray(config: RunConfig, folder: RunFolder, stop: Stop) -> None:
     """One run on a cluster; what its first rank shows is shown here, where this machine sees RUN.
 
     Raises:
         Failure: of the kind and with the reason that a rank left behind.
-        Interrupted: by a signal, once the ranks have saved.
+        Interrupted: `stop` was requested, and the ranks have saved.
     """
-    stop = Stop()
-    with ray_cluster(config.launch):
-        attended(lambda: await_placeable(config.launch, stop), stop=stop)
+    with ray_cluster(config.launch, stop):
+        attended(lambda: await_placeable(config.launch, stop), stop)
         config = with_share(config, gpu_share(config.launch, [config]))
-        attended(
-            lambda: fit(config, folder, stop=stop), meanwhile=_follower(folder.logs / SCREEN, sys.stderr), stop=stop
-        )
+        attended(lambda: fit(config, folder, stop=stop), stop, meanwhile=_follower(folder.logs / SCREEN, sys.stderr))
 
 
 def _follower(file: Path, screen: TextIO) -> Callable[[], None]:

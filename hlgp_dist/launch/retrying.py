@@ -14,13 +14,12 @@ from hlgp_dist.errors import Failure, Interrupted, Preempted
 from hlgp_dist.launch.attempts import Ended, final_failure, micro_batch_size, note_attempt, retry_after
 from hlgp_dist.launch.channel import Channel, next_number
 from hlgp_dist.launch.prepare import open_run
-from hlgp_dist.launch.watch import Stop
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.train.checkpoint import newest_place
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 
 log = logging.getLogger("hlgp_dist")
-NAP_SECONDS = 0.1
 
 Attempt = Callable[[RunConfig, Channel], None]
 """Runs all ranks to their end, or raises what the attempt failed by."""
@@ -43,6 +42,7 @@ def run_attempts(
     """
     ended: list[Ended] = []
     present = config
+    stop.check("before the run began")
     while (end := _one(present, folder, attempt, stop)) is not None:
         ended.append(end)
         retry = retry_after(present, ended)
@@ -51,7 +51,8 @@ def run_attempts(
         if retry is None:
             raise final_failure(present, ended) from end.failure
         log.warning("attempt failed, the next goes on at the last checkpoint: %s", end.failure)
-        _wait(retry.seconds, stop)
+        stop.nap(retry.seconds)
+        stop.check("between two attempts")
         present = apply(present, retry.changes)
         workers = room(apply(present, {"launch.num_workers": config.launch.num_workers}))
         present = apply(present, {"launch.num_workers": workers})
@@ -87,17 +88,6 @@ def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> 
 
 def _as_seen(failure: Failure, stop: Stop) -> Failure:
     """Ranks do not know who told them to leave: if not the user, their host is about to go."""
-    if type(failure) is Interrupted and not stop.requested:
+    if isinstance(failure, Interrupted) and not stop.requested:
         return Preempted(f"a rank was told to go: {failure}")
     return failure
-
-
-def _wait(seconds: float, stop: Stop) -> None:
-    """Raises:
-    Interrupted: the user stops the run meanwhile.
-    """
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not stop.requested:
-        time.sleep(NAP_SECONDS)
-    if stop.requested:
-        raise Interrupted("stopped by a signal between two attempts; run it again to resume")

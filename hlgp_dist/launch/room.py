@@ -11,9 +11,9 @@ import ray
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Interrupted
+from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.launch.cluster import cluster_address, worker_resources
-from hlgp_dist.launch.watch import Stop
+from hlgp_dist.launch.stop import Stop
 
 LOOK_SECONDS = 1.0
 PARTS = 10_000
@@ -39,8 +39,7 @@ def await_placeable(launch: LaunchOptions, stop: Stop) -> None:
     until = time.monotonic() + (launch.wait_seconds if cluster_address(launch) else 0)
     waits = False
     while runs_at_once(launch) < 1:
-        if stop.requested:
-            raise Interrupted("stopped by a signal before there was a cluster to run on")
+        stop.check("before there was a cluster to run on")
         if time.monotonic() >= until:
             raise EnvironmentFailure(_too_small(launch))
         if not waits:
@@ -75,8 +74,7 @@ def room(config: RunConfig, stop: Stop) -> int:
     launch = config.launch
     until = time.monotonic() + launch.wait_seconds
     while not has_room(config):
-        if stop.requested:
-            raise Interrupted("stopped by a signal while it waited for hosts; the same command resumes")
+        stop.check("while it waited for hosts")
         holds = placeable(living_nodes(), worker_resources(launch))
         if time.monotonic() > until:
             if launch.elastic and holds > 0:

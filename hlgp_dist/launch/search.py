@@ -11,21 +11,22 @@ from contextlib import closing
 from typing import Any
 
 from hlgp_dist.config import schema, search_options
+from hlgp_dist.config.identity import place_of
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute, joined
 from hlgp_dist.config.space import assignment, combinations
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import FAILURES, ConfigError, DataError, Interrupted
+from hlgp_dist.errors import FAILURES, ConfigError, DataError
 from hlgp_dist.files import as_csv, sweep, write_json, write_text
-from hlgp_dist.launch.cluster import attended, devices_of_run, ray_cluster
+from hlgp_dist.launch.cluster import devices_of_run, ray_cluster
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
-from hlgp_dist.launch.prepare import check_content, check_contract, place_of, refuse_other
+from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
 from hlgp_dist.launch.room import await_placeable, runs_at_once
+from hlgp_dist.launch.stop import SharedStop, Stop, attended
 from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
-from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
@@ -39,7 +40,9 @@ log = logging.getLogger(__name__)
 Show = Callable[[RunFolder, list[dict[str, Any]]], None]
 
 
-def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[RunFolder, dict[str, Any]]:
+def run_search(
+    config: schema.RunConfig, stem: str, show: Show, stop: Stop | None = None
+) -> tuple[RunFolder, dict[str, Any]]:
     """Search, refit the winner, and return the folder and what result.json in it holds.
 
     `show(folder, rows)` is called with the table of trials before the refit. Where some trials failed the outcome is
@@ -51,10 +54,12 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[RunFold
     assert config.search is not None, "the command line asks for a search section"
     with opened(place_of(config, stem), View(without_details)) as storage:
         folder = storage.run()
-        return folder, _run_search(config, storage, folder, show)
+        return folder, _run_search(config, storage, folder, show, stop or Stop())
 
 
-def _run_search(config: schema.RunConfig, storage: Storage, folder: RunFolder, show: Show) -> dict[str, Any]:
+def _run_search(
+    config: schema.RunConfig, storage: Storage, folder: RunFolder, show: Show, stop: Stop
+) -> dict[str, Any]:
     refuse_other(config, folder, include_search=True)
     finished = folder.read_finished()
     if finished is not None:
@@ -67,7 +72,7 @@ def _run_search(config: schema.RunConfig, storage: Storage, folder: RunFolder, s
         folder.logs.mkdir(exist_ok=True)
         write_text(folder.config, dump(config))
         with outcome_kept(folder):
-            outcome = _search(config, trial, folder, num_tasks, show)
+            outcome = _search(config, trial, folder, num_tasks, show, stop)
         write_json(folder.result, outcome)
     return outcome
 
@@ -127,21 +132,21 @@ def _check_trials(trial: schema.RunConfig, space: Mapping[str, search_options.Do
 
 
 def _search(
-    config: schema.RunConfig, trial: schema.RunConfig, folder: RunFolder, num_tasks: int, show: Show
+    config: schema.RunConfig, trial: schema.RunConfig, folder: RunFolder, num_tasks: int, show: Show, stop: Stop
 ) -> dict[str, Any]:
     assert config.search is not None
     search = config.search
-    with ray_cluster(config.launch):
-        stop = SharedStop(folder.logs)
-        stop.clear()
-        attended(lambda: await_placeable(config.launch, stop), stop=stop)
+    with ray_cluster(config.launch, stop):
+        shared = SharedStop(folder.logs, stop)
+        shared.clear()
+        attended(lambda: await_placeable(config.launch, stop), stop)
         share = gpu_share(config.launch, (apply(trial, values) for values in costly_values(search)))
         config, trial = with_share(config, share), with_share(trial, share)
         devices, publish = devices_of_run(config.launch), folder.keeper.publish
         with closing(Course(folder.path, search, num_tasks, devices, publish=publish)) as course:
-            attended(build_tuner(trial, config, folder, course, _slots(config), stop).fit, stop=stop)
-            if stop.requested:
-                raise Interrupted("stopped by a signal, its trials saved; the same command resumes")
+            tuner = build_tuner(trial, config, folder, course, _slots(config), shared)
+            attended(tuner.fit, stop, meanwhile=shared.pass_on)
+            stop.check("with its trials saved")
             budget = course.conclude()
             spent = {"gpu_hours": course.gpu_hours(), "wall_hours": course.wall_hours()}
         state = course.state
@@ -152,7 +157,7 @@ def _search(
         rows = [trial.row() for trial in state.trials.values()]
         write_text(folder.path / "trials.csv", as_csv(rows))
         show(folder, rows)
-        outcome = conclude(config, folder, state, budget) | {"spent": spent, "trials": rows}
+        outcome = conclude(config, folder, state, budget, stop) | {"spent": spent, "trials": rows}
         sweep(folder.path)
         with opened(folder.place, View(journals)) as whole:
             runs = [whole.run("best"), *(whole.run(TRIALS, name) for name in state.trials)]

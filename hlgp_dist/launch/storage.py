@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hlgp_dist.errors import AtWork
 from hlgp_dist.files import locked, sweep
 from hlgp_dist.launch.channel import STACKS
-from hlgp_dist.launch.watch import STOP_FILE
+from hlgp_dist.launch.stop import STOP_FILE
 from hlgp_dist.train.folder import Keeper, RunFolder
 
 Wanted = Callable[[str], bool]

@@ -24,14 +24,14 @@ from hlgp_dist.config.places import absolute
 from hlgp_dist.data.patience import insist
 from hlgp_dist.errors import Failure, Interrupted, counted
 from hlgp_dist.launch.abandoned import free_abandoned
-from hlgp_dist.launch.cluster import end_if_unwanted, enter
+from hlgp_dist.launch.cluster import enter
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.room import LOOK_SECONDS
+from hlgp_dist.launch.stop import STOP_FILE, SharedStop, end_if_unwanted
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import first_line, objectives
-from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from types import TracebackType
 
 from hlgp_dist.errors import HungWorker
 from hlgp_dist.launch.channel import Beat, Channel
+from hlgp_dist.launch.stop import Stop
 
 LONGEST_SECONDS = 1.0
 LOOKS = 20
@@ -18,63 +18,6 @@ ANSWER_SECONDS = 3.0
 """For the ranks to write their stacks, and then for them to leave."""
 WAITING = ("all_reduce", "barrier", "broadcast", "gather", "reduce_scatter", "allreduce")
 """One of these is in the stack of a rank that waits for the others."""
-
-
-SAME_SIGNAL_SECONDS = 1.0
-"""`timeout` and some job systems signal a process and then its group: that is one wish, not two."""
-
-
-STOP_FILE = "stop-requested"
-"""In SEARCH/logs/."""
-
-
-class Stop:
-    """Whether this run was asked to end, by the user; at_once: for the second time. Set in signal handlers."""
-
-    def __init__(self) -> None:
-        self._requested = False
-        self.at_once = False
-        self._since = 0.0
-
-    @property
-    def requested(self) -> bool:
-        return self._requested
-
-    def request(self) -> None:
-        """Ranks checkpoint and leave."""
-        self._requested = True
-
-    def heed(self, number: int) -> None:
-        """A first signal asks the ranks to leave, a second ends everything at once.
-
-        Raises:
-            SystemExit: by the second.
-        """
-        if not self.requested:
-            self._since = time.monotonic()
-            self.request()
-        elif time.monotonic() - self._since > SAME_SIGNAL_SECONDS:
-            self.at_once = True
-            raise SystemExit(128 + number)
-
-
-class SharedStop(Stop):
-    """One that processes on many nodes see, a search and the drivers of its trials: a file where all of them look."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._file = folder / STOP_FILE
-
-    @property
-    def requested(self) -> bool:
-        return self._file.exists()
-
-    def request(self) -> None:
-        self._file.touch()
-
-    def clear(self) -> None:
-        """Before a search starts or goes on."""
-        self._file.unlink(missing_ok=True)
 
 
 class Watch:

@@ -11,6 +11,7 @@ from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View, without_tensors
 from hlgp_dist.launch.tuner import OBJECTIVE
 from hlgp_dist.train.folder import RunFolder
@@ -19,7 +20,9 @@ from hlgp_dist.tuning.runs import refit_config
 from hlgp_dist.tuning.state import SearchState
 
 
-def conclude(config: schema.RunConfig, folder: RunFolder, state: SearchState, budget: str | None) -> dict[str, Any]:
+def conclude(
+    config: schema.RunConfig, folder: RunFolder, state: SearchState, budget: str | None, stop: Stop | None = None
+) -> dict[str, Any]:
     """Refit the best finished configuration on everything and test it once."""
     finished = state.finished()
     if not finished:
@@ -29,7 +32,7 @@ def conclude(config: schema.RunConfig, folder: RunFolder, state: SearchState, bu
     outcome = _ending(state, budget)
     outcome |= {"best_trial": best.name, "best_values": best.values}
     outcome |= {"objective": OBJECTIVE, "best_objective": finished[number]}
-    return outcome | {"test": _refit(config, folder, best.values)}
+    return outcome | {"test": _refit(config, folder, best.values, stop)}
 
 
 def _failures(state: SearchState) -> list[str]:
@@ -54,7 +57,7 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
     return {"exit_code": 0, "reason": "done"}
 
 
-def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any], stop: Stop | None) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     refit = refit_config(config, folder.place, values)
     with opened(joined(folder.place, "best"), View(without_tensors)) as best:
@@ -62,5 +65,5 @@ def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any]) 
         if former is not None and difference(former, refit).identity:
             with best.alone():
                 best.clear()
-    _, result = start_run(refit, "best")
+    _, result = start_run(refit, "best", stop)
     return result

@@ -11,13 +11,14 @@ from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.launch.search import check_outcome, run_search
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.shards.info import info
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.study.tables import metrics_table, show_dataset, show_matrix, show_search, tensorboard_command
 from hlgp_dist.terminal import console
 
 
-def run_demo(folder: Path | None) -> None:
+def run_demo(folder: Path | None, stop: Stop) -> None:
     """Run it in `folder`, or in the next free `demo/N`, and say what to open next."""
     began = time.monotonic()
     folder = fresh_folder(Path("demo")) if folder is None else folder
@@ -26,10 +27,10 @@ def run_demo(folder: Path | None) -> None:
         show_dataset(folder / "shards", info(folder / "shards"))
         config = demo_config(embedded, folder)
         console.print("searching on validation pictures; a trial is a run of several DeepSpeed workers")
-        _, outcome = run_search(config, "demo", show_search)
+        _, outcome = run_search(config, "demo", show_search, stop)
         console.print("the linear probe: same backbone, head learning rate, alignment and task order")
         probe = apply(config, {"search": None, "method.kind": "linear", "run.name": "linear"})
-        _, probe_result = start_run(probe, "linear")
+        _, probe_result = start_run(probe, "linear", stop)
     show_matrix(outcome["test"]["accuracy_matrix"])
     console.print(metrics_table({"HLGP, best trial": outcome["test"], "linear probe": probe_result}))
     console.print(

@@ -7,22 +7,24 @@ takes the next part that no other is at, and all of them end with the table.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hlgp_dist.config.identity import difference, run_name
+from hlgp_dist.config.identity import difference, place_of
 from hlgp_dist.config.load import apply, cells, vary
 from hlgp_dist.config.places import joined
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed
+from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed, Unreachable
 from hlgp_dist.files import write_text
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_contract, former_config
 from hlgp_dist.launch.search import check_outcome, check_search, run_search
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
@@ -32,6 +34,8 @@ from hlgp_dist.terminal import console
 from hlgp_dist.train.preflight import check_fit, preflight
 
 POLL_SECONDS = 2.0
+AWAY_TRIES = 10
+"""Of a part, each as long as the store is waited for."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,20 @@ class Part:
         return joined(self.config.run.dir, str(self.config.run.name))
 
 
-def run_study(config: RunConfig, stem: str) -> None:
+def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     """Run what has not finished, then compare what has. The same command resumes, and may be given more cells.
 
     Raises:
         ConfigError: cells do not fit data or backbone; nothing was started.
         ContractBroken: a cell's method is a plug-in that breaks it; nothing was started.
         TrialsFailed: some parts failed; the others finished and stand in the table.
-        Interrupted: by a signal.
+        Interrupted: `stop` was requested.
     """
-    place = joined(config.run.dir, run_name(config, stem))
+    place = place_of(config, stem)
     parts = parts_of(config, place)
     with opened(place, View(parts=(STUDY_FILE,))) as storage:
         write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None})))
-    performance = Performance()
+    performance = Performance(stop or Stop())
     performance.run(parts)
     failed = performance.failed
     try:
@@ -128,35 +132,45 @@ def _check(parts: Sequence[Part]) -> None:
 class Performance:
     """Runs parts, and waits for those that another process is at; `failed` has reasons by the part's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.failed: dict[str, str] = {}
         self._began = time.time()
+        self._stop = stop
+        self._away = Counter[str]()
 
     def run(self, parts: Sequence[Part]) -> None:
         """Until every part has come to an end, here or elsewhere.
 
         Raises:
-            Interrupted: by a signal.
+            Interrupted: the stop was requested.
         """
         pending = list(parts)
         while pending:
             left = [part for part in pending if not self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}")]
             if len(left) == len(pending):
-                time.sleep(POLL_SECONDS)
+                self._stop.nap(POLL_SECONDS)
             pending = left
 
     def _settle(self, part: Part, progress: str) -> bool:
         """Whether the part has come to an end."""
+        self._stop.check(f"before {part.name}")
         try:
             self._perform(part, progress)
         except AtWork:
             return False
-        except Interrupted:
-            raise
         except Exception as error:  # Ray's own errors, too, are one part's and not the study's
+            self._stop.check(f"in {part.name}")
+            if isinstance(error, Unreachable) and self._is_tried_again(part, error):
+                return False
             self.failed[part.name] = str(as_failure(error))
             console.print(f"{part.name} failed: {self.failed[part.name]}", markup=False, soft_wrap=True)
         return True
+
+    def _is_tried_again(self, part: Part, error: Unreachable) -> bool:
+        """For a while a store that is away says nothing about the part."""
+        self._away[part.name] += 1
+        console.print(f"{part.name}: {error}", markup=False, soft_wrap=True)
+        return self._away[part.name] < AWAY_TRIES
 
     def _perform(self, part: Part, progress: str) -> None:
         config = part.config if part.search is None else apply(part.config, self._winner(part.search))
@@ -165,11 +179,11 @@ class Performance:
         if not former.is_finished:
             console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
         if part.is_search:
-            _, outcome = run_search(config, part.name, show_search)
+            _, outcome = run_search(config, part.name, show_search, self._stop)
             with suppress(BudgetReached):  # what it found by then decides
                 check_outcome(outcome)
         else:
-            start_run(config, part.name)
+            start_run(config, part.name, self._stop)
 
     def _refuse_failed(self, former: Outcome) -> None:
         """What failed in another process since this study began is not tried a second time here.

@@ -24,10 +24,10 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from torch import Tensor
 
 from hlgp_dist.errors import EnvironmentFailure
+from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.telemetry.journal import Event
 
 FLUSH_SECONDS = 10.0
-LOOPBACK = "127.0.0.1"
 
 HParam = bool | int | float | str | None
 

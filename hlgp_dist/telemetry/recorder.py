@@ -13,7 +13,7 @@ from torch import Tensor
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.identity import identity
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import Interrupted
+from hlgp_dist.errors import Interrupted, LostWorker
 from hlgp_dist.telemetry.board import Board, HParam
 from hlgp_dist.telemetry.journal import Axis, Event, Journal, read_events
 
@@ -135,7 +135,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(failed=isinstance(error, Exception) and not isinstance(error, Interrupted))
+        self.close(failed=isinstance(error, Exception) and not isinstance(error, Interrupted | LostWorker))
 
     def _record(self, axis: Axis, step: int, values: Mapping[str, float]) -> None:
         event = Event(time.time(), axis, step, {tag: float(value) for tag, value in values.items()})

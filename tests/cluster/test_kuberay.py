@@ -13,8 +13,10 @@ import ray
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from cluster.submit import prepare
 from hlgp_dist import __version__
+from hlgp_dist.config.identity import place_of
+from hlgp_dist.config.load import resolve
+from hlgp_dist.config.shared import Shared
 from tests.cluster.host import REPOSITORY
 
 KUBERNETES = "1.31"
@@ -133,8 +135,9 @@ def test_its_job_is_one_that_submit_takes(monkeypatch: pytest.MonkeyPatch) -> No
     assert (python, script) == ("python", f"{IMAGE_FOLDER}/cluster/submit.py")
     assert f"HLGP_HOME={IMAGE_FOLDER}" in (REPOSITORY / "docker" / "Dockerfile").read_text()
     monkeypatch.setenv("HLGP_STORAGE", "/shared")
-    _, folder = prepare(verb, REPOSITORY / config, overrides, REPOSITORY)
-    assert folder.startswith("/shared/runs/vit_l16_search-")
+    resolved = resolve(REPOSITORY / config, overrides, Shared.of_environment()).config
+    assert verb == "tune" and resolved.search is not None
+    assert place_of(resolved, "vit_l16_search").startswith("/shared/runs/vit_l16_search-")
 
 
 def test_the_guide_s_claim_is_the_manifests_one(manifest: dict[str, Any]) -> None:

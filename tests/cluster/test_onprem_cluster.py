@@ -61,7 +61,7 @@ def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
 
     refused = cluster.submit("tune", "configs/tiny.yaml", "train.epochs=[1]").wait(120)
     assert refused.code == 1, "ray submit turns every failure into 1"
-    assert "submit: exit code 2" in refused.said, refused.said
+    assert "hlgp: exit code 2" in refused.said, refused.said
 
     folder = cluster.shared / "runs" / "first"
     search = cluster.submit("tune", "configs/tiny.yaml", "run.name=first", "launch.num_workers=2")
@@ -70,7 +70,7 @@ def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
         curves.look()
         time.sleep(1)
     assert search.process.returncode == 0, search.said()
-    assert "submit: exit code 0 (done)" in search.said()
+    assert "hlgp: exit code 0 (done)" in search.said()
     result = json.loads((folder / "result.json").read_text())
     assert [trial["status"] for trial in result["trials"]] == ["done", "done"]
     runs = [folder / "best", *folder.glob("trials/*")]

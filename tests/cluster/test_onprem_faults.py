@@ -71,7 +71,7 @@ def wait_for_its_middle(search: Command, cluster: OnPrem, number: int = 0) -> Ru
 def assert_done(search: Command) -> None:
     code, said = search.wait(WAIT_SECONDS)
     assert code == 0, said
-    assert "submit: exit code 0 (done)" in said
+    assert "hlgp: exit code 0 (done)" in said
 
 
 def unmeasured(result: Any) -> Any:

@@ -103,6 +103,54 @@ def _left(seconds: int = 10) -> list[int]:
     return left
 
 
+PYTHON = """#!/bin/bash
+case $1 in
+-c) exec "$PYTHON" "$@" ;;
+-) touch "$HLGP_STORAGE/starts" && exec sleep "$START_SECONDS" ;;
+*) touch "$HLGP_STORAGE/drives" && exec bash -c "$DRIVER" ;;
+esac
+"""
+"""The job's: Ray is up after a while, and the driver is what a test says."""
+HEEDS = "trap 'exit 75' USR1; touch $HLGP_STORAGE/heeds; while :; do sleep 0.1; done"
+SLOW = """#!/bin/bash
+trap 'touch "$HLGP_STORAGE/ends"; sleep 1; exit' TERM
+while :; do sleep 0.1; done
+"""
+"""A Ray that takes its time to end."""
+
+
+@pytest.mark.parametrize(
+    ("driver", "start_seconds", "moments"),
+    [
+        (HEEDS, 60, ["starts"]),
+        (HEEDS, 0, ["heeds"]),
+        (HEEDS, 0, ["heeds", "ends"]),
+        ("sleep 60", 0, ["drives"]),
+    ],
+    ids=["while Ray starts", "while it runs", "and again while Ray ends", "before it heeds"],
+)
+def test_a_signal_at_any_moment_puts_it_into_the_queue_again(
+    driver: str, start_seconds: int, moments: list[str], job: dict[str, str], tmp_path: Path
+) -> None:
+    storage = Path(job["SLURM_SUBMIT_DIR"])
+    (storage / ".venv").unlink()
+    (storage / ".venv" / "bin").mkdir(parents=True)
+    for file, text in ((storage / ".venv" / "bin" / "python", PYTHON), (tmp_path / "commands" / "srun", SLOW)):
+        file.write_text(text)
+        file.chmod(0o755)
+    env = job | {"PYTHON": sys.executable, "START_SECONDS": str(start_seconds), "DRIVER": driver}
+    batch = subprocess.Popen(["bash", str(SCRIPT), "train", "x.yaml"], env=env)
+    for moment in moments:
+        until = time.monotonic() + 30
+        while not (storage / moment).exists():
+            assert batch.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
+        batch.send_signal(signal.SIGUSR1)
+    assert batch.wait(timeout=30) == Interrupted.exit_code
+    assert (storage / "scontrol.log").read_text() == f"requeue {JOB}\n"
+    assert (storage / "drives").exists() is (moments != ["starts"])
+
+
 @pytest.mark.soak
 def test_it_requeues_what_was_interrupted_and_then_resumes(job: dict[str, str], tmp_path: Path) -> None:
     storage = Path(job["SLURM_SUBMIT_DIR"])

@@ -180,7 +180,8 @@ def test_no_command_runs_a_plugin_that_breaks_the_contract(verb: str, site: Path
     file.write_text(json.dumps(values | {"method": {"kind": "neighbours"}}))
     refused = hlgp(site, verb, file)
     assert refused.returncode == 1, refused.stderr
-    assert refused.stderr.splitlines()[-1].startswith("hlgp: method.kind = neighbours: logits of a picture while")
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("hlgp: exit code 1 (method.kind = neighbours: logits of a picture while")
     assert not (tmp_path / "runs").exists()
 
 

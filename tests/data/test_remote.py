@@ -23,7 +23,7 @@ from hlgp_dist.data.remote import Remote, judged
 from hlgp_dist.data.selection import select
 from hlgp_dist.data.source import BadSample, RangeSource
 from hlgp_dist.errors import ConfigError, DataError, Unreachable
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.ports import free_port
 from hlgp_dist.types import PictureSize, TaskSpec
 from tests.faults import Fault, FaultyServer, cut, error, flipped, from_folder, late, serving, short, zipped
 

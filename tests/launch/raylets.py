@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.ports import free_port
 
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 SMALL = ("--num-cpus=1", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", "--block")

@@ -25,7 +25,7 @@ from hlgp_dist.launch.attempts import Ended, Retry, final_failure, micro_batch_s
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import placeable
-from hlgp_dist.launch.watch import Stop
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.state import FOR_GOOD
 from tests.jobs import job
@@ -156,12 +156,23 @@ def test_ranks_that_nobody_told_to_go_were_preempted(config: RunConfig, tmp_path
 
 
 def test_what_the_user_stops_stays_stopped(config: RunConfig, tmp_path: Path) -> None:
+    for failure in (Interrupted("stopped by a signal"), LOST):
+        stop = Stop()
+
+        def stopped(config: RunConfig, channel: Channel, failure: Failure = failure, stop: Stop = stop) -> None:
+            stop.request()
+            raise failure
+
+        with pytest.raises(type(failure)) as caught:
+            run_attempts(config, RunFolder(tmp_path / "run"), stopped, stop=stop)
+        assert caught.value is failure and failure.exit_code == 75
+
+
+def test_what_is_stopped_beforehand_is_not_begun(config: RunConfig, tmp_path: Path) -> None:
     stop = Stop()
     stop.request()
-    for failure in (Interrupted("stopped by a signal"), LOST):
-        with pytest.raises(Interrupted) as caught:
-            run_attempts(config, RunFolder(tmp_path / "run"), Script(failure), stop=stop)
-        assert caught.value is failure
+    with pytest.raises(Interrupted, match="before the run began"):
+        run_attempts(config, RunFolder(tmp_path / "run"), Script(), stop=stop)
 
 
 def test_a_second_signal_is_recorded_too(config: RunConfig, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from hlgp_dist.launch.doctor.fleet import Call
 from hlgp_dist.launch.doctor.here import Here
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.ports import free_port
 from tests.launch.raylets import Raylets
 from tests.launch.test_search import HLGP, left_over
 from tests.objects import BUCKET, ENVIRONMENT, list_bucket, s3_server

@@ -17,7 +17,7 @@ from hlgp_dist.files import write_json
 from hlgp_dist.launch import tuner
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.search import run_search
-from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course
 from tests.failing import Fault, inject

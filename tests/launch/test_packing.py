@@ -11,9 +11,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.launch import packing
-from hlgp_dist.launch.cluster import LOOPBACK, ray_cluster, worker_resources
+from hlgp_dist.launch.cluster import ray_cluster, worker_resources
 from hlgp_dist.launch.packing import gpu_share, share_of, with_share
 from hlgp_dist.launch.room import placeable
+from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.train.estimate.devices import GIB
 from hlgp_dist.train.estimate.run import estimate_run
 from tests.jobs import job

@@ -13,7 +13,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.room import await_placeable, room
-from hlgp_dist.launch.watch import Stop
+from hlgp_dist.launch.stop import Stop
 
 
 @pytest.fixture(scope="module")

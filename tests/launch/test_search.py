@@ -113,7 +113,8 @@ def test_a_signal_ends_a_search_as_interrupted(search: Search) -> None:
     stopped = search.stopped
     assert stopped.exit_code == 75
     *before, last = stopped.message.splitlines()  # Ray says so first where there is no network
-    assert last == "hlgp: stopped by a signal, its trials saved; the same command resumes"
+    reason = "stopped by a signal with its trials saved; the same command resumes"
+    assert last == f"hlgp: exit code 75 ({reason}); results in {search.folder}"
     assert not any("Traceback" in line for line in before)
     assert stopped.result["exit_code"] == 75
     assert stopped.left_over == []

@@ -1,28 +1,21 @@
-"""What trials leave behind; that signals end what Ray would swallow; which searches are refused."""
+"""What trials leave behind; which searches are refused."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ray import tune
 
-from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import ConfigError, DataError, Interrupted, LostWorker
+from hlgp_dist.errors import ConfigError, DataError, LostWorker
 from hlgp_dist.files import write_json
 from hlgp_dist.launch import ray_run
 from hlgp_dist.launch.channel import Channel
-from hlgp_dist.launch.cluster import Attended, attended, ray_cluster
 from hlgp_dist.launch.search import run_search
+from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.trials import forget_failures_of, objectives
-from hlgp_dist.launch.tuner import EndIfUnwanted, Proposer
-from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.tuner import Proposer
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course
 from tests.jobs import job
@@ -39,37 +32,6 @@ def test_what_a_stopped_driver_took_for_a_failure_is_forgotten(tmp_path: Path) -
     assert [RunFolder(tmp_path / name).read_result() for name in results] == [results["a"], None, None]
     assert objectives(RunFolder(tmp_path / "b")) == [0.5, 0.375]
     assert objectives(RunFolder(tmp_path / "never begun")) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_wait_and_handlers_come_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
-    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
-        attended(lambda: time.sleep(5))
-    assert signal.getsignal(number) is before
-
-
-def test_a_search_that_nobody_waits_for_is_over_before_ray_is(tmp_path: Path) -> None:
-    """Or its thread would ask a Ray that has gone, which ends the process before it leaves its outcome."""
-    threads = set(threading.enumerate())
-    tuner = tune.Tuner(
-        lambda values: time.sleep(60),
-        run_config=tune.RunConfig(storage_path=str(tmp_path), callbacks=[EndIfUnwanted()], verbose=0),
-    )
-    with ray_cluster(LaunchOptions()):
-        threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        with pytest.raises(Interrupted):
-            attended(tuner.fit)
-        assert not [thread for thread in set(threading.enumerate()) - threads if isinstance(thread, Attended)]
-
-
-def test_what_it_attends_returns_and_raises() -> None:
-    calls: list[int] = []
-    assert attended(lambda: 7, meanwhile=lambda: calls.append(1)) == 7
-    assert calls
-    with pytest.raises(TimeoutError, match="its own"):
-        attended(lambda: (_ for _ in ()).throw(TimeoutError("its own")))
 
 
 @pytest.mark.parametrize(

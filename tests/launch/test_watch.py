@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 
 from hlgp_dist.launch.channel import Beat, Channel, next_number
 from hlgp_dist.launch.pulse import Pulse
-from hlgp_dist.launch.watch import SharedStop, Stop, Watch, hang_reason, silent_ranks
+from hlgp_dist.launch.stop import Stop
+from hlgp_dist.launch.watch import Watch, hang_reason, silent_ranks
 
 
 def soon(condition: object) -> None:
@@ -107,28 +107,3 @@ def test_stacks_are_written_when_asked(tmp_path: Path) -> None:
     with Pulse(channel, 0, 5.0):
         channel.ask("stacks")
         soon(lambda: "test_stacks_are_written_when_asked" in channel.stacks_of(0).read_text())
-
-
-def test_one_wish_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`timeout` signals its child and then the group that both are in."""
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    stop = Stop()
-    stop.heed(signal.SIGTERM)
-    now[0] += 0.3
-    stop.heed(signal.SIGTERM)
-    assert stop.requested and not stop.at_once
-    now[0] += 1.0
-    with pytest.raises(SystemExit) as ending:
-        stop.heed(signal.SIGTERM)
-    assert stop.at_once and ending.value.code == 143
-
-
-def test_a_search_and_its_drivers_share_a_stop(tmp_path: Path) -> None:
-    search, driver = SharedStop(tmp_path), SharedStop(tmp_path)
-    search.clear()
-    assert not driver.requested
-    search.heed(signal.SIGTERM)
-    assert driver.requested and not driver.at_once
-    search.clear()
-    assert not driver.requested

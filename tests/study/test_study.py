@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +21,15 @@ from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.contract.rehearsal import TINY
-from hlgp_dist.errors import ConfigError, TrialsFailed
+from hlgp_dist.errors import ConfigError, Interrupted, LostWorker, TrialsFailed, Unreachable
 from hlgp_dist.files import locked, write_json, write_text
+from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.models.backbone import create_vit
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
 from hlgp_dist.train.folder import RunFolder
-from tests.jobs import job
+from tests.jobs import job, written
 
 SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}
 CELLS: dict[str, Any] = {
@@ -142,7 +147,7 @@ def test_the_winner_of_another_search_decides_nothing(make: Make, tmp_path: Path
 
 
 def test_an_internal_error_is_one_parts_failure(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: RunConfig, stem: str) -> None:
+    def broken(config: RunConfig, stem: str, stop: Stop) -> None:
         raise RuntimeError("the actor died")
 
     monkeypatch.setattr(study, "start_run", broken)
@@ -167,12 +172,79 @@ def test_what_another_process_is_at_is_waited_for(make: Make, tmp_path: Path, mo
     lock = locked(elsewhere / ".lock")
     lock.__enter__()
 
-    def wait(seconds: float) -> None:
+    def wait(stop: Stop, seconds: float) -> None:
         order.extend(sorted(path.parent.parent.name for path in folder.glob("*/*/result.json")))
         lock.__exit__(None, None, None)
 
-    monkeypatch.setattr(study.time, "sleep", wait)
+    monkeypatch.setattr(Stop, "nap", wait)
     closed = {"method.kind": "ncm"}
     run_study(make({"a": closed, "b": {"method.kind": "gaussian"}}, 0), "job")
     assert order == ["b"]
     assert [row["method"] for row in rows_of(folder)] == ["a", "b"]
+
+
+def test_a_lost_worker_is_one_part_s_failure(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its exit code, for whoever starts single runs again, is that of an interrupted one."""
+
+    def lost(config: RunConfig, stem: str, stop: Stop) -> None:
+        if config.method.kind == "ncm":
+            raise LostWorker("rank 1 was killed by SIGKILL")
+        start_run(config, stem, stop)
+
+    monkeypatch.setattr(study, "start_run", lost)
+    with pytest.raises(TrialsFailed, match=r"(?s)1 of 2 parts .*a/seed-0: rank 1 was killed by SIGKILL"):
+        run_study(make({"a": {"method.kind": "ncm"}, "b": {"method.kind": "gaussian"}}, 0), "job")
+    assert [row["method"] for row in rows_of(tmp_path / "study")] == ["b"]
+
+
+@pytest.mark.parametrize(("times", "fails"), [(1, False), (99, True)])
+def test_a_store_that_is_away_for_a_while_fails_no_part(
+    times: int, fails: bool, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, was_asked = [times], study._outcome
+
+    def away(part: study.Part, config: RunConfig) -> study.Outcome:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise Unreachable("run.dir: config.yaml: cannot be read")
+        return was_asked(part, config)
+
+    monkeypatch.setattr(study, "_outcome", away)
+    monkeypatch.setattr(study, "POLL_SECONDS", 0.0)
+    performance = study.Performance(Stop())
+    performance.run(parts_of(make({"a": {"method.kind": "ncm"}}, 0), str(tmp_path)))
+    assert list(performance.failed) == (["a/seed-0"] if fails else [])
+
+
+def test_a_study_that_is_stopped_begins_nothing_more(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, stop = [], Stop()
+
+    def fail(config: RunConfig, stem: str, stop: Stop) -> None:
+        begun.append(stem)
+        stop.request()
+        raise RuntimeError("what a stop may look like")
+
+    monkeypatch.setattr(study, "start_run", fail)
+    with pytest.raises(Interrupted, match="stopped by a signal in a/seed-0; the same command resumes"):
+        run_study(make({"a": {}, "b": {}}, 0), "job", stop)
+    assert begun == ["a/seed-0"]
+
+
+def test_a_signal_while_it_waits_for_another_process(make: Make, tmp_path: Path) -> None:
+    """As Slurm sends it to one of two jobs of a study."""
+    file = written(make({"a": {"method.kind": "ncm"}, "b": {"method.kind": "gaussian"}}, 0), tmp_path / "job.yaml")
+    elsewhere, other = (tmp_path / "study" / name / "seed-0" for name in "ab")
+    elsewhere.mkdir(parents=True)
+    words = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", "study", str(file)]
+    with locked(elsewhere / ".lock"):
+        command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        while RunFolder(other).read_finished() is None:
+            assert command.poll() is None
+            time.sleep(0.1)
+        time.sleep(2.0)  # for the end of b, after which nothing is left but to wait
+        command.send_signal(signal.SIGUSR1)
+        _, told = command.communicate(timeout=60)
+    assert command.returncode == 75, told
+    assert told.splitlines()[-1].startswith("hlgp: exit code 75 (stopped by a signal before a/seed-0; ")

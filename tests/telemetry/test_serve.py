@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.errors import EnvironmentFailure
-from hlgp_dist.telemetry.board import LOOPBACK, serve
+from hlgp_dist.ports import LOOPBACK
+from hlgp_dist.telemetry.board import serve
 from hlgp_dist.telemetry.recorder import Recorder
 
 SERVE = "import sys; from pathlib import Path; from hlgp_dist.telemetry.board import serve; serve(Path(sys.argv[1]), 0)"

@@ -21,7 +21,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Interrupted
+from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, LostWorker
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.storage import Storage
@@ -94,7 +94,7 @@ def kill_a_worker(folder: RunFolder, config_file: Path) -> Stage:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(Interrupted) as failure:
+    with pytest.raises(LostWorker) as failure:
         start_run(resolve(config_file).config, "job")
     killer.join()
     alive = [process.pid or 0 for process in multiprocessing.active_children() if not process.daemon]

@@ -9,9 +9,8 @@ from datetime import timedelta
 
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import Call, Fleet, Reply, ask_all
-from hlgp_dist.launch.doctor.here import LOOPBACK
 from hlgp_dist.launch.doctor.site import Site
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.ports import LOOPBACK, free_port
 
 CHECK = "all-reduce"
 JOIN_SECONDS = 60

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hlgp_dist.launch.doctor.fleet import Call, Probe, Reply, late, told
+from hlgp_dist.ports import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 KILL_SECONDS = 2.0
 """A process that a dead file system holds cannot be killed; it is not waited for."""
 

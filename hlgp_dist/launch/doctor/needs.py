@@ -11,6 +11,7 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.load import Resolved, cells, resolve
 from hlgp_dist.config.places import absolute
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.shared import Shared
 
 NOWHERE = {"data": {"path": "."}}
 """Stands where no configuration says which data."""
@@ -41,7 +42,7 @@ def needs_of(arguments: Sequence[str]) -> Needs:
     """
     has_config = bool(arguments) and ("=" not in arguments[0] or Path(arguments[0]).is_file())
     source, overrides = (arguments[0], arguments[1:]) if has_config else (NOWHERE, arguments)
-    return _needs(resolve(source, overrides))
+    return _needs(resolve(source, overrides, Shared.of_environment()))
 
 
 def _needs(resolved: Resolved) -> Needs:

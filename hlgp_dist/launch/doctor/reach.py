@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import Call, Fleet, ask_all
 from hlgp_dist.launch.doctor.site import Site
-from hlgp_dist.launch.ports import free_port
+from hlgp_dist.ports import free_port
 
 CHECK = "ports"
 SECONDS = 60.0
