@@ -18,7 +18,7 @@ from ray.train.torch import TorchConfig
 
 from hlgp_dist.config.places import absolute
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, LostWorker
+from hlgp_dist.errors import EnvironmentFailure, LostWorker, first_line
 from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import attended, enter, ray_cluster, worker_resources
@@ -29,7 +29,6 @@ from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, has_room, room
 from hlgp_dist.launch.storage import View
-from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Stop, Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder

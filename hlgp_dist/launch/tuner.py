@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute
-from hlgp_dist.errors import Failure, Interrupted, counted
+from hlgp_dist.errors import Failure, Interrupted, counted, first_line
 from hlgp_dist.launch.abandoned import free_abandoned
 from hlgp_dist.launch.cluster import end_if_unwanted, enter
 from hlgp_dist.launch.opening import opened
@@ -29,18 +29,16 @@ from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.room import LOOK_SECONDS
 from hlgp_dist.launch.storage import View, without_tensors
-from hlgp_dist.launch.trials import first_line, objectives
+from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.worker import outcome_kept
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.trial import Trial
 
 OBJECTIVE = "val/average_accuracy"
 """Mean over the tasks seen, of the validation part held out of each task's training pictures."""
 RUNG = "tasks_finished"
-TRIALS = "trials"
-"""In SEARCH/, whose folders are theirs."""
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 

@@ -18,7 +18,7 @@ from hlgp_dist.launch import tuner
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.watch import SharedStop
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.tuning.course import Course
 from tests.failing import Fault, inject
 from tests.jobs import job
@@ -49,7 +49,7 @@ def test_a_driver_that_dies_is_started_again_and_not_for_ever(
 ) -> None:
     def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
         """The first trial's dies once, the second's each time."""
-        folder, mark = RunFolder(Path(search) / tuner.TRIALS / sample["trial"]), tmp_path / "died"
+        folder, mark = RunFolder(Path(search) / TRIALS / sample["trial"]), tmp_path / "died"
         if sample["trial"] == "trial-00001" or not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -45,7 +45,7 @@ def test_ray_places_a_share_as_often_as_it_was_meant(one_gpu: None) -> None:
     for number in (3, 6, 7):
         share = share_of(int(0.8 * 24 * GIB / number), 24 * GIB)
         groups = [placement_group([{"GPU": share}]) for _ in range(number)]
-        assert all([group.wait(60) for group in groups]), number
+        assert all(group.wait(60) for group in groups), number
         beyond = placement_group([{"GPU": share}])  # asked for last: Ray keeps no order among those that wait
         assert not beyond.wait(1), number
         for group in (*groups, beyond):
