@@ -137,7 +137,8 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
         is_news = tasks > len(self._course.state.trials[name].reports)
         stops = self._course.reported(name, tasks, objective)
         if is_news:
-            num_tasks, end = self._course.state.num_tasks, ": stopped" if stops else ""
+            num_tasks, status = self._course.state.num_tasks, self._course.state.trials[name].status
+            end = {"stopped": ": stopped", "waiting": ": waits for its replicates"}.get(status, "")
             print(f"{name}: task {tasks}/{num_tasks} done, val accuracy {100 * objective:.2f} %{end}", flush=True)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
@@ -152,7 +153,7 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
 
     def _ended(self, name: str, reason: str) -> None:
         """What the trial's own result.json says; one that died early has left none, nor a folder."""
-        if self._course.state.trials[name].is_over:
+        if self._course.state.trials[name].status != "running":  # stopped, or it waits for its replicates
             return
         self._search.keeper.refresh()
         folder = RunFolder(self._search.path / TRIALS / name)

@@ -97,6 +97,16 @@ def test_replicates_are_stopped_together_by_their_mean(tmp_path: Path) -> None:
     assert means[best] == pytest.approx(np.mean([trial.reports[-1] for trial in state.configurations()[best]]))
 
 
+@pytest.mark.parametrize(("at_once", "configurations", "replicates"), [(1, 1, 2), (3, 4, 2), (2, 3, 3)])
+def test_a_replicate_that_waits_at_a_rung_is_gone_on_with(
+    tmp_path: Path, at_once: int, configurations: int, replicates: int
+) -> None:
+    search = search_of(num_samples=configurations, seeds=list(range(replicates)))
+    state, reason = conduct(tmp_path, search, at_once=at_once)
+    assert reason is None and len(state.trials) == configurations * replicates
+    assert {trial.status for trial in state.trials.values()} <= {"done", "stopped"} and state.finished()
+
+
 def test_a_failed_replicate_ends_its_configuration(tmp_path: Path) -> None:
     search = search_of(num_samples=2, seeds=[0, 1], scheduler={"kind": "fifo"})
     state, _ = conduct(tmp_path, search, fails=lambda trial: 3 * (trial.name == "trial-00000-seed-0"))

@@ -1,0 +1,53 @@
+"""Configurations that run once a seed, on a real Ray Tune; drivers that train nothing stand in for the trials'."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from hlgp_dist.config.launch_options import LaunchOptions
+from hlgp_dist.files import write_json
+from hlgp_dist.launch import tuner
+from hlgp_dist.launch.cluster import ray_cluster
+from hlgp_dist.launch.trials import objectives
+from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.train.folder import TRIALS, RunFolder
+from hlgp_dist.tuning.course import Course
+from tests.jobs import job
+from tests.tuning.simulated import search_of
+
+TASKS = 3
+
+
+def conducted(folder: Path, shards: Path, seeds: list[int], slots: int) -> Course:
+    """One configuration of these seeds, so many trials at a time."""
+    config, stop = job(shards, folder / "run"), SharedStop(folder)
+    search = search_of(num_samples=1, seeds=seeds)
+    with ray_cluster(LaunchOptions()), closing(Course(folder, search, TASKS, devices_per_trial=1)) as course:
+        tuner.build_tuner(config, config, RunFolder(folder), course, lambda: slots, stop).fit()
+        assert course.conclude() is None
+    return course
+
+
+def test_replicates_that_take_turns_all_come_to_their_end(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits at a rung till the other has come there, then goes on where it was."""
+
+    def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
+        folder = RunFolder(Path(search) / TRIALS / sample["trial"])
+        tuner._report_again(folder)
+        for tasks in range(len(objectives(folder)) + 1, TASKS + 1):
+            time.sleep(1.0)  # Tune hears of a task before the next is done
+            folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)])
+            tune.report({tuner.OBJECTIVE: 0.5, tuner.RUNG: tasks})
+        write_json(folder.result, {"exit_code": 0, "reason": "done"})
+
+    monkeypatch.setattr(tuner, "_drive", drive)
+    course = conducted(tmp_path, drawn, seeds=[0, 1], slots=1)
+    assert [(trial.status, len(trial.reports)) for trial in course.state.trials.values()] == [("done", TASKS)] * 2
