@@ -73,7 +73,7 @@ def build_tuner(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.logs.absolute()),
-            callbacks=[EndIfUnwanted(), FreeAbandoned()],
+            callbacks=[EndIfUnwanted(), FreeAbandoned(), PassTime(course)],
             failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
             stop=Spent(course),
             verbose=0,
@@ -188,6 +188,16 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         end_if_unwanted()
+
+
+class PassTime(Unwritten, tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """Lets the course note that its trials run."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self._course.pass_time()
 
 
 class FreeAbandoned(tune.Callback):  # type: ignore[misc]  # ray has no types here

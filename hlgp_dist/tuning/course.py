@@ -19,6 +19,8 @@ from hlgp_dist.tuning.state import SearchState
 from hlgp_dist.tuning.trial import Trial
 
 FILE = "trials.jsonl"
+ALIVE_SECONDS = 60.0
+"""Of a trial that a killed search may lose count of."""
 
 
 class Course:
@@ -44,7 +46,16 @@ class Course:
         self.state.apply(whole)
 
     def close(self) -> None:
-        self._record.close()
+        """What the trials ran since the last event counts, too."""
+        try:
+            self._tell("left")
+        finally:
+            self._record.close()
+
+    def pass_time(self) -> None:
+        """To be called again and again: a search that is killed between two events has spent its hours all the same."""
+        if self._now() - self._last_event() >= ALIVE_SECONDS:
+            self._tell("alive")
 
     def next_trial(self) -> Trial | None:
         """The next to run, which is thereby started: one that was interrupted, a replicate, or a new configuration."""
@@ -76,7 +87,7 @@ class Course:
         return len(self.state.configurations()) < num_configurations(self._search)
 
     def num_running(self) -> int:
-        """Trials that hold their workers."""
+        """Trials at work; the workers of one that was told to leave are gone within seconds."""
         return sum(trial.status == "running" for trial in self.state.trials.values())
 
     def reported(self, name: str, tasks: int, objective: float) -> bool:

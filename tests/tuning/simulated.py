@@ -91,11 +91,13 @@ def conduct(
             course.ended(trial.name, code, "no luck", [])
             running = [each for each in running if each.status == "running"]
             continue
-        clock.seconds += 3600 * task_hours
+        for _ in range(round(6 * task_hours)):
+            clock.seconds += 600
+            course.pass_time()
         saved[trial.name] = tasks = min(saved.get(trial.name, 0) + 1, NUM_TASKS)
         made += 1
         if dies_after is not None and made > dies_after:
-            course.close()
+            course._record.close()  # which writes nothing
             raise Killed  # after the checkpoint, before the report
         if tasks < NUM_TASKS:
             course.reported(trial.name, tasks, objective(trial, tasks))
