@@ -140,19 +140,22 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
             num_tasks, status = self._course.state.num_tasks, self._course.state.trials[name].status
             end = {"stopped": ": stopped", "waiting": ": waits for its replicates"}.get(status, "")
             print(f"{name}: task {tasks}/{num_tasks} done, val accuracy {100 * objective:.2f} %{end}", flush=True)
+            self._stop_replicates(controller, trial)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._ended(_name(trial), "the driver ended without a result")
+        self._ended(controller, trial, "the driver ended without a result")
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """Tune also says so, once the trial is marked, of a driver that it is about to start again."""
         if trial.status != trial.ERROR:
             deaths = counted(trial.num_failures, "time")
-            self._ended(_name(trial), f"retries exhausted: the driver died {deaths}; the last: {_last_error(trial)}")
+            reason = f"retries exhausted: the driver died {deaths}; the last: {_last_error(trial)}"
+            self._ended(controller, trial, reason)
 
-    def _ended(self, name: str, reason: str) -> None:
+    def _ended(self, controller: Any, trial: Any, reason: str) -> None:
         """What the trial's own result.json says; one that died early has left none, nor a folder."""
+        name = _name(trial)
         if self._course.state.trials[name].status != "running":  # stopped, or it waits for its replicates
             return
         self._search.keeper.refresh()
@@ -162,6 +165,13 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
             return  # the next command goes on with it
         self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))
         print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
+        self._stop_replicates(controller, trial)
+
+    def _stop_replicates(self, controller: Any, trial: Any) -> None:
+        """Those that this trial's verdict or failure ended, now: they may be hours from their next report."""
+        for other in list(controller.get_live_trials()):
+            if other is not trial and self._course.state.trials[_name(other)].is_over:
+                controller.stop_trial(other)
 
 
 def _last_error(trial: Any) -> str:

@@ -17,17 +17,19 @@ from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.train.folder import TRIALS, RunFolder
+from hlgp_dist.tuning import course as course_of
 from hlgp_dist.tuning.course import Course
+from hlgp_dist.tuning.record import read_record
 from tests.jobs import job
 from tests.tuning.simulated import search_of
 
 TASKS = 3
 
 
-def conducted(folder: Path, shards: Path, seeds: list[int], slots: int) -> Course:
-    """One configuration of these seeds, so many trials at a time."""
+def conducted(folder: Path, shards: Path, slots: int) -> Course:
+    """One configuration of two seeds, so many trials at a time."""
     config, stop = job(shards, folder / "run"), SharedStop(folder)
-    search = search_of(num_samples=1, seeds=seeds)
+    search = search_of(num_samples=1, seeds=[0, 1])
     with ray_cluster(LaunchOptions()), closing(Course(folder, search, TASKS, devices_per_trial=1)) as course:
         tuner.build_tuner(config, config, RunFolder(folder), course, lambda: slots, stop).fit()
         assert course.conclude() is None
@@ -49,5 +51,32 @@ def test_replicates_that_take_turns_all_come_to_their_end(
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
 
     monkeypatch.setattr(tuner, "_drive", drive)
-    course = conducted(tmp_path, drawn, seeds=[0, 1], slots=1)
+    course = conducted(tmp_path, drawn, slots=1)
     assert [(trial.status, len(trial.reports)) for trial in course.state.trials.values()] == [("done", TASKS)] * 2
+
+
+def test_a_replicate_in_the_midst_of_a_task_is_stopped_when_another_fails(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hear of it at its next report, and in the last task there is none. Its seconds are counted meanwhile."""
+
+    def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
+        folder = RunFolder(Path(search) / TRIALS / sample["trial"])
+        if sample["trial"].endswith("seed-0"):
+            (folder.path / "began").touch()
+            time.sleep(60.0)
+            (folder.path / "went on").touch()
+        else:
+            while not (folder.path.parent / "trial-00000-seed-0" / "began").exists():
+                time.sleep(0.1)
+            write_json(folder.result, {"exit_code": 3, "reason": "no such data"})
+
+    for seed in (0, 1):
+        (tmp_path / TRIALS / f"trial-00000-seed-{seed}").mkdir(parents=True)
+    monkeypatch.setattr(tuner, "_drive", drive)
+    monkeypatch.setattr(course_of, "ALIVE_SECONDS", 1.0)
+    course = conducted(tmp_path, drawn, slots=2)
+    assert [trial.status for trial in course.state.trials.values()] == ["stopped", "failed"]
+    assert not (tmp_path / TRIALS / "trial-00000-seed-0" / "went on").exists()
+    kinds = [event["event"] for event in read_record(tmp_path / course_of.FILE)]
+    assert "alive" in kinds and kinds[-1] == "left"
