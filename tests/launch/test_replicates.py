@@ -12,7 +12,7 @@ from ray import tune
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.files import write_json
-from hlgp_dist.launch import tuner
+from hlgp_dist.launch import judge, tuner
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.watch import SharedStop
@@ -47,7 +47,7 @@ def test_replicates_that_take_turns_all_come_to_their_end(
         for tasks in range(len(objectives(folder)) + 1, TASKS + 1):
             time.sleep(1.0)  # Tune hears of a task before the next is done
             folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)])
-            tune.report({tuner.OBJECTIVE: 0.5, tuner.RUNG: tasks})
+            tune.report({judge.OBJECTIVE: 0.5, judge.RUNG: tasks})
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
 
     monkeypatch.setattr(tuner, "_drive", drive)
