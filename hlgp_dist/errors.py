@@ -84,6 +84,12 @@ def describe(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
+def first_line(error: BaseException | None) -> str:
+    """Of its message; of its cause's where a framework wrapped it."""
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def counted(count: int, thing: str) -> str:
     """`1 problem`, `2 problems`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -15,9 +15,10 @@ class LaunchOptions(Section):
     gpus_per_worker: null: one where there are any. A part of one lets trials of one worker share a GPU: each takes that
     part of its memory at most. auto: the part that a rank is estimated to need (docs/plan.md), one where a run has
     several workers.
-    wait_seconds: for the nodes of a cluster to join, at the start and before a retry. max_retries: attempts after a
-    worker was lost, in a row that save nothing new. elastic: they may have fewer workers, as many as the cluster holds
-    after `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
+    wait_seconds: for the nodes of a cluster to join, at the start and before a retry; for those that an autoscaler
+    starts as long as it takes. max_retries: attempts after a worker was lost, in a row that save nothing new; of a
+    search's trial also drivers that died. elastic: they may have fewer workers, as many as the cluster holds after
+    `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
     """
 
     kind: Literal["local", "ray"] = operational("local")

@@ -8,8 +8,7 @@ from ray import exceptions
 from ray.train import PreemptionError
 from ray.train.v2._internal.exceptions import RayTrainError, WorkerGroupStartupTimeoutError
 
-from hlgp_dist.errors import Failure, LostWorker, OutOfMemory, Preempted
-from hlgp_dist.launch.trials import first_line
+from hlgp_dist.errors import Failure, LostWorker, OutOfMemory, Preempted, first_line
 
 GONE = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, RayTrainError)
 """The worker, its host or the controller is no longer there. What a worker itself raised comes in a wrapping of its

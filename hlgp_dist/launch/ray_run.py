@@ -18,7 +18,7 @@ from ray.train.torch import TorchConfig
 
 from hlgp_dist.config.places import absolute, is_remote
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, LostWorker
+from hlgp_dist.errors import EnvironmentFailure, LostWorker, first_line
 from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import enter, ray_cluster, worker_resources
@@ -27,10 +27,9 @@ from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import await_placeable, has_room, room
+from hlgp_dist.launch.room import await_placeable, room, runs_at_once
 from hlgp_dist.launch.stop import Stop, attended
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
-from hlgp_dist.launch.trials import first_line
 from hlgp_dist.launch.watch import Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -116,7 +115,7 @@ def fit(
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:
-    """One worker group to its end; it waits for its turn where others use the cluster."""
+    """One worker group to its end; it waits for its turn where others use the cluster, or an autoscaler makes room."""
     size, heard = config.launch.num_workers, lambda: folder.keeper.is_current
     with Watch(channel, size, config.launch.hang_seconds, stop, is_heard=heard) as watch:
         folder.keeper.publish()
@@ -126,7 +125,7 @@ def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbac
                 _trainer(config, folder, channel, callbacks).fit()
                 return
             except Exception as error:
-                if is_full(error) and has_room(config) and not stop.requested:
+                if is_full(error) and runs_at_once(config.launch) > 0 and not stop.requested:
                     continue
                 folder.keeper.refresh()
                 raise watch.hang or worker_failure(error, failure_of(channel)) from error

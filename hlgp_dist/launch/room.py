@@ -23,10 +23,7 @@ log = logging.getLogger("hlgp_dist")
 
 def runs_at_once(launch: LaunchOptions) -> int:
     """How many runs of `launch.num_workers` ranks the cluster holds as it is; at least one where it may grow for it."""
-    worker = worker_resources(launch)
-    fits = placeable(living_nodes(), worker) // launch.num_workers
-    may_grow = placeable([_most()], worker) >= launch.num_workers
-    return max(fits, int(may_grow))
+    return max(workers_now(launch) // launch.num_workers, int(_may_grow(launch)))
 
 
 def await_placeable(launch: LaunchOptions, stop: Stop) -> None:
@@ -55,6 +52,16 @@ def _too_small(launch: LaunchOptions) -> str:
     return f"launch.num_workers: one run needs {_words(needs)}, the cluster has {_words(has)}"
 
 
+def workers_now(launch: LaunchOptions) -> int:
+    """Workers that the cluster holds once nobody else uses it."""
+    return placeable(living_nodes(), worker_resources(launch))
+
+
+def _may_grow(launch: LaunchOptions) -> bool:
+    """Whether an autoscaler may make room for one run; it does once workers wait for their place."""
+    return placeable([_most()], worker_resources(launch)) >= launch.num_workers
+
+
 def _most() -> dict[str, float]:
     """What an autoscaler may make of the cluster; nothing where there is none."""
     return ray._private.state.state.get_max_resources_from_cluster_config() or {}
@@ -67,29 +74,28 @@ def _words(resources: Mapping[str, float]) -> str:
 def room(config: RunConfig, stop: Stop) -> int:
     """Workers of the next attempt: `launch.num_workers`, or fewer after `launch.wait_seconds` if it is elastic.
 
+    Where an autoscaler may start the hosts that are missing it is all of them, whose place it then makes.
+
     Raises:
-        EnvironmentFailure: too few hosts are left, after the same time.
+        EnvironmentFailure: too few hosts are left, after the same time, and nothing starts others.
         Interrupted: by the user.
     """
     launch = config.launch
     until = time.monotonic() + launch.wait_seconds
-    while not has_room(config):
+    while (holds := workers_now(launch)) < launch.num_workers:
         stop.check("while it waited for hosts")
-        holds = placeable(living_nodes(), worker_resources(launch))
-        if time.monotonic() > until:
-            if launch.elastic and holds > 0:
-                return holds
+        is_over = time.monotonic() > until
+        if is_over and launch.elastic and holds > 0:
+            return holds
+        if _may_grow(launch) and (is_over or not launch.elastic):
+            break
+        if is_over:
             raise EnvironmentFailure(
                 f"launch.wait_seconds: after {launch.wait_seconds} s the cluster holds {holds} of "
                 f"{launch.num_workers} workers; the same command resumes"
             )
         time.sleep(LOOK_SECONDS)
     return launch.num_workers
-
-
-def has_room(config: RunConfig) -> bool:
-    """Whether the cluster holds all workers once nobody else uses it."""
-    return placeable(living_nodes(), worker_resources(config.launch)) >= config.launch.num_workers
 
 
 def placeable(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> int:

@@ -26,10 +26,10 @@ from hlgp_dist.launch.room import await_placeable, runs_at_once
 from hlgp_dist.launch.stop import SharedStop, Stop, attended
 from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
-from hlgp_dist.launch.tuner import TRIALS, build_tuner
+from hlgp_dist.launch.tuner import build_tuner
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.train.preflight import check_fit, check_weights, preflight
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
@@ -152,7 +152,7 @@ def _search(
         state = course.state
         folder.keeper.refresh()
         forget_failures_of(
-            folder.path / "trials", {name for name, trial in state.trials.items() if trial.status != "failed"}
+            folder.path / TRIALS, {name for name, trial in state.trials.items() if trial.status != "failed"}
         )
         rows = [trial.row() for trial in state.trials.values()]
         write_text(folder.path / "trials.csv", as_csv(rows))

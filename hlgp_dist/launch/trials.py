@@ -20,12 +20,6 @@ def forget_failures_of(folder: Path, names: set[str]) -> None:
             RunFolder(folder / name).result.unlink()
 
 
-def first_line(error: BaseException | None) -> str:
-    """Of its cause's message, without Ray's wrapping."""
-    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
-
-
 def objectives(folder: RunFolder) -> list[float]:
     """The objective after each finished task of a trial, from its accuracy matrix."""
     if not folder.matrix.is_file():

@@ -5,7 +5,6 @@ Tune keeps no state of its own that matters: killed anywhere, a new Tuner over t
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,33 +14,29 @@ from typing import Any
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from hlgp_dist.config import schema
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute
 from hlgp_dist.data.patience import insist
-from hlgp_dist.errors import Failure, Interrupted, counted
+from hlgp_dist.errors import Failure
 from hlgp_dist.launch.abandoned import free_abandoned
 from hlgp_dist.launch.cluster import enter
+from hlgp_dist.launch.judge import OBJECTIVE, PLACE, RUNG, Judge, Unwritten, name_of
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.room import LOOK_SECONDS
 from hlgp_dist.launch.stop import STOP_FILE, SharedStop, end_if_unwanted
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
-from hlgp_dist.launch.trials import first_line, objectives
+from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.worker import outcome_kept
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.checkpoint import newest_place
+from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.trial import Trial
 
-OBJECTIVE = "val/average_accuracy"
-"""Mean over the tasks seen, of the validation part held out of each task's training pictures."""
-RUNG = "tasks_finished"
-TRIALS = "trials"
-"""In SEARCH/, whose folders are theirs."""
 HEAD_NODE = "node:__internal_head__"
 """Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 
@@ -69,30 +64,19 @@ def build_tuner(
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the course says when it is over
             search_alg=Proposer(course, slots, stop),
-            scheduler=Judge(course, folder, stop),
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
+            scheduler=Judge(course, folder, stop, config.launch.max_retries),
+            trial_name_creator=name_of,
+            trial_dirname_creator=name_of,
         ),
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.logs.absolute()),
-            callbacks=[EndIfUnwanted(), FreeAbandoned()],
-            failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # of a driver whose process died
+            callbacks=[EndIfUnwanted(), FreeAbandoned(), PassTime(course)],
+            failure_config=tune.FailureConfig(max_failures=config.launch.max_retries),  # till it saves, see `Judge`
             stop=Spent(course),
             verbose=0,
         ),
     )
-
-
-def _name(trial: Any) -> str:
-    return str(trial.config["trial"])
-
-
-class Unwritten:
-    """Tune pickles what it is given into files that a search never goes on from: this leaves nothing there."""
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (object, ())
 
 
 class Proposer(Unwritten, Searcher):  # type: ignore[misc]  # ray has no types here
@@ -126,52 +110,6 @@ def _sample(trial: Trial) -> dict[str, Any]:
     return {"trial": trial.name, "values": trial.values | seed}
 
 
-class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types here
-    """Tells the course of each report and each ending, and the terminal in a line."""
-
-    def __init__(self, course: Course, search: RunFolder, stop: SharedStop) -> None:
-        super().__init__()
-        self._course, self._search, self._stop = course, search, stop
-
-    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if OBJECTIVE not in result:  # Tune's own last word
-            return str(TrialScheduler.CONTINUE)
-        name, tasks, objective = _name(trial), int(result[RUNG]), float(result[OBJECTIVE])
-        is_news = tasks > len(self._course.state.trials[name].reports)
-        stops = self._course.reported(name, tasks, objective)
-        if is_news:
-            num_tasks, end = self._course.state.num_tasks, ": stopped" if stops else ""
-            print(f"{name}: task {tasks}/{num_tasks} done, val accuracy {100 * objective:.2f} %{end}", flush=True)
-        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
-
-    def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._ended(_name(trial), "the driver ended without a result")
-
-    def on_trial_error(self, controller: Any, trial: Any) -> None:
-        """Tune also says so, once the trial is marked, of a driver that it is about to start again."""
-        if trial.status != trial.ERROR:
-            deaths = counted(trial.num_failures, "time")
-            self._ended(_name(trial), f"retries exhausted: the driver died {deaths}; the last: {_last_error(trial)}")
-
-    def _ended(self, name: str, reason: str) -> None:
-        """What the trial's own result.json says; one that died early has left none, nor a folder."""
-        if self._course.state.trials[name].is_over:
-            return
-        self._search.keeper.refresh()
-        folder = RunFolder(self._search.path / TRIALS / name)
-        result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
-        if result["exit_code"] == Interrupted.exit_code and self._stop.requested:
-            return  # the next command goes on with it
-        self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))
-        print(f"{name}: {'ended' if result['exit_code'] == 0 else 'failed: ' + result['reason']}", flush=True)
-
-
-def _last_error(trial: Any) -> str:
-    """As Tune keeps it on this host, long before it is where `get_error` looks."""
-    file = trial.pickled_error_file
-    return first_line(pickle.loads(Path(file).read_bytes())) if file else "no error that Ray knows of"
-
-
 class Spent(Unwritten, tune.Stopper):  # type: ignore[misc]  # ray has no types here
     """Ends everything once a budget of time is used up."""
 
@@ -190,6 +128,16 @@ class EndIfUnwanted(tune.Callback):  # type: ignore[misc]  # ray has no types he
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         end_if_unwanted()
+
+
+class PassTime(Unwritten, tune.Callback):  # type: ignore[misc]  # ray has no types here
+    """Lets the course note that its trials run."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self._course.pass_time()
 
 
 class FreeAbandoned(tune.Callback):  # type: ignore[misc]  # ray has no types here
@@ -229,5 +177,6 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
 
 def _report_again(folder: RunFolder) -> None:
     """What an earlier driver or attempt may have been killed before it told Tune; what was told counts once."""
+    tune.report({PLACE: newest_place(folder.checkpoints)})
     for tasks, objective in enumerate(objectives(folder), 1):
         tune.report({OBJECTIVE: objective, RUNG: tasks})

@@ -8,12 +8,12 @@ from hlgp_dist.config import schema
 from hlgp_dist.config.identity import difference
 from hlgp_dist.config.places import joined
 from hlgp_dist.errors import BudgetReached, Failure, TrialsFailed, counted
+from hlgp_dist.launch.judge import OBJECTIVE
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View, without_tensors
-from hlgp_dist.launch.tuner import OBJECTIVE
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.runs import refit_config

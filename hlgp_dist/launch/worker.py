@@ -14,11 +14,19 @@ import torch
 import torch.distributed as dist
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import FAILURES, EnvironmentFailure, Failure, LostWorker, OutOfMemory, Unreachable, describe
+from hlgp_dist.errors import (
+    FAILURES,
+    EnvironmentFailure,
+    Failure,
+    LostWorker,
+    OutOfMemory,
+    Unreachable,
+    describe,
+    first_line,
+)
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.pulse import Pulse
-from hlgp_dist.launch.trials import first_line
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.train.run import run

@@ -14,14 +14,14 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train import metrics
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import TRIALS, RunFolder
 
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
 """Without these a result cannot be known to be like another."""
 ROUNDING = 1e-9
 STUDY_FILE = "study.yaml"
 """In a study's folder, whose folders are its cells."""
-TRACES = ("result.json", "env.json", "logs", "trials")
+TRACES = ("result.json", "env.json", "logs", TRIALS)
 """What a run or a search leaves beside its config.yaml; any folder may hold a file of that name."""
 
 

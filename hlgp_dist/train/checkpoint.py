@@ -26,6 +26,8 @@ TENSORS, RECORD = "state.safetensors", "state.json"
 
 Place = tuple[int, int]
 """(task, step) that a checkpoint continues at; step 0 of a task is the former one's end."""
+NOWHERE: Place = (-1, -1)
+"""Before there is a checkpoint."""
 
 
 @dataclass(frozen=True, order=True)
@@ -86,9 +88,9 @@ def bytes_written(folder: Path) -> int:
 
 
 def newest_place(folder: Path) -> Place:
-    """(task, step) that the newest checkpoint continues at, whole or not; less than any where there is none."""
+    """(task, step) that the newest checkpoint continues at, whole or not; NOWHERE where there is none."""
     finished = _finished(folder)
-    return _place(finished[-1]) if finished else (-1, -1)
+    return _place(finished[-1]) if finished else NOWHERE
 
 
 def load_checkpoint(folder: Path, obtain: Callable[[Path], None] = lambda path: None) -> Checkpoint | None:

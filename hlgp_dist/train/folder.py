@@ -14,6 +14,9 @@ from hlgp_dist.files import write_text
 
 NOT_SHARED = "it must be on storage that all nodes share"
 
+TRIALS = "trials"
+"""In SEARCH/, whose folders are run folders."""
+
 
 class Keeper:
     """Keeps a folder in step with what others see of it; this one of a folder that everybody sees, which needs nothing.
@@ -99,7 +102,7 @@ class RunFolder:
 
     def has_work(self) -> bool:
         """Whether a run or a search has left anything here that a later one would go on with."""
-        return self.read_finished() is not None or self.checkpoints.exists() or (self.path / "trials").exists()
+        return self.read_finished() is not None or self.checkpoints.exists() or (self.path / TRIALS).exists()
 
     def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
         """One row a finished task, un-rounded, empty above the diagonal."""

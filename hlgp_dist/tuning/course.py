@@ -19,6 +19,8 @@ from hlgp_dist.tuning.state import SearchState
 from hlgp_dist.tuning.trial import Trial
 
 FILE = "trials.jsonl"
+ALIVE_SECONDS = 60.0
+"""Of a trial that a killed search may lose count of."""
 
 
 class Course:
@@ -44,11 +46,20 @@ class Course:
         self.state.apply(whole)
 
     def close(self) -> None:
-        self._record.close()
+        """What the trials ran since the last event counts, too."""
+        try:
+            self._tell("left")
+        finally:
+            self._record.close()
+
+    def pass_time(self) -> None:
+        """To be called again and again: a search that is killed between two events has spent its hours all the same."""
+        if self._now() - self._last_event() >= ALIVE_SECONDS:
+            self._tell("alive")
 
     def next_trial(self) -> Trial | None:
         """The next to run, which is thereby started: one that was interrupted, a replicate, or a new configuration."""
-        if self.is_exhausted():
+        if self.is_exhausted() or not (self._ready() or self._may_propose()):
             return None
         if not self._ready():
             number = len(self.state.configurations())
@@ -59,8 +70,9 @@ class Course:
         return trial
 
     def is_exhausted(self) -> bool:
-        """Whether nothing will be started any more."""
-        return self.spent_up() is not None or not (self._ready() or self._may_propose())
+        """Whether nothing will be started any more; as long as a trial runs, a replicate may wait for it at a rung."""
+        may_come = self._ready() or self._may_propose() or self.num_running() > 0
+        return self.spent_up() is not None or not may_come
 
     def _ready(self) -> list[Trial]:
         """Trials that may be started: no rung holds them, no budget forbids to begin them."""
@@ -75,7 +87,7 @@ class Course:
         return len(self.state.configurations()) < num_configurations(self._search)
 
     def num_running(self) -> int:
-        """Trials that hold their workers."""
+        """Trials at work; the workers of one that was told to leave are gone within seconds."""
         return sum(trial.status == "running" for trial in self.state.trials.values())
 
     def reported(self, name: str, tasks: int, objective: float) -> bool:
@@ -103,9 +115,9 @@ class Course:
         return value is not None and self.state.rungs.is_below(stratum_of(trial.values), tasks, value)
 
     def ended(self, name: str, exit_code: int, reason: str, reports: Sequence[float]) -> None:
-        """A trial has ended by itself; `reports` are all of its objectives. One that was stopped stays so."""
+        """A running trial has ended by itself; `reports` are all of its objectives. Others were told to leave."""
         trial = self.state.trials[name]
-        if trial.is_over:
+        if trial.status != "running":
             return
         status, shown = ("done", "") if exit_code == 0 else ("failed", reason)
         missed = list(reports[len(trial.reports) :])
@@ -113,10 +125,11 @@ class Course:
 
     def conclude(self) -> str | None:
         """At the end: the budget for which trials are missing, if there is one."""
-        reason = self.spent_up() or self._all_begun()
         is_short = self._is_more_to_propose() or any(not trial.is_over for trial in self.state.trials.values())
-        if reason is None or not is_short:
+        if not is_short:
             return None
+        reason = self.spent_up() or self._all_begun()
+        assert reason is not None, "a search without a budget ends when all of its trials are over"
         self._tell("closed", reason=reason)
         return reason
 

@@ -26,7 +26,7 @@ class SearchState:
         self.rungs = Rungs(search.scheduler, num_tasks)
         self.trials: dict[str, Trial] = {}
         self.wall_seconds = 0.0
-        """Of all sessions, up to the last event."""
+        """Of all sessions, up to the last event; `alive` and `left` are there for it alone."""
         self._clock = 0.0
         for event in events:
             self.apply(event)
@@ -44,6 +44,8 @@ class SearchState:
             "held": self._hold,
             "ended": self._end,
             "closed": self._close,
+            "alive": _only_time,
+            "left": _only_time,
         }
         changes[event["event"]](event)
 
@@ -130,6 +132,10 @@ class SearchState:
             for number, members in self.configurations().items()
             if all(trial.status == "done" for trial in members)
         }
+
+
+def _only_time(event: Event) -> None:
+    """Has passed."""
 
 
 def _observed(members: list[Trial]) -> Observation:

@@ -14,11 +14,12 @@ from ray import tune
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.files import write_json
-from hlgp_dist.launch import tuner
+from hlgp_dist.launch import judge, tuner
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.stop import SharedStop
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.checkpoint import RECORD, newest_place
+from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.tuning.course import Course
 from tests.failing import Fault, inject
 from tests.jobs import job
@@ -48,21 +49,30 @@ def test_a_driver_that_dies_is_started_again_and_not_for_ever(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
-        """The first trial's dies once, the second's each time."""
-        folder, mark = RunFolder(Path(search) / tuner.TRIALS / sample["trial"]), tmp_path / "died"
+        """The first trial's dies once, the second's each time, the third's twice, after a checkpoint."""
+        folder, mark = RunFolder(Path(search) / TRIALS / sample["trial"]), tmp_path / "died"
+        tuner._report_again(folder)
+        saved = newest_place(folder.checkpoints)
+        if sample["trial"] == "trial-00002" and saved < (0, 2):
+            checkpoint = folder.checkpoints / f"task-00-step-{max(saved[1], 0) + 1:06d}"
+            checkpoint.mkdir(parents=True)
+            (checkpoint / RECORD).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if sample["trial"] == "trial-00001" or not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         folder.write_matrix([[0.5]])
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
-        tune.report({tuner.OBJECTIVE: 0.5, tuner.RUNG: 1})
+        tune.report({judge.OBJECTIVE: 0.5, judge.RUNG: 1})
 
     monkeypatch.setattr(tuner, "_drive", drive)
     config, stop = job(drawn, tmp_path / "run", "launch.max_retries=1"), SharedStop(tmp_path)
-    search = search_of(num_samples=2, scheduler={"kind": "fifo"})
+    search = search_of(num_samples=3, scheduler={"kind": "fifo"})
     with ray_cluster(LaunchOptions()), closing(Course(tmp_path, search, 1, devices_per_trial=1)) as course:
         tuner.build_tuner(config, config, RunFolder(tmp_path), course, lambda: 1, stop).fit()
-    first, second = course.state.trials.values()
-    assert (first.status, first.reports) == ("done", [0.5])
+    first, second, third = course.state.trials.values()
+    assert (first.status, first.reports) == (third.status, third.reports) == ("done", [0.5])
     assert (second.status, second.exit_code) == ("failed", 1)
-    assert second.reason.startswith("retries exhausted: the driver died 2 times; the last: The actor died")
+    assert second.reason.startswith(
+        "retries exhausted: launch.max_retries=1 in a row saved nothing new; the driver died: The actor died"
+    )

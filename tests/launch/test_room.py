@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
+from ray.train import ControllerError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from hlgp_dist.config.launch_options import LaunchOptions
-from hlgp_dist.config.load import resolve
+from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.errors import EnvironmentFailure, Interrupted
+from hlgp_dist.launch import ray_run
+from hlgp_dist.launch import room as room_of
 from hlgp_dist.launch.cluster import ray_cluster
 from hlgp_dist.launch.room import await_placeable, room
 from hlgp_dist.launch.stop import Stop
+from hlgp_dist.train.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,38 @@ def test_it_ends_after_its_time_or_by_a_signal(cluster: Cluster) -> None:
     config = resolve({"data": {"path": "."}, "launch": of_two(cluster, 60).model_dump()}).config
     with pytest.raises(Interrupted, match="while it waited for hosts"):
         room(config, stop)
+
+
+def test_a_retry_leaves_it_to_an_autoscaler_to_start_hosts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts them for workers that wait for their place, however long it takes: nobody waits here meanwhile."""
+    config = resolve({"data": {"path": "."}, "launch": of_two(cluster, 0).model_dump()}).config
+    monkeypatch.setattr(room_of, "_most", lambda: {"CPU": 2.0})
+    assert room(config, Stop()) == 2
+    assert room(apply(config, {"launch.elastic": True}), Stop()) == 1, "after its time it takes what there is"
+    monkeypatch.setattr(room_of, "living_nodes", list)
+    assert room(apply(config, {"launch.elastic": True}), Stop()) == 2
+    monkeypatch.setattr(room_of, "_most", dict)
+    with pytest.raises(EnvironmentFailure, match="after 0 s the cluster holds 0 of 2 workers"):
+        room(config, Stop())
+
+
+def test_a_group_that_waits_for_an_autoscaler_is_no_lost_one(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train gives up a group that has no place after a minute; a machine takes longer to boot."""
+    tries: list[int] = []
+
+    class Trainer:
+        def fit(self) -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise ControllerError(WorkerGroupStartupTimeoutError(2))
+
+    monkeypatch.setattr(room_of, "_most", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray_run, "_trainer", lambda *_: Trainer())
+    config = resolve({"data": {"path": "."}, "launch": of_two(cluster, 0).model_dump()}).config
+    ray_run.fit(config, RunFolder(tmp_path / "run"))
+    assert len(tries) == 3
 
 
 def test_a_node_that_joins_is_waited_for(cluster: Cluster) -> None:

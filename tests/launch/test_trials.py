@@ -64,7 +64,7 @@ def test_weights_that_a_trial_would_look_for_are_there(drawn: Path, tmp_path: Pa
     assert not (tmp_path / "search").exists()
 
 
-def test_a_search_waits_for_nodes_and_ends_when_it_is_stopped(tmp_path: Path) -> None:
+def test_a_search_waits_for_nodes_and_for_what_runs(tmp_path: Path) -> None:
     room, stop = [0], SharedStop(tmp_path)
     with closing(Course(tmp_path, search_of(num_samples=2), NUM_TASKS, devices_per_trial=1)) as course:
         proposer = Proposer(course, lambda: room[0], stop)
@@ -72,12 +72,19 @@ def test_a_search_waits_for_nodes_and_ends_when_it_is_stopped(tmp_path: Path) ->
         room[0] = 1
         assert proposer.suggest("a")["trial"] == "trial-00000"
         assert proposer.suggest("b") is None, "there is room for one"
-        stop.request()
-        assert proposer.suggest("b") == Proposer.FINISHED
-        stop.clear()
         course.ended("trial-00000", 0, "done", [0.5] * NUM_TASKS)
         assert proposer.suggest("b")["trial"] == "trial-00001"
+        room[0] = 2
+        assert proposer.suggest("c") is None, "what runs may make room for a replicate: Tune asks no more once told so"
+        course.ended("trial-00001", 0, "done", [0.5] * NUM_TASKS)
         assert proposer.suggest("c") == Proposer.FINISHED
+
+
+def test_a_search_that_is_stopped_starts_nothing_more(tmp_path: Path) -> None:
+    stop = SharedStop(tmp_path)
+    with closing(Course(tmp_path, search_of(num_samples=2), NUM_TASKS, devices_per_trial=1)) as course:
+        stop.request()
+        assert Proposer(course, lambda: 1, stop).suggest("a") == Proposer.FINISHED
 
 
 def test_what_an_attempt_may_have_left_untold_is_told_before_the_next(

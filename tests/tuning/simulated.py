@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ray.tune.experiment import Experiment
+from ray.tune.search.search_generator import SearchGenerator
+
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.search_options import Search
+from hlgp_dist.launch.tuner import Proposer
+from hlgp_dist.launch.watch import Stop
 from hlgp_dist.tuning.course import FILE, Course
 from hlgp_dist.tuning.record import read_record
 from hlgp_dist.tuning.state import SearchState
@@ -45,6 +51,13 @@ class Clock:
         return self.seconds
 
 
+def asked_by_ray(course: Course, at_once: int, folder: Path) -> SearchGenerator:
+    """What asks a course for trials in a real search: once told that there are no more, it asks no more."""
+    asking = SearchGenerator(Proposer(course, lambda: at_once, Stop()))
+    asking.add_configurations(Experiment("ray", lambda _: None, num_samples=sys.maxsize, storage_path=str(folder)))
+    return asking
+
+
 def conduct(
     folder: Path,
     search: Search,
@@ -61,16 +74,16 @@ def conduct(
     saved: dict[str, int] = {} if checkpoints is None else checkpoints
     clock, made = clock or Clock(), 0
     course = Course(folder, search, NUM_TASKS, devices_per_trial=2, now=clock)
-    running: list[Trial] = []
+    asking, running = asked_by_ray(course, at_once, folder), list[Trial]()
     while True:
-        while len(running) < at_once and not course.is_exhausted():
-            trial = course.next_trial()
-            assert trial is not None
+        while (asked := asking.next_trial()) is not None:
+            trial = course.state.trials[asked.config["trial"]]
             running.append(trial)
             for tasks in range(1, saved.get(trial.name, 0) + 1):  # a driver reports again what it finds
                 course.reported(trial.name, tasks, objective(trial, tasks))
             running = [each for each in running if each.status == "running"]
         if not running or course.spent_up():
+            assert asking.is_finished(), "Tune would wait for ever"
             break
         trial = order.choice(running) if order else running[0]
         code = fails(trial)
@@ -78,11 +91,13 @@ def conduct(
             course.ended(trial.name, code, "no luck", [])
             running = [each for each in running if each.status == "running"]
             continue
-        clock.seconds += 3600 * task_hours
+        for _ in range(round(6 * task_hours)):
+            clock.seconds += 600
+            course.pass_time()
         saved[trial.name] = tasks = min(saved.get(trial.name, 0) + 1, NUM_TASKS)
         made += 1
         if dies_after is not None and made > dies_after:
-            course.close()
+            course._record.close()  # which writes nothing
             raise Killed  # after the checkpoint, before the report
         if tasks < NUM_TASKS:
             course.reported(trial.name, tasks, objective(trial, tasks))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.tuning.course import FILE
+from hlgp_dist.tuning.course import FILE, Course
 from hlgp_dist.tuning.rungs import stratum_of
 from tests.tuning.simulated import LR, NUM_TASKS, Clock, Killed, conduct, replayed, search_of, shown
 
@@ -97,6 +97,16 @@ def test_replicates_are_stopped_together_by_their_mean(tmp_path: Path) -> None:
     assert means[best] == pytest.approx(np.mean([trial.reports[-1] for trial in state.configurations()[best]]))
 
 
+@pytest.mark.parametrize(("at_once", "configurations", "replicates"), [(1, 1, 2), (3, 4, 2), (2, 3, 3)])
+def test_a_replicate_that_waits_at_a_rung_is_gone_on_with(
+    tmp_path: Path, at_once: int, configurations: int, replicates: int
+) -> None:
+    search = search_of(num_samples=configurations, seeds=list(range(replicates)))
+    state, reason = conduct(tmp_path, search, at_once=at_once)
+    assert reason is None and len(state.trials) == configurations * replicates
+    assert {trial.status for trial in state.trials.values()} <= {"done", "stopped"} and state.finished()
+
+
 def test_a_failed_replicate_ends_its_configuration(tmp_path: Path) -> None:
     search = search_of(num_samples=2, seeds=[0, 1], scheduler={"kind": "fifo"})
     state, _ = conduct(tmp_path, search, fails=lambda trial: 3 * (trial.name == "trial-00000-seed-0"))
@@ -159,7 +169,24 @@ def test_a_budget_counts_over_all_resumes(tmp_path: Path) -> None:
         conduct(tmp_path, search, clock=clock, task_hours=1.0, checkpoints=checkpoints, dies_after=7)
     state, said = conduct(tmp_path, search, clock=clock, task_hours=1.0, checkpoints=checkpoints)
     assert said is not None
-    assert 12 <= sum(trial.seconds for trial in state.trials.values()) / 3600 <= 13, "the hour that was lost is lost"
+    assert sum(trial.seconds for trial in state.trials.values()) == clock.seconds == 3600 * 13
+
+
+@pytest.mark.parametrize(("leaves", "lost"), [(True, 0), (False, 60)])
+def test_hours_count_though_sessions_are_shorter_than_a_task(tmp_path: Path, leaves: bool, lost: int) -> None:
+    """A kill costs the seconds since the last look, a clean end none."""
+    clock, search = Clock(), search_of(num_samples=4, budget={"gpu_hours": 25})
+    for session in range(7):
+        course = Course(tmp_path, search, NUM_TASKS, devices_per_trial=2, now=clock)
+        assert course.gpu_hours() == pytest.approx(4 * session * (1 - lost / 3600)) and course.spent_up() is None
+        assert [course.next_trial(), course.next_trial()] == list(course.state.trials.values()), "those of before"
+        for _ in range(119):
+            clock.seconds += 30
+            course.pass_time()
+        clock.seconds += 30
+        assert (course.spent_up() is not None) == (session == 6)
+        course.close() if leaves else course._record.close()
+        clock.seconds += 1e6  # between two sessions nothing runs
 
 
 def test_a_line_torn_by_a_kill_is_cut_off(tmp_path: Path) -> None:
