@@ -25,7 +25,7 @@ from hlgp_dist.launch.room import await_placeable, runs_at_once
 from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import TRIALS, build_tuner
-from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.watch import STOP_FILE, SharedStop
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.folder import RunFolder
@@ -35,6 +35,8 @@ from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
+FETCHED = View(without_details, messages=(f"logs/{STOP_FILE}",))
+"""A stop of an earlier command's too, or it would not be cleared."""
 log = logging.getLogger(__name__)
 Show = Callable[[RunFolder, list[dict[str, Any]]], None]
 
@@ -49,7 +51,7 @@ def run_search(config: schema.RunConfig, stem: str, show: Show) -> tuple[RunFold
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
-    with opened(place_of(config, stem), View(without_details)) as storage:
+    with opened(place_of(config, stem), FETCHED) as storage:
         folder = storage.run()
         return folder, _run_search(config, storage, folder, show)
 
