@@ -23,7 +23,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
 from hlgp_dist.launch.room import await_placeable, runs_at_once
-from hlgp_dist.launch.stop import SharedStop, Stop, attended
+from hlgp_dist.launch.stop import STOP_FILE, SharedStop, Stop, attended
 from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import build_tuner
@@ -36,6 +36,8 @@ from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 
 FITTED = ("backbone.", "method.", "optimizer.schedule.", "train.")
 """What has to fit the backbone's depth, the classes and the pictures."""
+FETCHED = View(without_details, messages=(f"logs/{STOP_FILE}",))
+"""A stop of an earlier command's too, or it would not be cleared."""
 log = logging.getLogger(__name__)
 Show = Callable[[RunFolder, list[dict[str, Any]]], None]
 
@@ -52,7 +54,7 @@ def run_search(
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
-    with opened(place_of(config, stem), View(without_details)) as storage:
+    with opened(place_of(config, stem), FETCHED) as storage:
         folder = storage.run()
         return folder, _run_search(config, storage, folder, show, stop or Stop())
 

@@ -103,9 +103,11 @@ def test_messages_do_not_wait_for_a_long_file(way: Way, url: str, monkeypatch: p
         theirs.folder.mkdir(parents=True, exist_ok=True)
         theirs.tell(0, Beat(7))
         ours.ask("stop")
-        wait_until(lambda: theirs.asked() == "stop" and ours.told(1) == [Beat(7)], 10.0)
-        is_over.set()
-        sending.join()
+        try:
+            wait_until(lambda: theirs.asked() == "stop" and ours.told(1) == [Beat(7)], 10.0)
+        finally:
+            is_over.set()
+            sending.join()
 
 
 def test_the_pause_follows_the_listing_alone(way: Way, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,10 @@ from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted, Unrea
 from hlgp_dist.launch.copies import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.ray_run import _is_ranks
+from hlgp_dist.launch.search import FETCHED
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.storage import Storage, View, event_files
+from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.train.folder import RunFolder
 from tests.buckets import fetched, result_of
 from tests.jobs import job, step_values, written
@@ -342,6 +344,17 @@ def test_what_is_refused(override: str, message: str, drawn: Path, tmp_path: Pat
 
 def events(bucket: Bucket) -> str:
     return bucket.read("search/trials.jsonl").decode() if bucket.listed("search/trials.jsonl") else ""
+
+
+def test_an_earlier_stop_is_cleared_for_all(bucket: Bucket) -> None:
+    """The drivers of the trials read it in the bucket."""
+    bucket.replace("logs/stop-requested", b"")
+    with opened(bucket.url, FETCHED) as storage:
+        stop = SharedStop(storage.path / "logs")
+        assert stop.requested
+        stop.clear()
+        storage.publish()
+        assert bucket.listed() == {}
 
 
 SPACE = "{space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}"
