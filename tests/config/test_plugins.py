@@ -133,6 +133,7 @@ def test_what_is_wrong_with_a_plugin_is_said(kind: str, site: Path, drawn: Path,
     assert BROKEN[kind][1] in shown.stderr
 
 
+@pytest.mark.soak
 def test_a_plugin_is_searched_and_compared(site: Path, drawn: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     config = job(drawn, runs / "search", "benchmark.max_tasks=2", "train.epochs=1")

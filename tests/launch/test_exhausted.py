@@ -25,6 +25,7 @@ from tests.failing import Fault, inject
 from tests.jobs import job
 from tests.tuning.simulated import search_of
 
+pytestmark = pytest.mark.soak
 SEARCH = "search={space: {optimizer.prompt_lr: {grid: [0.01, 0.02]}}, num_samples: 1, scheduler: {kind: fifo}}"
 OPTIONS = ("train.epochs=1", "benchmark.max_tasks=2", "launch.kind=ray", "launch.max_retries=1")
 RETRIES = "retries exhausted: launch.max_retries=1 in a row saved nothing new; the last: rank 0 was lost: "

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hlgp_dist.launch.judge import PLACE, Judge
-from hlgp_dist.launch.watch import SharedStop
+from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.train.checkpoint import NOWHERE, Place
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.course import Course

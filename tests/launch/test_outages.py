@@ -65,7 +65,7 @@ def wait_until(condition: Callable[[], object], seconds: float) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(("mood", "seconds"), [("refuse", 3.0), ("stall", 12.0)])
+@pytest.mark.parametrize(("mood", "seconds"), [("refuse", 3.0), pytest.param("stall", 12.0, marks=pytest.mark.soak)])
 def test_both_sides_hear_each_other_soon_after_an_outage(mood: Mood, seconds: float, way: Way, url: str) -> None:
     with opened(url, LAUNCHER) as here, opened(url, RANK) as there:
         ours, theirs = Channel(here.path / "logs", 1), Channel(there.path / "logs", 1)
@@ -121,7 +121,7 @@ def test_the_pause_follows_the_listing_alone(way: Way, url: str, monkeypatch: py
         assert copy._pause() == 15.0  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("mood", "seconds"), [("refuse", 12.0), ("stall", 7.0)])
+@pytest.mark.parametrize(("mood", "seconds"), [pytest.param("refuse", 12.0, marks=pytest.mark.soak), ("stall", 7.0)])
 def test_a_rank_waits_for_a_store_that_is_away_at_its_start(mood: Mood, seconds: float, way: Way, url: str) -> None:
     Bucket(url).replace("config.yaml", b"seed: 0")
     outage = way.break_for(mood, seconds)

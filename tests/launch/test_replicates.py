@@ -14,8 +14,8 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.files import write_json
 from hlgp_dist.launch import judge, tuner
 from hlgp_dist.launch.cluster import ray_cluster
+from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.trials import objectives
-from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.tuning import course as course_of
 from hlgp_dist.tuning.course import Course
