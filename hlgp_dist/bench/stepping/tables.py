@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hlgp_dist.bench.stepping.step import EVAL, FIRST, PLAIN, TRAIN
-from hlgp_dist.telemetry.progress import rate
 from hlgp_dist.terminal import Grid
 
 ROWS = {FIRST: "training, first task", TRAIN: "training, task {tasks}", EVAL: "evaluation"}
@@ -37,9 +36,9 @@ def _rates(report: Mapping[str, Any]) -> Grid:
         if own is None:
             continue
         flops = report["flops_per_image"][name]
-        row = [told.format(**report), rate(own), f"{flops / 1e9:.1f}", f"{100 * report[MFU[name]]:.1f}"]
+        row = [told.format(**report), f"{own:.3g}", f"{flops / 1e9:.1f}", f"{100 * report[MFU[name]]:.1f}"]
         if report["speed_up"]:
-            row += [rate(report[f"{PLAIN}{name}_images_per_second"]), f"{report['speed_up'][name]:.2f}"]
+            row += [f"{report[f'{PLAIN}{name}_images_per_second']:.3g}", f"{report['speed_up'][name]:.2f}"]
         rows.append(row)
     return Grid(title, columns, rows)
 
