@@ -48,10 +48,11 @@ class DeepSpeedEngine:
         names = {parameter: name for name, parameter in module.named_parameters()}
         self._parameters = {names[parameter]: parameter for group in parameters.values() for parameter in group}
         self._whole = self._parameters | {names[parameter]: parameter for parameter in kept}
+        num_trained = sum(parameter.numel() for parameter in self._parameters.values())
         self._engine, *_ = deepspeed.initialize(
             model=_Root(module),
             optimizer=torch_optimizer(optimizer, parameters),
-            config=deepspeed_config(options, optimizer.max_grad_norm, accumulation),
+            config=deepspeed_config(options, optimizer.max_grad_norm, accumulation, num_trained),
             dist_init_required=False,
         )
 

@@ -12,18 +12,28 @@ from hlgp_dist.config import schema
 
 NEVER = 2**31
 """DeepSpeed wants a period for its own prints; ours are elsewhere."""
+LIVE = 10**8
+"""Numbers that ZeRO 3 keeps gathered for a later use: a few blocks of a ViT-H. DeepSpeed's own 1e9 are all of it."""
 
 
-def deepspeed_config(engine: schema.EngineOptions, max_grad_norm: float | None, accumulation: int) -> dict[str, Any]:
+def deepspeed_config(
+    engine: schema.EngineOptions, max_grad_norm: float | None, accumulation: int, num_trained: int
+) -> dict[str, Any]:
     """Accumulation, clipping and ZeRO are DeepSpeed's; precision is not: `models` casts the trunk, the rest is fp32.
 
-    The micro-batch is declared as one: shares differ in size, and the loss weights already hold the exact mean.
+    The micro-batch is declared as one: shares differ in size, and the loss weights already hold the exact mean. ZeRO's
+    buckets hold what is trained, and no more.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": max_grad_norm or 0.0,
-        "zero_optimization": {"stage": engine.zero_stage},
+        "zero_optimization": {
+            "stage": engine.zero_stage,
+            "reduce_bucket_size": num_trained,
+            "stage3_max_live_parameters": LIVE,
+            "stage3_max_reuse_distance": LIVE,
+        },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": NEVER,

@@ -159,9 +159,10 @@ def test_optimizers_take_their_settings_and_leave_empty_groups_out() -> None:
 
 
 def test_deepspeed_is_told_of_accumulation_clipping_and_zero_and_of_no_precision() -> None:
-    config = deepspeed_config(schema.EngineOptions(zero_stage=2), 0.5, 4)
+    config = deepspeed_config(schema.EngineOptions(zero_stage=2), 0.5, 4, 70)
     assert config["gradient_accumulation_steps"] == 4
     assert config["gradient_clipping"] == 0.5
-    assert config["zero_optimization"] == {"stage": 2}
+    assert config["zero_optimization"]["stage"] == 2
+    assert config["zero_optimization"]["reduce_bucket_size"] == 70
     assert not {"bf16", "fp16", "optimizer", "scheduler"} & config.keys()
-    assert deepspeed_config(schema.EngineOptions(), None, 1)["gradient_clipping"] == 0.0
+    assert deepspeed_config(schema.EngineOptions(), None, 1, 70)["gradient_clipping"] == 0.0

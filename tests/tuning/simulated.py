@@ -13,8 +13,8 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.search_options import Search
-from hlgp_dist.launch.tuner import Proposer
 from hlgp_dist.launch.stop import Stop
+from hlgp_dist.launch.tuner import Proposer
 from hlgp_dist.tuning.course import FILE, Course
 from hlgp_dist.tuning.record import read_record
 from hlgp_dist.tuning.state import SearchState

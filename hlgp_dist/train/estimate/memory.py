@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.engine.options import state_keys
+from hlgp_dist.engine.options import LIVE, state_keys
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.train.estimate.costs import Shapes, TaskCost, bytes_of
 from hlgp_dist.train.estimate.kernels import Device
 
 PROCESS = {"cuda": 2**30, "cpu": 0}
 """Bytes, assumed: a CUDA context, cuBLAS's workspaces and NCCL's buffers, which torch's allocator does not see."""
-BUCKET = 4 * 5 * 10**8
-"""Bytes: DeepSpeed's `reduce_bucket_size` of 5e8 numbers in fp32, which ZeRO 1 to 3 take whatever is trained."""
-GATHERED = 10**9
-"""DeepSpeed's `stage3_max_live_parameters`."""
-
 Parts = dict[str, int]
 
 
@@ -56,7 +51,7 @@ def _of_task(
     transient = max(floats + cost.step.peak, cost.drawing.peak)
     workspace = transient - floats - cost.step.saved
     moving = {"batch": floats + regions, "activations saved": cost.step.saved, "workspace": workspace}
-    return staying | _buffers(config) | moving, evaluation
+    return staying | _buffers(config, cost) | moving, evaluation
 
 
 def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Parts:
@@ -82,9 +77,9 @@ def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Par
 
 
 def _divided(whole: int, ranks: int) -> int:
-    """A rank's part, and what it has gathered: everything, up to 1e9 numbers of two bytes at least."""
-    return whole if ranks == 1 else whole // ranks + min(whole, 2 * GATHERED)
+    """A rank's part, and what it has gathered: everything, up to so many numbers of two bytes at least."""
+    return whole if ranks == 1 else whole // ranks + min(whole, 2 * LIVE)
 
 
-def _buffers(config: RunConfig) -> Parts:
-    return {"ZeRO's bucket": BUCKET} if config.engine.zero_stage else {}
+def _buffers(config: RunConfig, cost: TaskCost) -> Parts:
+    return {"ZeRO's bucket": cost.trained} if config.engine.zero_stage else {}
