@@ -8,6 +8,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from hlgp_dist.config.section import Section, operational
 
+SMALLEST_SHARE = 0.0001
+"""Of a GPU; Ray cuts shares to whole ten-thousandths."""
+
 
 class LaunchOptions(Section):
     """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
@@ -36,6 +39,12 @@ class LaunchOptions(Section):
     def _retries(self) -> LaunchOptions:
         if self.max_retries == 0:
             self.refuse_without_effect("elastic", "max_retries: 0 makes one attempt")
+        return self
+
+    @model_validator(mode="after")
+    def _share_is_counted(self) -> LaunchOptions:
+        if isinstance(self.gpus_per_worker, float) and 0.0 < self.gpus_per_worker < SMALLEST_SHARE:
+            raise ValueError(f"gpus_per_worker must be 0, or at least {SMALLEST_SHARE:.4f}, the least that Ray counts")
         return self
 
     @model_validator(mode="after")
