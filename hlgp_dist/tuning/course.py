@@ -37,8 +37,9 @@ class Course:
     ) -> None:
         self._search, self._devices, self._now = search, devices_per_trial, now
         self._record = Record(folder / FILE, publish)
-        self.state = SearchState(search, num_tasks, self._record.events)
-        self._tell("opened")
+        before = [{"devices": devices_per_trial} | event for event in self._record.events]  # once they were not noted
+        self.state = SearchState(search, num_tasks, before)
+        self._tell("opened", devices=devices_per_trial)
 
     def _tell(self, event: str, **told: Any) -> None:
         whole = {"event": event, "time": self._now(), **told}
@@ -87,8 +88,7 @@ class Course:
         return len(self.state.configurations()) < num_configurations(self._search)
 
     def num_running(self) -> int:
-        """Trials at work; the workers of one that was told to leave are gone within seconds."""
-        return sum(trial.status == "running" for trial in self.state.trials.values())
+        return len(self.state.running())
 
     def reported(self, name: str, tasks: int, objective: float) -> bool:
         """A trial has finished tasks; whether it should leave its workers now.
@@ -135,13 +135,15 @@ class Course:
 
     def gpu_hours(self) -> float:
         """Of all trials until now."""
-        pending = self._now() - self._last_event()
-        seconds = sum(trial.seconds for trial in self.state.trials.values()) + pending * self.num_running()
-        return seconds / 3600 * self._devices
+        return (self.state.device_seconds + self._pending() * self.num_running() * self._devices) / 3600
 
     def wall_hours(self) -> float:
         """Of all sessions until now."""
-        return (self.state.wall_seconds + self._now() - self._last_event()) / 3600
+        return (self.state.wall_seconds + self._pending()) / 3600
+
+    def _pending(self) -> float:
+        """Seconds since the last event; none where the clock was put back."""
+        return max(0.0, self._now() - self._last_event())
 
     def _last_event(self) -> float:
         last: float = self._record.events[-1]["time"]

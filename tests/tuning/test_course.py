@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,29 @@ def test_hours_count_though_sessions_are_shorter_than_a_task(tmp_path: Path, lea
         assert (course.spent_up() is not None) == (session == 6)
         course.close() if leaves else course._record.close()
         clock.seconds += 1e6  # between two sessions nothing runs
+
+
+def test_hours_cost_the_devices_that_they_were_run_on(tmp_path: Path) -> None:
+    clock, search = Clock(), search_of()
+    for devices, spent in ((8.0, 8.0), (1.0, 9.0), (0.5, 9.5)):
+        course = Course(tmp_path, search, NUM_TASKS, devices, now=clock)
+        assert course.next_trial() is course.state.trials["trial-00000"]
+        clock.seconds += 3600
+        assert course.gpu_hours() == spent
+        course.close()
+    assert Course(tmp_path, search, NUM_TASKS, 16.0, now=clock).gpu_hours() == 9.5
+    record = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(re.sub(r', "devices": [0-9.]+', "", record))
+    assert Course(tmp_path, search, NUM_TASKS, 2.0, now=clock).gpu_hours() == 6.0, "an old file did not say"
+
+
+def test_a_clock_that_is_put_back_gives_no_hours_back(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.seconds = 7200.0
+    course = Course(tmp_path, search_of(), NUM_TASKS, 1.0, now=clock)
+    course.next_trial()
+    clock.seconds = 0.0
+    assert course.gpu_hours() == course.wall_hours() == 0.0
 
 
 def test_a_line_torn_by_a_kill_is_cut_off(tmp_path: Path) -> None:
