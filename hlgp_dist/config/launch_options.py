@@ -20,8 +20,8 @@ class LaunchOptions(Section):
     several workers.
     wait_seconds: for the nodes of a cluster to join, at the start and before a retry; for those that an autoscaler
     starts as long as it takes. max_retries: attempts after a worker was lost, in a row that save nothing new; of a
-    search's trial also drivers that died. elastic: they may have fewer workers, as many as the cluster holds after
-    `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
+    search's trial also drivers that died. elastic: an attempt may have fewer workers, as many as the cluster holds
+    after `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
     """
 
     kind: Literal["local", "ray"] = operational("local")
