@@ -16,7 +16,7 @@ from hlgp_dist.tuning.proposals import num_configurations, propose
 from hlgp_dist.tuning.record import Record
 from hlgp_dist.tuning.rungs import stratum_of
 from hlgp_dist.tuning.state import SearchState
-from hlgp_dist.tuning.trial import Trial
+from hlgp_dist.tuning.trial import Trial, num_replicates
 
 FILE = "trials.jsonl"
 ALIVE_SECONDS = 60.0
@@ -79,7 +79,8 @@ class Course:
         """Trials that may be started: no rung holds them, no budget forbids to begin them."""
         waiting = [trial for trial in self.state.trials.values() if trial.status == "waiting"]
         free = [trial for trial in waiting if not self.state.is_at_rung(trial)]
-        return [trial for trial in free if trial.is_begun or self._all_begun() is None]
+        begun = self._begun()
+        return [trial for trial in free if trial.configuration in begun or self._all_begun() is None]
 
     def _may_propose(self) -> bool:
         return self._all_begun() is None and self._is_more_to_propose()
@@ -161,7 +162,16 @@ class Course:
         return None
 
     def _all_begun(self) -> str | None:
-        """The budget that forbids to begin another trial, if any; those that have begun may go on."""
-        limit = self._search.budget.trials
-        begun = sum(trial.is_begun for trial in self.state.trials.values())
-        return None if limit is None or begun < limit else f"search.budget.trials={limit} is reached"
+        """The budget that forbids to begin another configuration, if any; those that have begun may go on."""
+        limit, more = self._search.budget.trials, num_replicates(self._search)
+        if limit is None or sum(self._begun().values()) + more <= limit:
+            return None
+        return f"search.budget.trials={limit} is reached"
+
+    def _begun(self) -> dict[int, int]:
+        """Of each configuration that has begun, how many trials it takes in all: those left have yet to begin."""
+        return {
+            number: sum(trial.is_begun or not trial.is_over for trial in members)
+            for number, members in self.state.configurations().items()
+            if any(trial.is_begun for trial in members)
+        }

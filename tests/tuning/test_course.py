@@ -163,6 +163,16 @@ def test_a_budget_ends_a_search_with_what_it_has_and_a_larger_one_goes_on(
     assert state.wall_seconds == 3600 * 30 and sum(trial.seconds for trial in state.trials.values()) == 3600 * 30
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_budget_of_trials_pays_for_whole_configurations_only(tmp_path: Path, at_once: int) -> None:
+    search = search_of(seeds=[0, 1], scheduler={"kind": "fifo"}, budget={"trials": 5})
+    state, said = conduct(tmp_path, search, at_once=at_once)
+    assert said == "search.budget.trials=5 is reached"
+    assert [trial.status for trial in state.trials.values()] == ["done"] * 4
+    with pytest.raises(ValueError, match=r"budget\.trials must be at least 2"):
+        search_of(seeds=[0, 1], budget={"trials": 1})
+
+
 def test_a_budget_counts_over_all_resumes(tmp_path: Path) -> None:
     clock, checkpoints = Clock(), dict[str, int]()
     search = search_of(scheduler={"kind": "fifo"}, budget={"gpu_hours": 25})
