@@ -76,12 +76,16 @@ class SearchState:
 
     def _report(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
-        value = self.rung_value(trial, event["objective"])
-        trial.reports.append(event["objective"])
-        if value is not None:
-            self.rungs.record(stratum_of(trial.values), len(trial.reports), trial.configuration, value)
+        self._add(trial, event["objective"])
         if event["stops"]:
             self._stop_all(trial.configuration, "")
+
+    def _add(self, trial: Trial, objective: float) -> None:
+        """A report, with which those to come are compared where it completes a rung."""
+        value = self.rung_value(trial, objective)
+        trial.reports.append(objective)
+        if value is not None:
+            self.rungs.record(stratum_of(trial.values), len(trial.reports), trial.configuration, value)
 
     def rung_value(self, trial: Trial, objective: float) -> float | None:
         """The mean over the replicates at a rung, if the trial's next report completes one."""
@@ -102,7 +106,8 @@ class SearchState:
     def _end(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.status, trial.reason, trial.exit_code = event["status"], event["reason"], event["exit_code"]
-        trial.reports += event["reports"]
+        for objective in event["reports"]:
+            self._add(trial, objective)
         if trial.status == "failed":
             self._stop_all(trial.configuration, f"{trial.name} failed")
 

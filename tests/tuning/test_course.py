@@ -87,6 +87,15 @@ def test_a_rung_keeps_the_upper_half(tmp_path: Path) -> None:
     assert {trial.status for trial in state.trials.values()} == {"done", "stopped"}
 
 
+def test_reports_that_come_with_the_ending_count_at_rungs(tmp_path: Path) -> None:
+    course = Course(tmp_path, search_of(), NUM_TASKS, devices_per_trial=1)
+    first, second = course.next_trial(), course.next_trial()
+    assert first is not None and second is not None
+    course.ended(first.name, 0, "", [0.9] * NUM_TASKS)
+    assert course.state.rungs.table == {("", tasks): {0: 0.9} for tasks in course.state.rungs.levels}
+    assert course.reported(second.name, 1, 0.1) and second.status == "stopped"
+
+
 def test_replicates_are_stopped_together_by_their_mean(tmp_path: Path) -> None:
     search = search_of(num_samples=8, seeds=[0, 100])
     state, _ = conduct(tmp_path, search)
