@@ -8,6 +8,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from hlgp_dist.config.section import Section, operational
 
+SMALLEST_SHARE = 0.0001
+"""Of a GPU; Ray cuts shares to whole ten-thousandths."""
+
 
 class LaunchOptions(Section):
     """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
@@ -17,8 +20,8 @@ class LaunchOptions(Section):
     several workers.
     wait_seconds: for the nodes of a cluster to join, at the start and before a retry; for those that an autoscaler
     starts as long as it takes. max_retries: attempts after a worker was lost, in a row that save nothing new; of a
-    search's trial also drivers that died. elastic: they may have fewer workers, as many as the cluster holds after
-    `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
+    search's trial also drivers that died. elastic: an attempt may have fewer workers, as many as the cluster holds
+    after `wait_seconds`. hang_seconds: no rank moves for so long, and the attempt ends.
     """
 
     kind: Literal["local", "ray"] = operational("local")
@@ -36,6 +39,12 @@ class LaunchOptions(Section):
     def _retries(self) -> LaunchOptions:
         if self.max_retries == 0:
             self.refuse_without_effect("elastic", "max_retries: 0 makes one attempt")
+        return self
+
+    @model_validator(mode="after")
+    def _share_is_counted(self) -> LaunchOptions:
+        if isinstance(self.gpus_per_worker, float) and 0.0 < self.gpus_per_worker < SMALLEST_SHARE:
+            raise ValueError(f"gpus_per_worker must be 0, or at least {SMALLEST_SHARE:.4f}, the least that Ray counts")
         return self
 
     @model_validator(mode="after")

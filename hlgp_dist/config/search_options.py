@@ -46,7 +46,7 @@ class Budget(Section):
     """Bounds on a search's trials, over all resumes; where one is reached the search ends with what it has (exit 8).
 
     gpu_hours: hours that trials ran, times the GPUs they hold (where they hold none, times their workers); wall_hours:
-    of the command; trials: how many are started.
+    of the command; trials: how many are started, a configuration's replicates all or none.
     """
 
     gpu_hours: PositiveFloat | None = operational(None)
@@ -97,6 +97,13 @@ class Search(Section):
             raise ValueError("seeds names a seed twice")
         if self.seeds is not None and "seed" in self.space:
             raise ValueError("space.seed: seeds are replicates of each configuration already; give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_holds_one(self) -> Search:
+        least, most = len(self.seeds or ()), self.budget.trials
+        if most is not None and most < least:
+            raise ValueError(f"budget.trials must be at least {least}, the replicates of one configuration (seeds)")
         return self
 
     @model_validator(mode="after")

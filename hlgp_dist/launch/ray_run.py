@@ -16,6 +16,7 @@ import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
+from hlgp_dist.config.load import apply
 from hlgp_dist.config.places import absolute, is_remote
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import EnvironmentFailure, LostWorker, first_line
@@ -26,8 +27,9 @@ from hlgp_dist.launch.losses import GONE, is_full, worker_failure
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
+from hlgp_dist.launch.prepare import open_run
 from hlgp_dist.launch.retrying import run_attempts
-from hlgp_dist.launch.room import await_placeable, room, runs_at_once
+from hlgp_dist.launch.room import await_placeable, room, runs_at_once, workers_at_start
 from hlgp_dist.launch.stop import Stop, attended
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.watch import Watch
@@ -111,7 +113,10 @@ def fit(
         before_attempt()
         _fit_once(config, channel, folder=folder, callbacks=callbacks, stop=stop)
 
-    run_attempts(config, folder, attempt, stop=stop, room=partial(room, stop=stop))
+    first = apply(config, {"launch.num_workers": workers_at_start(config.launch)})
+    if first != config:
+        open_run(first, folder)
+    run_attempts(first, folder, attempt, stop=stop, room=lambda _: room(config, stop))
 
 
 def _fit_once(config: RunConfig, channel: Channel, *, folder: RunFolder, callbacks: Sequence[Any], stop: Stop) -> None:

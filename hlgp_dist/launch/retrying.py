@@ -54,8 +54,7 @@ def run_attempts(
         stop.nap(retry.seconds)
         stop.check("between two attempts")
         present = apply(present, retry.changes)
-        workers = room(apply(present, {"launch.num_workers": config.launch.num_workers}))
-        present = apply(present, {"launch.num_workers": workers})
+        present = apply(present, {"launch.num_workers": room(present)})
         open_run(present, folder)
 
 

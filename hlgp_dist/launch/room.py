@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ def runs_at_once(launch: LaunchOptions) -> int:
 def await_placeable(launch: LaunchOptions, stop: Stop) -> None:
     """Until one run fits: a cluster's nodes join one by one, so they are given `launch.wait_seconds`.
 
+    An elastic one then begins with as many workers as fit.
+
     Raises:
         EnvironmentFailure: not even one run can be placed; in a Ray of this process's own, which nobody joins, at once.
         Interrupted: by the user.
@@ -38,11 +41,48 @@ def await_placeable(launch: LaunchOptions, stop: Stop) -> None:
     while runs_at_once(launch) < 1:
         stop.check("before there was a cluster to run on")
         if time.monotonic() >= until:
+            if _holds_a_part(launch):
+                return
             raise EnvironmentFailure(_too_small(launch))
         if not waits:
             log.warning("%s; waiting for nodes to join, %d s at most", _too_small(launch), launch.wait_seconds)
         waits = True
         time.sleep(LOOK_SECONDS)
+
+
+class TrialRoom:
+    """Whether another trial of a search finds room, as the cluster now is; nodes that it lost may come back."""
+
+    def __init__(self, config: RunConfig) -> None:
+        assert config.search is not None
+        self._launch, self._most = config.launch, config.search.max_concurrent_trials or sys.maxsize
+        self._sufficed_at = time.monotonic()
+
+    def __call__(self, running: int) -> bool:
+        """With so many at work already. After `launch.wait_seconds` an elastic one takes a part of its workers.
+
+        Raises:
+            EnvironmentFailure: none is, and nodes have been waited for in vain.
+        """
+        fits = runs_at_once(self._launch)
+        if fits > 0:
+            self._sufficed_at = time.monotonic()
+        elif time.monotonic() - self._sufficed_at >= self._launch.wait_seconds:
+            fits = int(_holds_a_part(self._launch))
+            if fits == running == 0:
+                waited = f"after launch.wait_seconds={self._launch.wait_seconds}"
+                raise EnvironmentFailure(f"{_too_small(self._launch)} {waited}; the same command resumes")
+        return running < min(fits, self._most)
+
+
+def workers_at_start(launch: LaunchOptions) -> int:
+    """Of a run's first attempt, whose place was waited for before: all, or what there is for an elastic one."""
+    return launch.num_workers if runs_at_once(launch) > 0 or not _holds_a_part(launch) else workers_now(launch)
+
+
+def _holds_a_part(launch: LaunchOptions) -> bool:
+    """Whether an elastic run may begin, once the missing nodes were waited for."""
+    return launch.elastic and workers_now(launch) > 0
 
 
 def _too_small(launch: LaunchOptions) -> str:

@@ -22,7 +22,7 @@ from hlgp_dist.launch.cluster import devices_of_run, ray_cluster
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
 from hlgp_dist.launch.prepare import check_content, check_contract, refuse_other
-from hlgp_dist.launch.room import await_placeable, runs_at_once
+from hlgp_dist.launch.room import TrialRoom, await_placeable
 from hlgp_dist.launch.stop import STOP_FILE, SharedStop, Stop, attended
 from hlgp_dist.launch.storage import Storage, View, journals, without_details
 from hlgp_dist.launch.trials import decoded_images, forget_failures_of
@@ -146,7 +146,7 @@ def _search(
         config, trial = with_share(config, share), with_share(trial, share)
         devices, publish = devices_of_run(config.launch), folder.keeper.publish
         with closing(Course(folder.path, search, num_tasks, devices, publish=publish)) as course:
-            tuner = build_tuner(trial, config, folder, course, _slots(config), shared)
+            tuner = build_tuner(trial, config, folder, course, TrialRoom(config), shared)
             attended(tuner.fit, stop, meanwhile=shared.pass_on)
             stop.check("with its trials saved")
             budget = course.conclude()
@@ -164,15 +164,3 @@ def _search(
         with opened(folder.place, View(journals)) as whole:
             runs = [whole.run("best"), *(whole.run(TRIALS, name) for name in state.trials)]
             return outcome | {"decoded_images": sum(map(decoded_images, runs))}
-
-
-def _slots(config: schema.RunConfig) -> Callable[[], int]:
-    """How many trials may run at a time, as the cluster now is: none where it lost its nodes, till some come back."""
-    assert config.search is not None
-    most = config.search.max_concurrent_trials
-
-    def slots() -> int:
-        fits = runs_at_once(config.launch)
-        return fits if most is None else min(fits, most)
-
-    return slots

@@ -46,10 +46,10 @@ def build_tuner(
     config: schema.RunConfig,
     folder: RunFolder,
     course: Course,
-    slots: Callable[[], int],
+    has_room: Callable[[int], bool],
     stop: SharedStop,
 ) -> tune.Tuner:
-    """`trial` is what every proposal varies; `slots()` is how many of them the cluster holds at a time.
+    """`trial` is what every proposal varies; `has_room(n)`: whether one more finds room beside n others.
 
     Once `stop` is requested drivers let their ranks save and end, and nothing more is started.
     """
@@ -63,7 +63,7 @@ def build_tuner(
         tune.with_resources(tune.with_parameters(_drive, **told), driver),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the course says when it is over
-            search_alg=Proposer(course, slots, stop),
+            search_alg=Proposer(course, has_room, stop),
             scheduler=Judge(course, folder, stop, config.launch.max_retries),
             trial_name_creator=name_of,
             trial_dirname_creator=name_of,
@@ -82,14 +82,14 @@ def build_tuner(
 class Proposer(Unwritten, Searcher):  # type: ignore[misc]  # ray has no types here
     """Hands Tune the course's next trial when there is room for one."""
 
-    def __init__(self, course: Course, slots: Callable[[], int], stop: SharedStop) -> None:
+    def __init__(self, course: Course, has_room: Callable[[int], bool], stop: SharedStop) -> None:
         super().__init__()
-        self._course, self._slots, self._stop = course, slots, stop
+        self._course, self._has_room, self._stop = course, has_room, stop
 
     def suggest(self, trial_id: str) -> Any:
         if self._stop.requested or self._course.is_exhausted():
             return Searcher.FINISHED
-        if self._course.num_running() >= self._slots():
+        if not self._has_room(self._course.num_running()):
             return None
         trial = self._course.next_trial()
         return None if trial is None else _sample(trial)

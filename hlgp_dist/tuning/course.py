@@ -16,7 +16,7 @@ from hlgp_dist.tuning.proposals import num_configurations, propose
 from hlgp_dist.tuning.record import Record
 from hlgp_dist.tuning.rungs import stratum_of
 from hlgp_dist.tuning.state import SearchState
-from hlgp_dist.tuning.trial import Trial
+from hlgp_dist.tuning.trial import Trial, num_replicates
 
 FILE = "trials.jsonl"
 ALIVE_SECONDS = 60.0
@@ -37,8 +37,9 @@ class Course:
     ) -> None:
         self._search, self._devices, self._now = search, devices_per_trial, now
         self._record = Record(folder / FILE, publish)
-        self.state = SearchState(search, num_tasks, self._record.events)
-        self._tell("opened")
+        before = [{"devices": devices_per_trial} | event for event in self._record.events]  # once they were not noted
+        self.state = SearchState(search, num_tasks, before)
+        self._tell("opened", devices=devices_per_trial)
 
     def _tell(self, event: str, **told: Any) -> None:
         whole = {"event": event, "time": self._now(), **told}
@@ -78,7 +79,8 @@ class Course:
         """Trials that may be started: no rung holds them, no budget forbids to begin them."""
         waiting = [trial for trial in self.state.trials.values() if trial.status == "waiting"]
         free = [trial for trial in waiting if not self.state.is_at_rung(trial)]
-        return [trial for trial in free if trial.is_begun or self._all_begun() is None]
+        begun = self._begun()
+        return [trial for trial in free if trial.configuration in begun or self._all_begun() is None]
 
     def _may_propose(self) -> bool:
         return self._all_begun() is None and self._is_more_to_propose()
@@ -87,8 +89,7 @@ class Course:
         return len(self.state.configurations()) < num_configurations(self._search)
 
     def num_running(self) -> int:
-        """Trials at work; the workers of one that was told to leave are gone within seconds."""
-        return sum(trial.status == "running" for trial in self.state.trials.values())
+        return len(self.state.running())
 
     def reported(self, name: str, tasks: int, objective: float) -> bool:
         """A trial has finished tasks; whether it should leave its workers now.
@@ -135,13 +136,15 @@ class Course:
 
     def gpu_hours(self) -> float:
         """Of all trials until now."""
-        pending = self._now() - self._last_event()
-        seconds = sum(trial.seconds for trial in self.state.trials.values()) + pending * self.num_running()
-        return seconds / 3600 * self._devices
+        return (self.state.device_seconds + self._pending() * self.num_running() * self._devices) / 3600
 
     def wall_hours(self) -> float:
         """Of all sessions until now."""
-        return (self.state.wall_seconds + self._now() - self._last_event()) / 3600
+        return (self.state.wall_seconds + self._pending()) / 3600
+
+    def _pending(self) -> float:
+        """Seconds since the last event; none where the clock was put back."""
+        return max(0.0, self._now() - self._last_event())
 
     def _last_event(self) -> float:
         last: float = self._record.events[-1]["time"]
@@ -159,7 +162,16 @@ class Course:
         return None
 
     def _all_begun(self) -> str | None:
-        """The budget that forbids to begin another trial, if any; those that have begun may go on."""
-        limit = self._search.budget.trials
-        begun = sum(trial.is_begun for trial in self.state.trials.values())
-        return None if limit is None or begun < limit else f"search.budget.trials={limit} is reached"
+        """The budget that forbids to begin another configuration, if any; those that have begun may go on."""
+        limit, more = self._search.budget.trials, num_replicates(self._search)
+        if limit is None or sum(self._begun().values()) + more <= limit:
+            return None
+        return f"search.budget.trials={limit} is reached"
+
+    def _begun(self) -> dict[int, int]:
+        """Of each configuration that has begun, how many trials it takes in all: those left have yet to begin."""
+        return {
+            number: sum(trial.is_begun or not trial.is_over for trial in members)
+            for number, members in self.state.configurations().items()
+            if any(trial.is_begun for trial in members)
+        }

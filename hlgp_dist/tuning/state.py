@@ -25,9 +25,11 @@ class SearchState:
         self.num_tasks = num_tasks
         self.rungs = Rungs(search.scheduler, num_tasks)
         self.trials: dict[str, Trial] = {}
+        self.device_seconds = 0.0
+        """Of all trials, each hour at the devices that a trial then held."""
         self.wall_seconds = 0.0
         """Of all sessions, up to the last event; `alive` and `left` are there for it alone."""
-        self._clock = 0.0
+        self._clock, self._devices = 0.0, 0.0
         for event in events:
             self.apply(event)
 
@@ -51,12 +53,13 @@ class SearchState:
 
     def _pass_time(self, seconds: float) -> None:
         self.wall_seconds += seconds
-        for trial in self.trials.values():
-            if trial.status == "running":
-                trial.seconds += seconds
+        for trial in self.running():
+            trial.seconds += seconds
+            self.device_seconds += seconds * self._devices
 
     def _open(self, event: Event) -> None:
         """What was interrupted goes on, what failed by no fault of its own is tried again, with its replicates."""
+        self._devices = event["devices"]
         for members in self.configurations().values():
             again = any(trial.status == "failed" and trial.exit_code not in FOR_GOOD for trial in members)
             for trial in members:
@@ -73,12 +76,16 @@ class SearchState:
 
     def _report(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
-        value = self.rung_value(trial, event["objective"])
-        trial.reports.append(event["objective"])
-        if value is not None:
-            self.rungs.record(stratum_of(trial.values), len(trial.reports), trial.configuration, value)
+        self._add(trial, event["objective"])
         if event["stops"]:
             self._stop_all(trial.configuration, "")
+
+    def _add(self, trial: Trial, objective: float) -> None:
+        """A report, with which those to come are compared where it completes a rung."""
+        value = self.rung_value(trial, objective)
+        trial.reports.append(objective)
+        if value is not None:
+            self.rungs.record(stratum_of(trial.values), len(trial.reports), trial.configuration, value)
 
     def rung_value(self, trial: Trial, objective: float) -> float | None:
         """The mean over the replicates at a rung, if the trial's next report completes one."""
@@ -99,7 +106,8 @@ class SearchState:
     def _end(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.status, trial.reason, trial.exit_code = event["status"], event["reason"], event["exit_code"]
-        trial.reports += event["reports"]
+        for objective in event["reports"]:
+            self._add(trial, objective)
         if trial.status == "failed":
             self._stop_all(trial.configuration, f"{trial.name} failed")
 
@@ -113,6 +121,10 @@ class SearchState:
         for trial in self.trials.values():
             if not trial.is_over:
                 trial.status, trial.reason = "cut", event["reason"]
+
+    def running(self) -> list[Trial]:
+        """Those at work; the workers of one that was told to leave are gone within seconds."""
+        return [trial for trial in self.trials.values() if trial.status == "running"]
 
     def configurations(self) -> dict[int, list[Trial]]:
         """The replicates of each configuration."""

@@ -46,6 +46,11 @@ class Trial:
         }
 
 
+def num_replicates(search: Search) -> int:
+    """Trials of one configuration."""
+    return 1 if search.seeds is None else len(search.seeds)
+
+
 def replicates(search: Search, configuration: int, values: dict[str, Any]) -> list[Trial]:
     """The trials of one configuration, one a seed."""
     name = f"trial-{configuration:05d}"

@@ -153,6 +153,11 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ("train=3", "train = 3", "must be a section with keys of its own"),
         ("data.augmentation.flip=1", "data.augmentation.flip = 1", "must be true or false"),
         ("data.augmentation.jitter.hue=0.6", "data.augmentation.jitter.hue = 0.6", "must be less than or equal to 0.5"),
+        (
+            "launch.gpus_per_worker=0.00009",
+            "launch.gpus_per_worker = 9.0e-05",
+            "gpus_per_worker must be 0, or at least",
+        ),
         ("launch.gpus_per_worker=2", "launch.gpus_per_worker = 2", "must be less than or equal to 1, or auto"),
         ("data.loader_workers=-1", "data.loader_workers = -1", "must be"),
         ("benchmark.max_tasks=[1]", "benchmark.max_tasks = [1]", "must be a whole number"),

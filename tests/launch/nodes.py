@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -44,6 +45,11 @@ class Nodes:
     def replace_lost(self) -> None:
         """A node whose raylet has gone, or did not come up, ends by itself."""
         self._others = [node if node.poll() is None else self._add() for node in self._others]
+
+    def lose_one(self) -> None:
+        """As when a machine loses its power."""
+        os.killpg(self._others[-1].pid, signal.SIGKILL)
+        self._others[-1].wait()
 
     def close(self) -> None:
         for node in (*self._others, self._head):

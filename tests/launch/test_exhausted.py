@@ -70,7 +70,7 @@ def test_a_driver_that_dies_is_started_again_and_not_for_ever(
     config, stop = job(drawn, tmp_path / "run", "launch.max_retries=1"), SharedStop(tmp_path)
     search = search_of(num_samples=3, scheduler={"kind": "fifo"})
     with ray_cluster(LaunchOptions()), closing(Course(tmp_path, search, 1, devices_per_trial=1)) as course:
-        tuner.build_tuner(config, config, RunFolder(tmp_path), course, lambda: 1, stop).fit()
+        tuner.build_tuner(config, config, RunFolder(tmp_path), course, lambda running: running < 1, stop).fit()
     first, second, third = course.state.trials.values()
     assert (first.status, first.reports) == (third.status, third.reports) == ("done", [0.5])
     assert (second.status, second.exit_code) == ("failed", 1)

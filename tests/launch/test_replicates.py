@@ -31,7 +31,7 @@ def conducted(folder: Path, shards: Path, slots: int) -> Course:
     config, stop = job(shards, folder / "run"), SharedStop(folder)
     search = search_of(num_samples=1, seeds=[0, 1])
     with ray_cluster(LaunchOptions()), closing(Course(folder, search, TASKS, devices_per_trial=1)) as course:
-        tuner.build_tuner(config, config, RunFolder(folder), course, lambda: slots, stop).fit()
+        tuner.build_tuner(config, config, RunFolder(folder), course, lambda running: running < slots, stop).fit()
         assert course.conclude() is None
     return course
 

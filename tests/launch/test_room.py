@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -17,7 +18,7 @@ from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch import ray_run
 from hlgp_dist.launch import room as room_of
 from hlgp_dist.launch.cluster import ray_cluster
-from hlgp_dist.launch.room import await_placeable, room
+from hlgp_dist.launch.room import TrialRoom, await_placeable, room, workers_at_start
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.train.folder import RunFolder
 
@@ -79,6 +80,38 @@ def test_a_group_that_waits_for_an_autoscaler_is_no_lost_one(
     config = resolve({"data": {"path": "."}, "launch": of_two(cluster, 0).model_dump()}).config
     ray_run.fit(config, RunFolder(tmp_path / "run"))
     assert len(tries) == 3
+
+
+def search_on(cluster: Cluster, wait_seconds: int, **changes: Any) -> TrialRoom:
+    search = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1}
+    values = {"data": {"path": "."}, "launch": of_two(cluster, wait_seconds).model_dump(), "search": search}
+    return TrialRoom(apply(resolve(values).config, changes))
+
+
+def test_a_search_on_too_few_workers_for_good_ends(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not search_on(cluster, 60)(0), "a node may come back"
+    has_room = search_on(cluster, 0)
+    assert not has_room(1), "what runs is left to its end"
+    with pytest.raises(EnvironmentFailure, match=r"has 1 CPU after launch\.wait_seconds=0; the same command resumes"):
+        has_room(0)
+    monkeypatch.setattr(room_of, "living_nodes", lambda: [{"CPU": 2.0}])
+    assert has_room(0) and not has_room(1)
+
+
+def test_an_elastic_search_goes_on_with_the_workers_there_are(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elastic = {"launch.elastic": True}
+    assert not search_on(cluster, 60, **elastic)(0)
+    has_room, launch = search_on(cluster, 0, **elastic), of_two(cluster, 0).model_copy(update={"elastic": True})
+    assert has_room(0) and not has_room(1)
+    await_placeable(launch, Stop())
+    assert workers_at_start(launch) == 1
+    monkeypatch.setattr(room_of, "living_nodes", list)
+    with pytest.raises(EnvironmentFailure):
+        has_room(0)
+    monkeypatch.setattr(room_of, "_most", lambda: {"CPU": 2.0})
+    assert has_room(0) and workers_at_start(launch) == 2, "an autoscaler makes room"
 
 
 def test_a_node_that_joins_is_waited_for(cluster: Cluster) -> None:

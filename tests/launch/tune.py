@@ -25,13 +25,13 @@ class Tune:
         self.folder = folder
         config = written(job(shards, folder, *LAUNCH, *options), folder.with_suffix(".yaml"))
         config.write_text(json.dumps(json.loads(config.read_text()) | {"search": search}))
-        self._words = (sys.executable, "-c", "from hlgp_dist.cli import main; main()", "tune", str(config))
+        self.words = (sys.executable, "-c", "from hlgp_dist.cli import main; main()", "tune", str(config))
         self._log, self._began = folder.with_suffix(".log"), time.monotonic()
         self._command = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("a") as log:
-            return subprocess.Popen(self._words, stdout=log, stderr=log)
+            return subprocess.Popen(self.words, stdout=log, stderr=log)
 
     @property
     def number(self) -> int:
@@ -40,6 +40,9 @@ class Tune:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
+
+    def exit_code(self) -> int | None:
+        return self._command.poll()
 
     def is_over(self) -> bool:
         """Raises AssertionError where it did not end well, or not in time."""

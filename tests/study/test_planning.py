@@ -80,9 +80,9 @@ def test_budgets_bound_a_search(planned: Any) -> None:
     assert few["configurations"] == 3 and few["bounded"] == "search.budget.trials=3"
     overrides = (SPACE, "search.budget.trials=3", "search.seeds=[0, 1]", "search.scheduler.kind=fifo")
     halves = planned(overrides, "--gpus", 8)[1]["search"]
-    assert (halves["configurations"], halves["at_once"]) == (2, 3), "the second configuration has one seed's trial"
-    assert halves["most"]["trials"] == halves["expected"]["trials"] == 3
-    assert halves["most"]["steps"] == 3 * halves["trials"][0]["steps"]
+    assert (halves["configurations"], halves["at_once"]) == (1, 2), "a second one has no room for both seeds"
+    assert halves["most"]["trials"] == halves["expected"]["trials"] == 2
+    assert halves["most"]["steps"] == 2 * halves["trials"][0]["steps"]
     short = planned((SPACE, "search.budget.gpu_hours=1e-6"), *DEVICE)[1]["search"]
     assert short["expected"]["hours"] == pytest.approx(1e-6)
     assert short["bounded"] == "search.budget.gpu_hours=1e-06"

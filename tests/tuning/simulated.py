@@ -53,7 +53,7 @@ class Clock:
 
 def asked_by_ray(course: Course, at_once: int, folder: Path) -> SearchGenerator:
     """What asks a course for trials in a real search: once told that there are no more, it asks no more."""
-    asking = SearchGenerator(Proposer(course, lambda: at_once, Stop()))
+    asking = SearchGenerator(Proposer(course, lambda running: running < at_once, Stop()))
     asking.add_configurations(Experiment("ray", lambda _: None, num_samples=sys.maxsize, storage_path=str(folder)))
     return asking
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,15 @@ def test_a_rung_keeps_the_upper_half(tmp_path: Path) -> None:
     assert {trial.status for trial in state.trials.values()} == {"done", "stopped"}
 
 
+def test_reports_that_come_with_the_ending_count_at_rungs(tmp_path: Path) -> None:
+    course = Course(tmp_path, search_of(), NUM_TASKS, devices_per_trial=1)
+    first, second = course.next_trial(), course.next_trial()
+    assert first is not None and second is not None
+    course.ended(first.name, 0, "", [0.9] * NUM_TASKS)
+    assert course.state.rungs.table == {("", tasks): {0: 0.9} for tasks in course.state.rungs.levels}
+    assert course.reported(second.name, 1, 0.1) and second.status == "stopped"
+
+
 def test_replicates_are_stopped_together_by_their_mean(tmp_path: Path) -> None:
     search = search_of(num_samples=8, seeds=[0, 100])
     state, _ = conduct(tmp_path, search)
@@ -162,6 +172,16 @@ def test_a_budget_ends_a_search_with_what_it_has_and_a_larger_one_goes_on(
     assert state.wall_seconds == 3600 * 30 and sum(trial.seconds for trial in state.trials.values()) == 3600 * 30
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_budget_of_trials_pays_for_whole_configurations_only(tmp_path: Path, at_once: int) -> None:
+    search = search_of(seeds=[0, 1], scheduler={"kind": "fifo"}, budget={"trials": 5})
+    state, said = conduct(tmp_path, search, at_once=at_once)
+    assert said == "search.budget.trials=5 is reached"
+    assert [trial.status for trial in state.trials.values()] == ["done"] * 4
+    with pytest.raises(ValueError, match=r"budget\.trials must be at least 2"):
+        search_of(seeds=[0, 1], budget={"trials": 1})
+
+
 def test_a_budget_counts_over_all_resumes(tmp_path: Path) -> None:
     clock, checkpoints = Clock(), dict[str, int]()
     search = search_of(scheduler={"kind": "fifo"}, budget={"gpu_hours": 25})
@@ -187,6 +207,29 @@ def test_hours_count_though_sessions_are_shorter_than_a_task(tmp_path: Path, lea
         assert (course.spent_up() is not None) == (session == 6)
         course.close() if leaves else course._record.close()
         clock.seconds += 1e6  # between two sessions nothing runs
+
+
+def test_hours_cost_the_devices_that_they_were_run_on(tmp_path: Path) -> None:
+    clock, search = Clock(), search_of()
+    for devices, spent in ((8.0, 8.0), (1.0, 9.0), (0.5, 9.5)):
+        course = Course(tmp_path, search, NUM_TASKS, devices, now=clock)
+        assert course.next_trial() is course.state.trials["trial-00000"]
+        clock.seconds += 3600
+        assert course.gpu_hours() == spent
+        course.close()
+    assert Course(tmp_path, search, NUM_TASKS, 16.0, now=clock).gpu_hours() == 9.5
+    record = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(re.sub(r', "devices": [0-9.]+', "", record))
+    assert Course(tmp_path, search, NUM_TASKS, 2.0, now=clock).gpu_hours() == 6.0, "an old file did not say"
+
+
+def test_a_clock_that_is_put_back_gives_no_hours_back(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.seconds = 7200.0
+    course = Course(tmp_path, search_of(), NUM_TASKS, 1.0, now=clock)
+    course.next_trial()
+    clock.seconds = 0.0
+    assert course.gpu_hours() == course.wall_hours() == 0.0
 
 
 def test_a_line_torn_by_a_kill_is_cut_off(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hlgp_dist.tuning.proposals import num_configurations
 from hlgp_dist.tuning.rungs import STRATIFIED, Rungs
 from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
 from hlgp_dist.tuning.survivors import expected_survivors
+from hlgp_dist.tuning.trial import num_replicates
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,13 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
     assert search is not None
     trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}))
     runs = tuple(estimate_run(apply(trial, values)) for values in costly_values(search))
-    seeds = 1 if search.seeds is None else len(search.seeds)
-    trials, bounded = _trials(search, seeds)
-    configurations = -(-trials // seeds)
+    seeds = num_replicates(search)
+    configurations, bounded = _configurations(search, seeds)
+    trials = configurations * seeds
     alive = _alive(search, configurations, len(runs[0].works))
     places = _places(config, search, runs, trials, cluster)
     most, _ = _within(search, _amount(runs, [float(trials)] * len(alive), places, speed), bounded)
-    expected, bounded = _within(
-        search, _amount(runs, [trials / configurations * each for each in alive], places, speed), bounded
-    )
+    expected, bounded = _within(search, _amount(runs, [seeds * each for each in alive], places, speed), bounded)
     return SearchEstimate(
         configurations=configurations,
         seeds=seeds,
@@ -124,12 +123,12 @@ def _strata(search: Search) -> int:
     return math.prod(len(samples(domain)) for key, domain in search.space.items() if key.startswith(STRATIFIED))
 
 
-def _trials(search: Search, seeds: int) -> tuple[int, str | None]:
+def _configurations(search: Search, seeds: int) -> tuple[int, str | None]:
     """As many as begin, and the budget that says so."""
-    number, limit = num_configurations(search) * seeds, search.budget.trials
-    if limit is None or number <= limit:
+    number, limit = num_configurations(search), search.budget.trials
+    if limit is None or number * seeds <= limit:
         return number, None
-    return limit, f"search.budget.trials={limit}"
+    return limit // seeds, f"search.budget.trials={limit}"
 
 
 def _amount(runs: Sequence[RunEstimate], rates: Sequence[float], places: _Places, speed: Speed | None) -> Amount:
