@@ -24,7 +24,7 @@ from hlgp_dist.data.patience import Patience, insist
 from hlgp_dist.data.remote import check_packages
 from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted, Unreachable
 from hlgp_dist.launch.channel import STACKS
-from hlgp_dist.launch.stop import STOP_FILE
+from hlgp_dist.launch.stop import STOP_FILE, Stop
 from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, is_message
 from hlgp_dist.train.checkpoint import RECORD, TENSORS
 
@@ -47,13 +47,13 @@ PASSING = (STACKS, STOP_FILE)
 
 
 @contextmanager
-def copied(place: str, view: View) -> Iterator[Storage]:
+def copied(place: str, view: View, stop: Stop) -> Iterator[Storage]:
     """See `opening.opened`."""
     check_packages("run.dir", place)
     _sweep()
     path = Path(tempfile.mkdtemp(prefix=COPIES))
     with _held(path):
-        copy = Copy(place, path, view)
+        copy = Copy(place, path, view, stop)
         copy.start()
         try:
             yield copy
@@ -86,9 +86,9 @@ class Copy(Storage):
 
     delay = DELAY_SECONDS
 
-    def __init__(self, place: str, path: Path, view: View) -> None:
+    def __init__(self, place: str, path: Path, view: View, stop: Stop) -> None:
         super().__init__(place, path)
-        self._view, self._bucket = view, Bucket(place)
+        self._view, self._bucket, self._stop = view, Bucket(place), stop
         self._messages = Mirror(
             Bucket(place, SHORT), path, view.messages, mine=is_message, gone_with=gone_with, permit=self._permit
         )
@@ -167,6 +167,7 @@ class Copy(Storage):
             EnvironmentFailure: it cannot be sent; the copy stays and is named.
         """
         self._over.set()
+        self._stop = Stop()  # the last of it is sent in any case
         for thread in self._threads:
             thread.join()
         if self._is_replaced:
@@ -200,11 +201,15 @@ class Copy(Storage):
 
     def _insist(self, call: Callable[[], object], seconds: float) -> None:
         try:
-            insist(call, seconds)
+            insist(call, seconds, self._nap)
         except Unreachable as error:
             raise Unreachable(f"run.dir: {error}") from error
         except (DataError, OSError) as error:
             raise EnvironmentFailure(f"run.dir: {error}") from error
+
+    def _nap(self, seconds: float) -> None:
+        self._stop.nap(seconds)
+        self._stop.check("while run.dir did not answer")
 
     def _exchange(self) -> None:
         while not self._over.wait(INTERVAL_SECONDS) and not self._is_replaced:
