@@ -29,13 +29,13 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.mirror import Mirror
 from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted, Unreachable
-from hlgp_dist.launch.copies import COPIES
+from hlgp_dist.launch.copy_folders import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.ray_run import _is_ranks
 from hlgp_dist.launch.search import FETCHED
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.storage import Storage, View, event_files
-from hlgp_dist.launch.watch import SharedStop
 from hlgp_dist.train.folder import RunFolder
 from tests.buckets import fetched, result_of
 from tests.jobs import job, step_values, written
