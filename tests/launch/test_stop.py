@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -108,9 +109,11 @@ def heeds(command: subprocess.Popen[str], number: signal.Signals) -> bool:
     return bool(int(line.split()[1], 16) >> (number - 1) & 1)
 
 
-def ended_by(number: signal.Signals, file: Path, ready: Callable[[subprocess.Popen[str]], object]) -> str:
-    """The last line of `hlgp train FILE`, whose process group gets the signal once it is ready; it ends resumably."""
-    words = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", "train", str(file)]
+def ended_by(
+    number: signal.Signals, file: Path, ready: Callable[[subprocess.Popen[str]], object], verb: str = "train"
+) -> str:
+    """The last line of `hlgp VERB FILE`, whose process group gets the signal once it is ready; it ends resumably."""
+    words = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", verb, str(file)]
     command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, process_group=0)
     try:
         until = time.monotonic() + WAIT_SECONDS
@@ -164,3 +167,19 @@ def test_a_signal_while_it_joins_ray(drawn: Path, tmp_path: Path) -> None:
     )
     result = folder.read_result()
     assert result is not None and result["exit_code"] == 75
+
+
+def test_a_signal_to_the_whole_group_of_a_search(drawn: Path, tmp_path: Path) -> None:
+    """`timeout`'s: the Ray that the command started lives on until the trials have saved."""
+    folder = RunFolder(tmp_path / "search")
+    file = written(job(drawn, folder.path, "launch.kind=ray", "train.epochs=1000"), tmp_path / "job.yaml")
+    search = {"space": {"optimizer.prompt_lr": {"choice": [0.01]}}, "num_samples": 1}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"search": search}))
+
+    def trains(command: subprocess.Popen[str]) -> bool:
+        return any(folder.path.glob("trials/*/metrics.jsonl"))
+
+    assert "exit code 75 (" in ended_by(signal.SIGTERM, file, trains, "tune")
+    result = folder.read_result()
+    assert result is not None and result["exit_code"] == 75
+    assert list(folder.path.glob("trials/*/checkpoints/*")), "what its ranks saved"
