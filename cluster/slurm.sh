@@ -46,7 +46,8 @@ head_ip="$(hostname --all-ip-addresses | cut --delimiter=' ' --fields=1)" # this
 export RAY_ADDRESS="$head_ip:$first_port"
 export RAY_TMPDIR="/tmp/hlgp-$SLURM_JOB_ID" # short: sockets lie below
 
-export RAY_AUTH_TOKEN_PATH="$HLGP_STORAGE/.hlgp-$SLURM_JOB_ID.token"
+[[ $HLGP_STORAGE == *://* ]] && seen="$HLGP_HOME" || seen="$HLGP_STORAGE" # by all nodes
+export RAY_AUTH_TOKEN_PATH="$seen/.hlgp-$SLURM_JOB_ID.token"
 (umask 077 && rm -f "$RAY_AUTH_TOKEN_PATH" &&
     python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH")
 

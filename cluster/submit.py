@@ -23,6 +23,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 VERBS = ("train", "tune", "study")
 OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=[A-Za-z0-9_.,:/@%+-]+")
@@ -35,8 +36,8 @@ class Refused(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         _check_overrides(options.overrides)
         project = project_folder()
         config = _config_file(options.config, project)
@@ -50,8 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run([str(Path(sysconfig.get_path("scripts")) / "hlgp"), *words], project)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses as all else here does: the last line says so."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refused(USAGE, f"{message}\n{self.format_usage().rstrip()}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="submit.py", description="Run a verb of hlgp on this Ray cluster.")
+    parser = _Parser(prog="submit.py", description="Run a verb of hlgp on this Ray cluster.")
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("config", help="absolute, or relative to the project on the head: configs/NAME.yaml")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="letters, digits and _ . , : / @ %% + - only")

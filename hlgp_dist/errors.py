@@ -35,6 +35,13 @@ class Unreachable(EnvironmentFailure):
     """A server or a disk does not answer now; what it holds may be right, so another attempt is worthwhile."""
 
 
+class DiskFull(EnvironmentFailure, OSError):
+    """No room is left, or a quota used up; filename: the folder."""
+
+    def __str__(self) -> str:
+        return f"no room left in {self.filename}: {self.strerror}"
+
+
 class OutOfMemory(Failure):
     """The job does not fit the device."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -14,14 +15,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hlgp_dist.errors import DiskFull
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Where something is written there: what a full disk says names no place.
+
+    Raises:
+        DiskFull: it is, or a quota is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(error.errno, error.strerror, str(folder)) from error
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file beside `path` to write to; then sync, rename: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with filling(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     try:
-        with aside.open("wb") as stream:
+        with filling(path.parent), aside.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -35,7 +35,7 @@ def place_problem(path: str) -> str | None:
         return f"must be {ACCEPTED}; it is empty"
     scheme = scheme_of(path)
     if scheme is None:
-        return None
+        return home_problem(path)
     if scheme not in ("file", *REMOTE_SCHEMES):
         return f"must be {ACCEPTED}; {scheme}: is not read"
     try:
@@ -58,7 +58,12 @@ def results_problem(path: str) -> str | None:
         return place_problem(path)
     if not path.strip() or scheme_of(path) is not None:
         return "must be a folder that this machine and every node sees, or s3://BUCKET/... or gs://BUCKET/..."
-    return None
+    return home_problem(path)
+
+
+def home_problem(path: str) -> str | None:
+    """Why a local path that begins with ~ is none: only a shell reads it so, and each host has homes of its own."""
+    return "must be written out, without ~, which differs from host to host" if path.startswith("~") else None
 
 
 def joined(place: str, *names: str) -> str:

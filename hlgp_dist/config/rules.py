@@ -12,7 +12,7 @@ from typing import Any
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
-from hlgp_dist.config.places import is_remote, place_problem, results_problem, shown
+from hlgp_dist.config.places import home_problem, is_remote, place_problem, results_problem, shown
 from hlgp_dist.config.problems import Problem
 from hlgp_dist.config.schema import Data, RunConfig
 
@@ -93,6 +93,9 @@ def _places(config: RunConfig) -> Iterator[Problem]:
         yield Problem("launch.hang_seconds", rule, hang)
     if (problem := place_problem(config.data.path)) is not None:
         yield Problem("data.path", problem, shown(config.data.path))
+    for key, path in (("data.cache_dir", config.data.cache_dir), ("backbone.weights", config.backbone.weights)):
+        if path is not None and (problem := home_problem(path)) is not None:
+            yield Problem(key, problem, path)
 
 
 def _columns(config: RunConfig) -> Iterator[Problem]:

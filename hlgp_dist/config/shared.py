@@ -32,7 +32,7 @@ class Shared:
         return None if storage is None else Shared(storage, Path(os.environ.get("HLGP_HOME", "")).absolute())
 
     def place(self, layers: Layers) -> Iterator[Problem]:
-        """Put every relative path below the storage, but for weights that came with the project."""
+        """Put every relative path below the storage, but for the project's weights; one with ~ is refused later."""
         if isinstance(layers.plain().get("run", {}), dict):  # else the schema has something to say
             layers.values.setdefault(("run", "dir"), Given(RunOptions().dir, "default"))
         for path, given in layers.values.items():
@@ -48,7 +48,12 @@ class Shared:
     def _placed(self, key: str, value: Any) -> Any:
         if isinstance(value, list):
             return [self._placed(key, each) for each in value]
-        if not isinstance(value, str) or not value.strip() or value.startswith("/") or scheme_of(value) is not None:
+        if (
+            not isinstance(value, str)
+            or not value.strip()
+            or value.startswith(("/", "~"))
+            or scheme_of(value) is not None
+        ):
             return value
         if key == "backbone.weights":
             if value in ("hub", "none"):

@@ -79,11 +79,11 @@ class Attempts:
         raise Closed(f"{file}: closed while it was {self._doing}")
 
 
-def insist(call: Callable[[], object], seconds: float) -> None:
-    """Call again, for so long, while what it asks does not answer.
+def insist(call: Callable[[], object], seconds: float, nap: Callable[[float], None] = time.sleep) -> None:
+    """Call again, for so long, while what it asks does not answer; nap: between two calls.
 
     Raises:
-        Failure: what the last call raised.
+        Failure: what the last call raised, or `nap`.
     """
     until = time.monotonic() + seconds
     while True:
@@ -94,4 +94,4 @@ def insist(call: Callable[[], object], seconds: float) -> None:
             if time.monotonic() > until:
                 raise
             logger.warning("%s; it is waited for", error)
-            time.sleep(AGAIN_SECONDS)
+            nap(AGAIN_SECONDS)

@@ -8,10 +8,12 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import ray
 import torch
+from ray._private import services
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.cores import usable_cores
@@ -99,14 +101,29 @@ def _start_here(launch: LaunchOptions) -> None:
     # Nobody preempts this machine, and each watcher is a process that imports torch.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     cpus = max(usable_cores(), launch.num_workers * launch.cpus_per_worker)
-    ray.init(
-        address="local",  # without it Ray joins one that somebody started on this machine
-        _node_ip_address=LOOPBACK,
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-    )
+    with _apart():
+        ray.init(
+            address="local",  # without it Ray joins one that somebody started on this machine
+            _node_ip_address=LOOPBACK,
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """What Ray starts inside, and all below, is in process groups of its own, and still ends with this process.
+
+    A terminal, `timeout` and some job systems signal a command's whole group; ranks cannot save on a Ray that is gone.
+    """
+    start = services.ConsolePopen
+    services.ConsolePopen = partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start
 
 
 def devices_of_run(launch: LaunchOptions) -> float:

@@ -5,12 +5,10 @@ It sends what it wrote and fetches what others did every few seconds, and at onc
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +21,10 @@ from hlgp_dist.data.mirror import READINGS, Mirror
 from hlgp_dist.data.patience import Patience, insist
 from hlgp_dist.data.remote import check_packages
 from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted, Unreachable
-from hlgp_dist.launch.channel import STACKS
-from hlgp_dist.launch.stop import STOP_FILE
+from hlgp_dist.launch.copy_folders import own_folder, set_aside
+from hlgp_dist.launch.sending import gone_with, order
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, is_message
-from hlgp_dist.train.checkpoint import RECORD, TENSORS
 
 log = logging.getLogger("hlgp_dist")
 INTERVAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0
@@ -39,21 +37,14 @@ HEARD_SECONDS = 15.0
 """How old the launcher's latest word may be when results are sent."""
 SHORT = Patience(seconds=1.0, deadline_seconds=8.0)
 """For messages: what they say is soon out of date."""
-COPIES, UNSENT = "hlgp-results-", "hlgp-unsent-"
-"""How their folders begin."""
-NEW_SECONDS = 60.0
-PASSING = (STACKS, STOP_FILE)
-"""How files end that are removed once they have been heeded."""
 
 
 @contextmanager
-def copied(place: str, view: View) -> Iterator[Storage]:
+def copied(place: str, view: View, stop: Stop) -> Iterator[Storage]:
     """See `opening.opened`."""
     check_packages("run.dir", place)
-    _sweep()
-    path = Path(tempfile.mkdtemp(prefix=COPIES))
-    with _held(path):
-        copy = Copy(place, path, view)
+    with own_folder() as path:
+        copy = Copy(place, path, view, stop)
         copy.start()
         try:
             yield copy
@@ -61,34 +52,14 @@ def copied(place: str, view: View) -> Iterator[Storage]:
             copy.close()
 
 
-def _sweep() -> None:
-    """Remove the copies of processes that were killed. One that is just being made is left to its maker."""
-    for path in Path(tempfile.gettempdir()).glob(f"{COPIES}*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > NEW_SECONDS:
-                with _held(path):
-                    shutil.rmtree(path)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Locked itself, for which those that tidy up folders for temporary files pass it by, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 class Copy(Storage):
     """Of what is behind a URL: results, and messages, which go by a way of their own and never wait for a long file."""
 
     delay = DELAY_SECONDS
 
-    def __init__(self, place: str, path: Path, view: View) -> None:
+    def __init__(self, place: str, path: Path, view: View, stop: Stop) -> None:
         super().__init__(place, path)
-        self._view, self._bucket = view, Bucket(place)
+        self._view, self._bucket, self._stop = view, Bucket(place), stop
         self._messages = Mirror(
             Bucket(place, SHORT), path, view.messages, mine=is_message, gone_with=gone_with, permit=self._permit
         )
@@ -167,20 +138,18 @@ class Copy(Storage):
             EnvironmentFailure: it cannot be sent; the copy stays and is named.
         """
         self._over.set()
+        self._stop = Stop()  # the last of it is sent in any case
         for thread in self._threads:
             thread.join()
         if self._is_replaced:
-            log.warning("run.dir: what another process has gone on with stays here, too: %s", self._kept())
+            log.warning("run.dir: what another process has gone on with stays here, too: %s", set_aside(self.path))
             return
         try:
             self._insist(self._send, LAST_SECONDS)
         except Exception as error:
             kind = Unreachable if isinstance(error, Unreachable) else EnvironmentFailure
-            raise kind(f"{error}; what was not sent lies in {self._kept()}") from error
+            raise kind(f"{error}; what was not sent lies in {set_aside(self.path)}") from error
         shutil.rmtree(self.path, ignore_errors=True)
-
-    def _kept(self) -> Path:
-        return self.path.rename(self.path.with_name(self.path.name.replace(COPIES, UNSENT)))
 
     def _send(self) -> None:
         self._messages.publish()
@@ -200,11 +169,15 @@ class Copy(Storage):
 
     def _insist(self, call: Callable[[], object], seconds: float) -> None:
         try:
-            insist(call, seconds)
+            insist(call, seconds, self._nap)
         except Unreachable as error:
             raise Unreachable(f"run.dir: {error}") from error
         except (DataError, OSError) as error:
             raise EnvironmentFailure(f"run.dir: {error}") from error
+
+    def _nap(self, seconds: float) -> None:
+        self._stop.nap(seconds)
+        self._stop.check("while run.dir did not answer")
 
     def _exchange(self) -> None:
         while not self._over.wait(INTERVAL_SECONDS) and not self._is_replaced:
@@ -267,17 +240,3 @@ def _reported() -> Iterator[None]:
         yield
     except Exception as error:  # of whatever kind: the thread that keeps in step must not end by it
         log.warning("run.dir: %s; it is tried again", error)
-
-
-def order(name: str) -> int:
-    """A checkpoint never gets ahead of the record it is part of, nor the result of what it came from."""
-    return 2 if name.endswith("result.json") else 1 if "/checkpoints/" in f"/{name}" else 0
-
-
-def gone_with(name: str) -> tuple[str, ...]:
-    """What the code removes itself, a checkpoint's tensors with its record, for they may not be here; all else that is
-    gone was removed by somebody who did not mean the store."""
-    folder, _, file = name.rpartition("/")
-    if order(name) > 0 and file == RECORD:
-        return name, f"{folder}/{TENSORS}"
-    return (name,) if order(name) > 0 or "/tensorboard/" in f"/{name}" or name.endswith(PASSING) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.trials import objectives
 from hlgp_dist.train.checkpoint import NOWHERE, Place
 from hlgp_dist.train.folder import TRIALS, RunFolder
+from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.course import Course
 
 OBJECTIVE = "val/average_accuracy"
@@ -64,22 +66,25 @@ class Judge(Unwritten, FIFOScheduler):  # type: ignore[misc]  # ray has no types
             trial.max_failures = trial.num_failures + self._max_retries
 
     def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._ended(controller, trial, "the driver ended without a result")
+        """`result`: the driver's last word, which says why it failed."""
+        silent = failed(Failure("the driver ended without a result"))
+        self._ended(controller, trial, result if "reason" in result else silent)
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """Tune also says so, once the trial is marked, of a driver that it is about to start again."""
         if trial.status != trial.ERROR:
             row = f"launch.max_retries={self._max_retries} in a row saved nothing new"
-            self._ended(controller, trial, f"retries exhausted: {row}; the driver died: {_last_error(trial)}")
+            reason = f"retries exhausted: {row}; the driver died: {_last_error(trial)}"
+            self._ended(controller, trial, failed(Failure(reason)))
 
-    def _ended(self, controller: Any, trial: Any, reason: str) -> None:
-        """What the trial's own result.json says; one that died early has left none, nor a folder."""
+    def _ended(self, controller: Any, trial: Any, told: Mapping[str, Any]) -> None:
+        """What the trial's own result.json says; one that died early, or on a full disk, has left none."""
         name = name_of(trial)
         if self._course.state.trials[name].status != "running":  # stopped, or it waits for its replicates
             return
         self._search.keeper.refresh()
         folder = RunFolder(self._search.path / TRIALS / name)
-        result = folder.read_result() or {"exit_code": Failure.exit_code, "reason": reason}
+        result = folder.read_result() or told
         if result["exit_code"] == Interrupted.exit_code and self._stop.requested:
             return  # the next command goes on with it
         self._course.ended(name, result["exit_code"], result["reason"], objectives(folder))

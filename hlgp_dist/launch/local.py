@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
@@ -51,6 +53,7 @@ class LocalContext:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
@@ -86,8 +89,9 @@ def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: 
     ranks = [spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)]
     with Watch(channel, size, config.launch.hang_seconds, stop, end=partial(_kill, ranks)) as watch:
         try:
-            for process in ranks:
-                process.start()
+            with _signals_held_back():
+                for process in ranks:
+                    process.start()
             _watch(ranks, channel)
         except Failure as failure:
             raise watch.hang or failure from failure
@@ -96,6 +100,18 @@ def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: 
             for process in ranks:
                 if process.pid is not None:
                     process.join()
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """What is started inside gets them once it lets them through, with its handlers up: a terminal's ^C goes to all
+    processes, also to ranks that still import. This process gets its own when this is left."""
+    resource_tracker.ensure_running()  # would let them through, were it started in between
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(ranks: list[SpawnProcess]) -> None:

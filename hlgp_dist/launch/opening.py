@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hlgp_dist.config.places import is_remote
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import Storage, View
 
 
 @contextmanager
-def opened(place: str | Path, view: View | None = None) -> Iterator[Storage]:
+def opened(place: str | Path, view: View | None = None, stop: Stop | None = None) -> Iterator[Storage]:
     """The results at a path or URL. Of a URL what `view` says is fetched, and everything written is sent.
 
     Raises:
         ConfigError: a package is missing.
+        Interrupted: `stop` was requested while the store was waited for.
         EnvironmentFailure: the store cannot be reached, refuses, or does not take the last of it.
     """
     if not is_remote(str(place)):
@@ -23,5 +25,5 @@ def opened(place: str | Path, view: View | None = None) -> Iterator[Storage]:
         return
     from hlgp_dist.launch.copies import copied  # a folder needs no client of a store
 
-    with copied(str(place), view or View()) as copy:
+    with copied(str(place), view or View(), stop or Stop()) as copy:
         yield copy

@@ -54,9 +54,10 @@ def run_search(
         Failure: all trials failed, the checks refuse the search, or it was interrupted; result.json says why.
     """
     assert config.search is not None, "the command line asks for a search section"
-    with opened(place_of(config, stem), FETCHED) as storage:
+    stop = stop or Stop()
+    with opened(place_of(config, stem), FETCHED, stop) as storage:
         folder = storage.run()
-        return folder, _run_search(config, storage, folder, show, stop or Stop())
+        return folder, _run_search(config, storage, folder, show, stop)
 
 
 def _run_search(

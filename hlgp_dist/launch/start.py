@@ -28,9 +28,10 @@ def start_run(config: RunConfig, stem: str, stop: Stop | None = None) -> tuple[R
         Failure: of any kind, an end that `stop` asked for too; result.json then holds its exit code and reason,
             unless the checks refused the run.
     """
-    with opened(place_of(config, stem), fetched_by_launcher(config)) as storage:
+    stop = stop or Stop()
+    with opened(place_of(config, stem), fetched_by_launcher(config), stop) as storage:
         folder = storage.run()
-        return folder, _start(config, storage, folder, stop or Stop())
+        return folder, _start(config, storage, folder, stop)
 
 
 def fetched_by_launcher(config: RunConfig) -> View:

@@ -6,8 +6,8 @@ Tune keeps no state of its own that matters: killed anywhere, a new Tuner over t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.worker import outcome_kept
 from hlgp_dist.train.checkpoint import newest_place
 from hlgp_dist.train.folder import TRIALS, RunFolder
+from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.trial import Trial
 
@@ -155,14 +156,14 @@ class FreeAbandoned(tune.Callback):  # type: ignore[misc]  # ray has no types he
 def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
     """The trial's driver: a small actor that starts the worker group and waits.
 
-    A failure with a reason is left in result.json and not raised: Tune would start the driver again.
+    A failure with a reason is left in result.json, told, and not raised: Tune would start the driver again.
     """
     enter(directory)
     name = sample["trial"]
     heard = (f"{TRIALS}/{name}/logs", f"logs/{STOP_FILE}")
     with opened(search, View(without_tensors, (f"{TRIALS}/{name}",), heard, away_seconds=AWAY_SECONDS)) as storage:
         folder = storage.run(TRIALS, name)
-        with suppress(Failure), outcome_kept(folder):
+        with _told(), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
             insist(lambda: check_run(config, folder), AWAY_SECONDS)  # other trials run: no reason to fail this one
             report = partial(_report_again, folder)
@@ -173,6 +174,15 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
             open_run(config, folder)
             stop = SharedStop(storage.path / "logs")
             fit(config, folder, callbacks=[TuneReportCallback()], stop=stop, before_attempt=report)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A failure is the driver's last word, for a disk may have no room for result.json."""
+    try:
+        yield
+    except Failure as failure:
+        tune.report(failed(failure))
 
 
 def _report_again(folder: RunFolder) -> None:

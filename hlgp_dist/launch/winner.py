@@ -60,7 +60,7 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
 def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any], stop: Stop | None) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     refit = refit_config(config, folder.place, values)
-    with opened(joined(folder.place, "best"), View(without_tensors)) as best:
+    with opened(joined(folder.place, "best"), View(without_tensors), stop) as best:
         former = former_config(best.run().config)
         if former is not None and difference(former, refit).identity:
             with best.alone():

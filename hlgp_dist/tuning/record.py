@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.files import sync
+from hlgp_dist.files import filling, sync
 
 SCHEMA_VERSION = 1
 Event = dict[str, Any]
@@ -24,7 +24,7 @@ class Record:
     def __init__(self, path: Path, publish: Callable[[], None]) -> None:
         self.events, self._publish = read_record(path), publish
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        self._file, self._folder = path.open("ab"), path.parent
         whole = path.read_bytes().rfind(b"\n") + 1
         self._file.truncate(whole)
         sync(path.parent)
@@ -32,9 +32,10 @@ class Record:
     def append(self, event: Event) -> None:
         """Durable when it returns."""
         line = json.dumps({"schema_version": SCHEMA_VERSION, **event}, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with filling(self._folder):
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._publish()
         self.events.append(event)
 

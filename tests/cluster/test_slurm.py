@@ -119,6 +119,15 @@ while :; do sleep 0.1; done
 """A Ray that takes its time to end."""
 
 
+def stand_in(python: str, project: Path, tmp_path: Path) -> None:
+    """For the project's Python, and for Ray."""
+    (project / ".venv").unlink()
+    (project / ".venv" / "bin").mkdir(parents=True)
+    for file, text in ((project / ".venv" / "bin" / "python", python), (tmp_path / "commands" / "srun", SLOW)):
+        file.write_text(text)
+        file.chmod(0o755)
+
+
 @pytest.mark.parametrize(
     ("driver", "start_seconds", "moments"),
     [
@@ -133,11 +142,7 @@ def test_a_signal_at_any_moment_puts_it_into_the_queue_again(
     driver: str, start_seconds: int, moments: list[str], job: dict[str, str], tmp_path: Path
 ) -> None:
     storage = Path(job["SLURM_SUBMIT_DIR"])
-    (storage / ".venv").unlink()
-    (storage / ".venv" / "bin").mkdir(parents=True)
-    for file, text in ((storage / ".venv" / "bin" / "python", PYTHON), (tmp_path / "commands" / "srun", SLOW)):
-        file.write_text(text)
-        file.chmod(0o755)
+    stand_in(PYTHON, storage, tmp_path)
     env = job | {"PYTHON": sys.executable, "START_SECONDS": str(start_seconds), "DRIVER": driver}
     batch = subprocess.Popen(["bash", str(SCRIPT), "train", "x.yaml"], env=env)
     for moment in moments:
@@ -149,6 +154,25 @@ def test_a_signal_at_any_moment_puts_it_into_the_queue_again(
     assert batch.wait(timeout=30) == Interrupted.exit_code
     assert (storage / "scontrol.log").read_text() == f"requeue {JOB}\n"
     assert (storage / "drives").exists() is (moments != ["starts"])
+
+
+WITH_A_BUCKET = """#!/bin/bash
+case $1 in
+-c) echo secret ;;
+-) ;;
+*) echo "$(stat --format=%a "$RAY_AUTH_TOKEN_PATH") $RAY_AUTH_TOKEN_PATH in $HLGP_STORAGE" ;;
+esac
+"""
+
+
+def test_the_token_lies_with_the_project_where_results_go_to_a_bucket(job: dict[str, str], tmp_path: Path) -> None:
+    project = Path(job["SLURM_SUBMIT_DIR"])
+    stand_in(WITH_A_BUCKET, project, tmp_path)
+    env = job | {"HLGP_STORAGE": "s3://bucket/hlgp"}
+    done = subprocess.run(["bash", str(SCRIPT), "train", "x.yaml"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"600 {project}/.hlgp-{JOB}.token in s3://bucket/hlgp\n"
+    assert not list(project.glob(".hlgp-*"))
 
 
 @pytest.mark.soak

@@ -13,6 +13,8 @@ from tests.cluster.host import REPOSITORY
 
 CONFIG = "data: {path: shards/x}\nsearch: {space: {optimizer.prompt_lr: {loguniform: [0.001, 0.1]}}}\n"
 
+LAST = "submit: exit code 2 (nothing was started)"
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -45,13 +47,23 @@ def test_refuses_what_a_shell_could_change(home: Path, value: str) -> None:
     code, output = submit(home, "tune", "configs/tiny.yaml", "seed=1", value)
     assert code == 2
     assert repr(value) in output
-    assert "exit code 2 (nothing was started)" in output
+    assert output.splitlines()[-1] == LAST
 
 
-def test_refuses_a_verb_that_is_no_job(home: Path) -> None:
-    code, output = submit(home, "predict", "configs/tiny.yaml")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["predict", "configs/tiny.yaml"], "invalid choice: 'predict'"),
+        (["tune", "configs/tiny.yaml", "--num=3"], "unrecognized arguments: --num=3"),
+        (["tune"], "the following arguments are required: config"),
+        ([], "the following arguments are required: verb, config"),
+    ],
+)
+def test_refuses_other_words(arguments: list[str], reason: str, home: Path) -> None:
+    code, output = submit(home, *arguments)
     assert code == 2
-    assert "invalid choice" in output
+    assert reason in output
+    assert output.splitlines()[-1] == LAST
 
 
 def test_refuses_another_launcher(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_where_nothing_is_shared_paths_are_absolute() -> None:
     with pytest.raises(ConfigError, match=r"(?s)data\.path = shards/x: must be absolute.*run\.dir = runs: must be"):
         placed(nothing)
     assert placed(nothing, data={"path": "/x"}, run={"dir": "/runs"}).data.path == "/x"
+
+
+@pytest.mark.parametrize("shared", [None, SHARED])
+@pytest.mark.parametrize("key", ["run.dir", "data.path", "data.cache_dir", "backbone.weights"])
+def test_a_home_is_no_place_that_hosts_share(key: str, shared: Shared | None) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)} = ~/x: must be written out, without ~"):
+        resolve({"data": {"path": "shards/x"}}, [f"{key}=~/x"], shared)
 
 
 def test_a_study_s_folder_stays_when_it_gets_a_cell_more() -> None:

@@ -19,7 +19,7 @@ from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import Lease
 from hlgp_dist.data.mirror import Mirror, is_private
 from hlgp_dist.errors import AtWork, DataError
-from hlgp_dist.launch.copies import gone_with, order
+from hlgp_dist.launch.sending import gone_with, order
 from tests.objects import BUCKET, ENVIRONMENT, google_server, s3_server
 
 

@@ -19,6 +19,7 @@ from hlgp_dist.launch.channel import Beat, Channel, request_of
 from hlgp_dist.launch.copies import DELAY_SECONDS
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.start import start_run
+from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View, without_tensors
 from tests.buckets import fetched, result_of
 from tests.jobs import job, step_values
@@ -134,6 +135,19 @@ def test_a_command_is_told_soon(way: Way, url: str, tmp_path: Path) -> None:
     with way.broken("refuse"), pytest.raises(Unreachable, match=r"run\.dir: s3://.*cannot be reached"), opened(url):
         pass
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_signal_ends_the_wait_for_a_store_that_is_away(way: Way, url: str) -> None:
+    stop = Stop()
+    with opened(url, RANK, stop) as storage:
+        with way.broken("refuse"):
+            threading.Timer(2.0, stop.request).start()
+            began = time.monotonic()
+            with pytest.raises(Interrupted, match=r"stopped by a signal while run\.dir did not answer"):
+                storage.refresh()
+            assert time.monotonic() - began < 60.0
+        (storage.path / "config.yaml").write_text("seed: 0")
+    assert "config.yaml" in Bucket(url).listed(), "what is left is sent all the same"
 
 
 def test_a_rank_does_not_begin_with_half_of_it(way: Way, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

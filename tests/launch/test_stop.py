@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from hlgp_dist.launch.tuner import EndIfUnwanted
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 
-WAIT_SECONDS = 120
+WAIT_SECONDS = 240
 
 
 def test_one_wish_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,16 +109,21 @@ def heeds(command: subprocess.Popen[str], number: signal.Signals) -> bool:
     return bool(int(line.split()[1], 16) >> (number - 1) & 1)
 
 
-def ended_by(number: signal.Signals, file: Path, ready: Callable[[subprocess.Popen[str]], object]) -> str:
-    """The last line of `hlgp train FILE`, which gets the signal once it is ready, and ends resumably."""
-    words = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", "train", str(file)]
-    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + WAIT_SECONDS
-    while not ready(command):
-        assert command.poll() is None and time.monotonic() < until
-        time.sleep(0.005)
-    command.send_signal(number)
-    _, told = command.communicate(timeout=WAIT_SECONDS)
+def ended_by(
+    number: signal.Signals, file: Path, ready: Callable[[subprocess.Popen[str]], object], verb: str = "train"
+) -> str:
+    """The last line of `hlgp VERB FILE`, whose process group gets the signal once it is ready; it ends resumably."""
+    words = [sys.executable, "-c", "from hlgp_dist.cli import main; main()", verb, str(file)]
+    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, process_group=0)
+    try:
+        until = time.monotonic() + WAIT_SECONDS
+        while not ready(command):
+            assert command.poll() is None and time.monotonic() < until
+            time.sleep(0.005)
+        os.killpg(command.pid, number)
+        _, told = command.communicate(timeout=WAIT_SECONDS)
+    finally:
+        command.kill()
     assert command.returncode == 75, told
     return told.splitlines()[-1]
 
@@ -131,6 +137,20 @@ def test_a_signal_before_anything_runs(number: signal.Signals, drawn: Path, tmp_
     assert last == (
         f"hlgp: exit code 75 (stopped by a signal before the run began; the same command resumes); results in {folder}"
     )
+
+
+def test_a_signal_to_all_while_the_ranks_import(drawn: Path, tmp_path: Path) -> None:
+    """A terminal's ^C: the ranks have no handlers yet, and must not die of it."""
+    folder = RunFolder(tmp_path / "run")
+    file = written(job(drawn, folder.path, "launch.num_workers=2", "train.epochs=1000"), tmp_path / "job.yaml")
+
+    def import_(command: subprocess.Popen[str]) -> bool:
+        below = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+        return sum("spawn_main" in Path(f"/proc/{rank}/cmdline").read_text() for rank in below) == 2
+
+    assert "exit code 75 (stopped by a signal" in ended_by(signal.SIGINT, file, import_)
+    result = folder.read_result()
+    assert result is not None and result["exit_code"] == 75
 
 
 def test_a_signal_while_it_joins_ray(drawn: Path, tmp_path: Path) -> None:
@@ -147,3 +167,19 @@ def test_a_signal_while_it_joins_ray(drawn: Path, tmp_path: Path) -> None:
     )
     result = folder.read_result()
     assert result is not None and result["exit_code"] == 75
+
+
+def test_a_signal_to_the_whole_group_of_a_search(drawn: Path, tmp_path: Path) -> None:
+    """`timeout`'s: the Ray that the command started lives on until the trials have saved."""
+    folder = RunFolder(tmp_path / "search")
+    file = written(job(drawn, folder.path, "launch.kind=ray", "train.epochs=1000"), tmp_path / "job.yaml")
+    search = {"space": {"optimizer.prompt_lr": {"choice": [0.01]}}, "num_samples": 1}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"search": search}))
+
+    def trains(command: subprocess.Popen[str]) -> bool:
+        return any(folder.path.glob("trials/*/metrics.jsonl"))
+
+    assert "exit code 75 (" in ended_by(signal.SIGTERM, file, trains, "tune")
+    result = folder.read_result()
+    assert result is not None and result["exit_code"] == 75
+    assert list(folder.path.glob("trials/*/checkpoints/*")), "what its ranks saved"

@@ -29,7 +29,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.mirror import Mirror
 from hlgp_dist.errors import ConfigError, EnvironmentFailure, Interrupted, Unreachable
-from hlgp_dist.launch.copies import COPIES
+from hlgp_dist.launch.copy_folders import COPIES
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.ray_run import _is_ranks
 from hlgp_dist.launch.search import FETCHED
