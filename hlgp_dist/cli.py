@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Failure, counted, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hlgp_dist.config.schema import RunConfig
+    from hlgp_dist.terminal import Grid
 
 OMP_SPINS = "10000"
 """Tens of microseconds. As they are, torch's threads spin for milliseconds after each operation, on cores that loader
@@ -319,8 +322,6 @@ def bench_data(
     from hlgp_dist.bench import loading
     from hlgp_dist.bench.setting import options_of
     from hlgp_dist.bench.tables import grids
-    from hlgp_dist.files import write_json
-    from hlgp_dist.terminal import show_grid
 
     options = options_of(
         source=source,
@@ -336,10 +337,7 @@ def bench_data(
         steps=steps,
     )
     report = loading.bench_data(options)
-    if json is not None:
-        write_json(json, report)
-    for grid in grids(report):
-        show_grid(grid)
+    _show_measured(report, grids(report), json)
 
 
 @bench_app.command("step")
@@ -360,8 +358,6 @@ def bench_step(
     from hlgp_dist.bench.stepping.options import step_options
     from hlgp_dist.bench.stepping.step import bench_step
     from hlgp_dist.bench.stepping.tables import grids
-    from hlgp_dist.files import write_json
-    from hlgp_dist.terminal import show_grid
 
     options = step_options(
         backbone=backbone,
@@ -376,9 +372,17 @@ def bench_step(
         overrides=overrides or [],
     )
     report = bench_step(options)
+    _show_measured(report, grids(report), json)
+
+
+def _show_measured(report: dict[str, Any], grids: Iterable[Grid], json: Path | None) -> None:
+    """In the terminal, and everything in a file where one is asked for."""
+    from hlgp_dist.files import write_json
+    from hlgp_dist.terminal import show_grid
+
     if json is not None:
         write_json(json, report)
-    for grid in grids(report):
+    for grid in grids:
         show_grid(grid)
 
 
