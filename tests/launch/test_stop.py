@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 
+import psutil
 import pytest
 from ray import tune
 
@@ -183,3 +185,24 @@ def test_a_signal_to_the_whole_group_of_a_search(drawn: Path, tmp_path: Path) ->
     result = folder.read_result()
     assert result is not None and result["exit_code"] == 75
     assert list(folder.path.glob("trials/*/checkpoints/*")), "what its ranks saved"
+
+
+def test_a_ray_of_its_own_ends_with_a_command_that_is_killed() -> None:
+    script = """
+        import ray, time
+        from hlgp_dist.config.launch_options import LaunchOptions
+        from hlgp_dist.launch.cluster import ray_cluster
+        with ray_cluster(LaunchOptions()):
+            ray.get(ray.remote(lambda: None).remote())
+            print("up", flush=True)
+            time.sleep(600)
+    """
+    command = subprocess.Popen([sys.executable, "-c", dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None and command.stdout.readline() == "up\n"
+    below = psutil.Process(command.pid).children()  # what is below them takes Ray up to a minute
+    assert {"gcs_server", "raylet"} <= {each.name() for each in below}
+    assert all(os.getpgid(each.pid) != os.getpgid(command.pid) for each in below)
+    command.kill()
+    command.wait()
+    _, left = psutil.wait_procs(below, timeout=30)
+    assert not left
