@@ -375,6 +375,42 @@ def bench_step(
     _show_measured(report, grids(report), json)
 
 
+@bench_app.command("scaling")
+def bench_scaling(
+    overrides: Overrides = None,
+    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on GPUs, else ViT-S/16.")] = None,
+    method: Annotated[str, typer.Option(help="See method.kind.")] = "hlgp",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures of a rank, then of all.")] = 16,
+    size: Annotated[int | None, typer.Option(min=8, help="Pixels; default the backbone's.")] = None,
+    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Of the trunk.")] = "bf16",
+    workers: Annotated[str, typer.Option(help="Numbers of ranks; the first is compared with.")] = "1,2",
+    rounds: Annotated[int, typer.Option(min=1, help="Over which medians are taken.")] = 5,
+    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+) -> None:
+    """A training step on more and more ranks of this machine, weak and strong; docs/performance.md."""
+    numbers = [int(number) for number in workers.split(",") if number.strip().isdigit()]
+    if len(numbers) != len(workers.split(",")):
+        raise ConfigError(f"--workers={workers}: must be whole numbers with commas, as 1,2,4")
+    from hlgp_dist.bench.stepping.options import step_options
+    from hlgp_dist.bench.stepping.scaling import bench_scaling
+    from hlgp_dist.bench.stepping.tables import scaling_grids
+
+    options = step_options(
+        backbone=backbone,
+        method=method,
+        batch_size=batch,
+        size=size,
+        precision=precision,
+        tasks=5,
+        classes=20,
+        rounds=rounds,
+        plain=False,
+        overrides=overrides or [],
+    )
+    report = bench_scaling(options, numbers)
+    _show_measured(report, scaling_grids(report), json)
+
+
 def _show_measured(report: dict[str, Any], grids: Iterable[Grid], json: Path | None) -> None:
     """In the terminal, and everything in a file where one is asked for."""
     from hlgp_dist.files import write_json

@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,7 +66,7 @@ class StepParts:
             "prompts": max(0.0, self._timed(self._around) - head),
             "head": head,
             "optimizer": self._optimizer(),
-            "collective": self._timed(self._collective),
+            "collective": self._timed(self._stepper.reduce),
         }
         return parts | {OTHER: whole - sum(parts.values())}
 
@@ -147,11 +146,6 @@ class StepParts:
         batch = self._stepper.batch_there()
         loss, _ = self._stepper.engine(self._stepper.images(), batch.labels, batch.weights)
         self._stepper.engine.backward(loss)
-
-    def _collective(self) -> None:
-        """The sum over ranks of all that is trained."""
-        groups = self._learner.trained_parameters().values()
-        dist.all_reduce(torch.cat([parameter.detach().flatten() for group in groups for parameter in group]))
 
 
 class _StandIn(nn.Module):

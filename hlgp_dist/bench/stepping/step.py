@@ -14,7 +14,7 @@ from hlgp_dist.bench.stepping.gemm import GemmPeak, Product, products_of
 from hlgp_dist.bench.stepping.options import StepOptions
 from hlgp_dist.bench.stepping.parts import StepParts
 from hlgp_dist.bench.stepping.plain import Unfused
-from hlgp_dist.bench.stepping.stepper import Stepper, alone
+from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.models.backbone import DTYPES
 from hlgp_dist.train.estimate.costs import TaskCost, task_costs
@@ -27,7 +27,7 @@ PLAIN = "plain_"
 
 def bench_step(options: StepOptions) -> dict[str, Any]:
     """Rates, MFU, parts and memory, with the machine and the configuration beside them."""
-    with alone(options.device):
+    with joined(options.device):
         return _Bench(options).report()
 
 

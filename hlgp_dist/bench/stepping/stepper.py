@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
 from hlgp_dist.bench.stepping.options import StepOptions
 from hlgp_dist.data.augment import to_float
@@ -23,6 +24,7 @@ from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.models.backbone import build_trunk
+from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import Batch, TaskSpec
 
@@ -90,11 +92,23 @@ class Stepper:
         self.engine.backward(loss)
         self.engine.step(RATES)
 
+    def compute(self) -> None:
+        """A step's forward and backward pass, without a word to other ranks."""
+        self.learner.train()
+        batch = self.batch_there()
+        self.learner(self.images(), batch.labels, batch.weights)[0].backward()
+        self.learner.zero_grad()
+
     @torch.no_grad()
     def evaluate(self) -> None:
         """One batch's logits."""
         self.learner.eval()
         self.learner.predict(self.images())
+
+    def reduce(self) -> None:
+        """The sum over ranks of all that is trained."""
+        groups = self.learner.trained_parameters().values()
+        dist.all_reduce(torch.cat([parameter.detach().flatten() for group in groups for parameter in group]))
 
     def close(self) -> None:
         if self.engine is not None:
@@ -126,12 +140,12 @@ def _random_batch(count: int, size: int) -> Batch:
 
 
 @contextmanager
-def alone(device: str) -> Iterator[None]:
-    """Inside, this process is a run's only rank."""
+def joined(device: str, rank: int = 0, size: int = 1, port: int | None = None) -> Iterator[None]:
+    """Inside, this process is a rank of a run: the only one, or one of those that meet at a port of this machine."""
     before = dict(os.environ)
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}  # DeepSpeed reads them
-    store = dist.HashStore()  # type: ignore[attr-defined]  # which torch documents
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=store, rank=0, world_size=1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}  # DeepSpeed reads them
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, store=_store(rank, size, port), rank=rank, world_size=size)
     init_process_group(device, timeout_seconds=600)
     try:
         yield
@@ -139,3 +153,9 @@ def alone(device: str) -> Iterator[None]:
         close_process_group()
         os.environ.clear()
         os.environ.update(before)
+
+
+def _store(rank: int, size: int, port: int | None) -> Store:
+    if port is None:
+        return HashStore()
+    return TCPStore(LOOPBACK, port, size, is_master=rank == 0)

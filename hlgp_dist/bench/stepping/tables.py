@@ -48,3 +48,20 @@ def _products(report: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [product, f"{flops / 1e12:.3f}"]
     yield ["the peak", f"{report['gemm_peak_flops'] / 1e12:.3f}"]
     yield ["peak memory, MiB", f"{report['peak_memory_bytes'] / 2**20:,.0f}"]
+
+
+def scaling_grids(report: Mapping[str, Any]) -> Iterator[Grid]:
+    """As many pictures a rank, and as many in all."""
+    columns = ["ranks", "pictures each", "step, ms", "images/s", "efficiency, %"]
+    columns += ["own work, ms", "the slowest's", "sum over ranks", "foreseen"]
+    backbone, threads = report["config"]["backbone"]["name"], report["threads_per_worker"]
+    for kind, what in (("weak", "a rank"), ("strong", "in all")):
+        title = f"{backbone}, {report['batch_size']} pictures {what}, threads of a rank: {threads}"
+        yield Grid(title, columns, [_scaled(point) for point in report[kind]])
+
+
+def _scaled(point: Mapping[str, Any]) -> list[str]:
+    step, *parts = (point[name] for name in ("seconds", "mean", "slowest", "reduce", "foreseen_seconds"))
+    rate, efficiency = f"{point['images_per_second']:.3g}", f"{100 * point['efficiency']:.1f}"
+    milliseconds = [f"{1e3 * seconds:.1f}" for seconds in parts]
+    return [f"{point['workers']}", f"{point['share']}", f"{1e3 * step:.1f}", rate, efficiency, *milliseconds]
