@@ -61,7 +61,7 @@ def test_a_search_whose_trials_span_hosts(cluster: OnPrem) -> None:
 
     refused = cluster.submit("tune", "configs/tiny.yaml", "train.epochs=[1]").wait(120)
     assert refused.code == 1, "ray submit turns every failure into 1"
-    assert "hlgp: exit code 2" in refused.said, refused.said
+    assert "submit: exit code 2" in refused.said, refused.said
 
     folder = cluster.shared / "runs" / "first"
     search = cluster.submit("tune", "configs/tiny.yaml", "run.name=first", "launch.num_workers=2")

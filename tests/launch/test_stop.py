@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -27,6 +27,14 @@ from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 
 WAIT_SECONDS = 240
+
+
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored() -> Iterator[None]:
+    """Though these tests run under `nohup`."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 def test_one_wish_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

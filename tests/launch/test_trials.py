@@ -67,7 +67,7 @@ def test_weights_that_a_trial_would_look_for_are_there(drawn: Path, tmp_path: Pa
 def test_a_search_waits_for_nodes_and_for_what_runs(tmp_path: Path) -> None:
     room, stop = [0], SharedStop(tmp_path)
     with closing(Course(tmp_path, search_of(num_samples=2), NUM_TASKS, devices_per_trial=1)) as course:
-        proposer = Proposer(course, lambda: room[0], stop)
+        proposer = Proposer(course, lambda running: running < room[0], stop)
         assert proposer.suggest("a") is None, "a cluster that lost its nodes may get them back"
         room[0] = 1
         assert proposer.suggest("a")["trial"] == "trial-00000"
@@ -84,7 +84,7 @@ def test_a_search_that_is_stopped_starts_nothing_more(tmp_path: Path) -> None:
     stop = SharedStop(tmp_path)
     with closing(Course(tmp_path, search_of(num_samples=2), NUM_TASKS, devices_per_trial=1)) as course:
         stop.request()
-        assert Proposer(course, lambda: 1, stop).suggest("a") == Proposer.FINISHED
+        assert Proposer(course, lambda running: True, stop).suggest("a") == Proposer.FINISHED
 
 
 def test_what_an_attempt_may_have_left_untold_is_told_before_the_next(
@@ -99,6 +99,7 @@ def test_what_an_attempt_may_have_left_untold_is_told_before_the_next(
             raise LostWorker("its host died")
 
     monkeypatch.setattr(ray_run, "_fit_once", attempt)
+    monkeypatch.setattr(ray_run, "workers_at_start", lambda launch: launch.num_workers)
     monkeypatch.setattr(ray_run, "room", lambda config, stop: config.launch.num_workers)
     folder = RunFolder(tmp_path / "run")
     ray_run.fit(job(tmp_path, folder.path), folder, before_attempt=lambda: done.append("report"))

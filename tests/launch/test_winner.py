@@ -31,7 +31,7 @@ def test_code_and_reason(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hlgp_dist.launch.winner._refit", lambda config, folder, values: values)
+    monkeypatch.setattr("hlgp_dist.launch.winner._refit", lambda config, folder, values, stop: values)
     search = search_of(scheduler={"kind": "fifo"}, budget=budget)
     state, spent = conduct(tmp_path, search, clock=Clock(), fails=lambda trial: 3 * (trial.configuration in failing))
     outcome = conclude(job(drawn, tmp_path / "search"), tmp_path, state, spent)

@@ -103,11 +103,13 @@ def kill_a_worker(folder: RunFolder, config_file: Path) -> Stage:
 
 
 def send(number: int, folder: RunFolder, config_file: Path, task: int) -> Stage:
-    """A signal to a launcher of its own process, inside a task."""
-    launcher = subprocess.Popen([*HLGP, "train", str(config_file)], stderr=subprocess.PIPE, text=True)
+    """A signal to a launcher of its own process, inside a task. SIGTERM goes to the ranks, too, as a job system's does:
+    by way of their launcher they hear of it within a second or two, and a task is over sooner."""
+    words = [*HLGP, "train", str(config_file)]
+    launcher = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, process_group=0)
     wait_for(inside_task(folder, task))
     workers = children(launcher.pid)
-    launcher.send_signal(number)
+    (os.killpg if number == signal.SIGTERM else os.kill)(launcher.pid, number)
     _, message = launcher.communicate(timeout=WAIT_SECONDS)
     deadline = time.monotonic() + 5
     while (left_over := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
