@@ -31,6 +31,12 @@ app.add_typer(bench_app, name="bench")
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
 ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]
 NewFolder = Annotated[str, typer.Argument(help="The shard folder to make; a local path.")]
+StepBackbone = Annotated[str | None, typer.Option("--backbone", help="Default ViT-B/16 on a GPU, else ViT-S/16.")]
+StepMethod = Annotated[str, typer.Option("--method", help="See method.kind.")]
+StepSize = Annotated[int | None, typer.Option("--size", min=8, help="Pixels; default the backbone's.")]
+StepPrecision = Annotated[Literal["bf16", "fp32"], typer.Option("--precision", help="Of the trunk.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Over which medians are taken.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="A file for everything measured.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
 
 
@@ -316,7 +322,7 @@ def bench_data(
     repeats: Annotated[int, typer.Option(min=1, help="The median counts.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Over which memory is watched.")] = 20,
     steps: Annotated[int, typer.Option(min=0, help="Real training steps to time.")] = 10,
-    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Our loading beside ImageFolder's and webdataset's: rates, where time goes, memory, a training step's wait."""
     from hlgp_dist.bench import loading
@@ -343,16 +349,16 @@ def bench_data(
 @bench_app.command("step")
 def bench_step(
     overrides: Overrides = None,
-    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on a GPU, else ViT-S/16.")] = None,
-    method: Annotated[str, typer.Option(help="See method.kind.")] = "hlgp",
+    backbone: StepBackbone = None,
+    method: StepMethod = "hlgp",
     batch: Annotated[int, typer.Option(min=1, help="Pictures of a step.")] = 16,
-    size: Annotated[int | None, typer.Option(min=8, help="Pixels; default the backbone's.")] = None,
-    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Of the trunk.")] = "bf16",
+    size: StepSize = None,
+    precision: StepPrecision = "bf16",
     tasks: Annotated[int, typer.Option(min=1, help="The last one is measured.")] = 5,
     classes: Annotated[int, typer.Option(min=1, help="Of a task.")] = 20,
-    rounds: Annotated[int, typer.Option(min=1, help="Over which medians are taken.")] = 5,
+    rounds: Rounds = 5,
     compare: Annotated[Literal["plain"] | None, typer.Option(help="The same work in fp32, unfused.")] = None,
-    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Training and evaluation beside the peak of this device's matrix products; docs/performance.md."""
     from hlgp_dist.bench.stepping.options import step_options
@@ -378,14 +384,14 @@ def bench_step(
 @bench_app.command("scaling")
 def bench_scaling(
     overrides: Overrides = None,
-    backbone: Annotated[str | None, typer.Option(help="Default ViT-B/16 on GPUs, else ViT-S/16.")] = None,
-    method: Annotated[str, typer.Option(help="See method.kind.")] = "hlgp",
+    backbone: StepBackbone = None,
+    method: StepMethod = "hlgp",
     batch: Annotated[int, typer.Option(min=1, help="Pictures of a rank, then of all.")] = 16,
-    size: Annotated[int | None, typer.Option(min=8, help="Pixels; default the backbone's.")] = None,
-    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Of the trunk.")] = "bf16",
+    size: StepSize = None,
+    precision: StepPrecision = "bf16",
     workers: Annotated[str, typer.Option(help="Numbers of ranks; the first is compared with.")] = "1,2",
-    rounds: Annotated[int, typer.Option(min=1, help="Over which medians are taken.")] = 5,
-    json: Annotated[Path | None, typer.Option(help="A file for everything measured.")] = None,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
 ) -> None:
     """A training step on more and more ranks of this machine, weak and strong; docs/performance.md."""
     numbers = [int(number) for number in workers.split(",") if number.strip().isdigit()]

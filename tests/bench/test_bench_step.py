@@ -93,6 +93,13 @@ def test_keys_are_those_of_a_run(tmp_path: Path) -> None:
     assert "prompt_length" in str(result.exception)
 
 
+@pytest.mark.parametrize("key", ["train.global_batch_size=64", "engine.zero_stage=2", "launch.num_workers=4"])
+def test_keys_without_effect_are_refused(key: str) -> None:
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, key])
+    assert isinstance(result.exception, ConfigError)
+    assert f"{key}: has no effect on a step that is measured" in str(result.exception)
+
+
 def test_the_yardstick_computes_the_same() -> None:
     query, key, value = (torch.randn(2, 3, tokens, 8) for tokens in (5, 7, 7))
 

@@ -10,8 +10,11 @@ import torch
 
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.types import TaskSpec
 
+HAVE_EFFECT = ("backbone", "method", "optimizer", "seed")
+"""Sections of a run that a measured step is made of; the rest are flags, or say nothing about it."""
 BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
 
 
@@ -44,8 +47,13 @@ def step_options(
     """With this machine's defaults for what is None. Weights are random: they take the time of others.
 
     Raises:
-        ConfigError: as for any run.
+        ConfigError: as for any run, or a key without effect.
     """
+    for override in overrides:
+        if override.partition("=")[0].split(".")[0] not in HAVE_EFFECT:
+            raise ConfigError(
+                f"{override}: has no effect on a step that is measured; {', '.join(HAVE_EFFECT)} have one"
+            )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     values = {
         "data": {"path": "synthetic"},
