@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import Searcher
 
 from hlgp_dist.config import schema
@@ -27,6 +26,7 @@ from hlgp_dist.launch.judge import OBJECTIVE, PLACE, RUNG, Judge, Unwritten, nam
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
+from hlgp_dist.launch.reports import Reports, passed_on
 from hlgp_dist.launch.room import LOOK_SECONDS
 from hlgp_dist.launch.stop import STOP_FILE, SharedStop, end_if_unwanted
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
@@ -161,32 +161,33 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
     enter(directory)
     name = sample["trial"]
     heard = (f"{TRIALS}/{name}/logs", f"logs/{STOP_FILE}")
-    with opened(search, View(without_tensors, (f"{TRIALS}/{name}",), heard, away_seconds=AWAY_SECONDS)) as storage:
+    view = View(without_tensors, (f"{TRIALS}/{name}",), heard, away_seconds=AWAY_SECONDS)
+    with passed_on() as reports, opened(search, view) as storage:
         folder = storage.run(TRIALS, name)
-        with _told(), outcome_kept(folder):
+        with _told(reports), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
             insist(lambda: check_run(config, folder), AWAY_SECONDS)  # other trials run: no reason to fail this one
-            report = partial(_report_again, folder)
+            report = partial(_report_again, reports, folder)
             if folder.read_finished() is not None:
                 report()
                 return
             folder.result.unlink(missing_ok=True)  # how an earlier command ended
             open_run(config, folder)
             stop = SharedStop(storage.path / "logs")
-            fit(config, folder, callbacks=[TuneReportCallback()], stop=stop, before_attempt=report)
+            fit(config, folder, callbacks=[reports], stop=stop, before_attempt=report)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(reports: Reports) -> Iterator[None]:
     """A failure is the driver's last word, for a disk may have no room for result.json."""
     try:
         yield
     except Failure as failure:
-        tune.report(failed(failure))
+        reports.tell(failed(failure))
 
 
-def _report_again(folder: RunFolder) -> None:
+def _report_again(reports: Reports, folder: RunFolder) -> None:
     """What an earlier driver or attempt may have been killed before it told Tune; what was told counts once."""
-    tune.report({PLACE: newest_place(folder.checkpoints)})
+    reports.tell({PLACE: newest_place(folder.checkpoints)})
     for tasks, objective in enumerate(objectives(folder), 1):
-        tune.report({OBJECTIVE: objective, RUNG: tasks})
+        reports.tell({OBJECTIVE: objective, RUNG: tasks})

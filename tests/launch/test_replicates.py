@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import tune
 
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.files import write_json
 from hlgp_dist.launch import judge, tuner
 from hlgp_dist.launch.cluster import ray_cluster
+from hlgp_dist.launch.reports import passed_on
 from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.trials import objectives
 from hlgp_dist.train.folder import TRIALS, RunFolder
@@ -43,11 +43,12 @@ def test_replicates_that_take_turns_all_come_to_their_end(
 
     def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
         folder = RunFolder(Path(search) / TRIALS / sample["trial"])
-        tuner._report_again(folder)
-        for tasks in range(len(objectives(folder)) + 1, TASKS + 1):
-            time.sleep(1.0)  # Tune hears of a task before the next is done
-            folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)])
-            tune.report({judge.OBJECTIVE: 0.5, judge.RUNG: tasks})
+        with passed_on() as reports:
+            tuner._report_again(reports, folder)
+            for tasks in range(len(objectives(folder)) + 1, TASKS + 1):
+                time.sleep(1.0)  # Tune hears of a task before the next is done
+                folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)])
+                reports.tell({judge.OBJECTIVE: 0.5, judge.RUNG: tasks})
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
 
     monkeypatch.setattr(tuner, "_drive", drive)
