@@ -16,6 +16,7 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.files import write_json
 from hlgp_dist.launch import judge, tuner
 from hlgp_dist.launch.cluster import ray_cluster
+from hlgp_dist.launch.reports import passed_on
 from hlgp_dist.launch.search import run_search
 from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.train.checkpoint import RECORD, newest_place
@@ -52,7 +53,8 @@ def test_a_driver_that_dies_is_started_again_and_not_for_ever(
     def drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search: str) -> None:
         """The first trial's dies once, the second's each time, the third's twice, after a checkpoint."""
         folder, mark = RunFolder(Path(search) / TRIALS / sample["trial"]), tmp_path / "died"
-        tuner._report_again(folder)
+        with passed_on() as reports:
+            tuner._report_again(reports, folder)
         saved = newest_place(folder.checkpoints)
         if sample["trial"] == "trial-00002" and saved < (0, 2):
             checkpoint = folder.checkpoints / f"task-00-step-{max(saved[1], 0) + 1:06d}"
