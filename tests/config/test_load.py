@@ -183,7 +183,7 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         ("launch.kind=ray launch.driver_resource=x", "launch.driver_resource = x", "has no effect: only the trials of"),
         (
             "engine.precision=int8 method.kind=full",
-            "engine.precision = 'int8'",
+            "engine.precision = int8",
             "must be bf16 or fp32 with method.kind",
         ),
         ("engine.compile=true engine.zero_stage=3", "engine.zero_stage = 3", "must be at most 2 with engine.compile"),
