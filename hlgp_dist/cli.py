@@ -34,7 +34,8 @@ NewFolder = Annotated[str, typer.Argument(help="The shard folder to make; a loca
 StepBackbone = Annotated[str | None, typer.Option("--backbone", help="Default ViT-B/16 on a GPU, else ViT-S/16.")]
 StepMethod = Annotated[str, typer.Option("--method", help="See method.kind.")]
 StepSize = Annotated[int | None, typer.Option("--size", min=8, help="Pixels; default the backbone's.")]
-StepPrecision = Annotated[Literal["bf16", "fp32"], typer.Option("--precision", help="Of the trunk.")]
+StepPrecision = Annotated[Literal["bf16", "fp32", "int8"], typer.Option("--precision", help="Of the trunk.")]
+StepCompiled = Annotated[bool, typer.Option("--compile", help="Blocks by kernels made for them.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Over which medians are taken.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="A file for everything measured.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
@@ -354,10 +355,11 @@ def bench_step(
     batch: Annotated[int, typer.Option(min=1, help="Pictures of a step.")] = 16,
     size: StepSize = None,
     precision: StepPrecision = "bf16",
+    compiled: StepCompiled = False,
     tasks: Annotated[int, typer.Option(min=1, help="The last one is measured.")] = 5,
     classes: Annotated[int, typer.Option(min=1, help="Of a task.")] = 20,
     rounds: Rounds = 5,
-    compare: Annotated[Literal["plain"] | None, typer.Option(help="The same work in fp32, unfused.")] = None,
+    compare: Annotated[Literal["plain", "bf16"] | None, typer.Option(help="plain: in fp32, unfused.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Training and evaluation beside the peak of this device's matrix products; docs/performance.md."""
@@ -371,10 +373,11 @@ def bench_step(
         batch_size=batch,
         size=size,
         precision=precision,
+        compiled=compiled,
         tasks=tasks,
         classes=classes,
         rounds=rounds,
-        plain=compare == "plain",
+        yardstick=compare,
         overrides=overrides or [],
     )
     report = bench_step(options)
@@ -389,6 +392,7 @@ def bench_scaling(
     batch: Annotated[int, typer.Option(min=1, help="Pictures of a rank, then of all.")] = 16,
     size: StepSize = None,
     precision: StepPrecision = "bf16",
+    compiled: StepCompiled = False,
     workers: Annotated[str, typer.Option(help="Numbers of ranks; the first is compared with.")] = "1,2",
     rounds: Rounds = 5,
     json: JsonFile = None,
@@ -407,10 +411,11 @@ def bench_scaling(
         batch_size=batch,
         size=size,
         precision=precision,
+        compiled=compiled,
         tasks=5,
         classes=20,
         rounds=rounds,
-        plain=False,
+        yardstick=None,
         overrides=overrides or [],
     )
     report = bench_scaling(options, numbers)

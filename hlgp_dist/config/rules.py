@@ -41,7 +41,7 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_groups(config), *_places(config), *_columns(config)]
+    broken = [*_without_effect(config), *_groups(config), *_kernels(config), *_places(config), *_columns(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -82,6 +82,17 @@ def _groups(config: RunConfig) -> Iterator[Problem]:
     if method.group_layout is not None and sum(method.group_layout) != blocks:
         rule = f"must add up to the {blocks} blocks of method.layers"
         yield Problem("method.group_layout", rule, list(method.group_layout))
+
+
+def _kernels(config: RunConfig) -> Iterator[Problem]:
+    """What neither rounded weights nor compiled blocks go together with."""
+    engine = config.engine
+    if engine.precision == "int8" and config.method.trains_trunk:
+        rule = f"must be bf16 or fp32 with method.kind: {config.method.kind}, which trains the trunk's weights"
+        yield Problem("engine.precision", rule, engine.precision)
+    if engine.zero_stage == 3 and (engine.compile or engine.precision == "int8"):
+        key = "engine.compile: true" if engine.compile else "engine.precision: int8"
+        yield Problem("engine.zero_stage", f"must be at most 2 with {key}, which wants whole blocks", 3)
 
 
 def _places(config: RunConfig) -> Iterator[Problem]:

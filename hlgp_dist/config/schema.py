@@ -256,9 +256,14 @@ Optimizer = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
 
 
 class EngineOptions(Section):
-    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32."""
+    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32.
 
-    precision: Literal["bf16", "fp32"] = "bf16"
+    int8: bf16 but for the weights of its blocks, whose products with rounded tokens are of integers. compile: the
+    blocks run by kernels that torch makes for them, which int8 is slow without.
+    """
+
+    precision: Literal["bf16", "fp32", "int8"] = "bf16"
+    compile: bool = operational(False)
     zero_stage: Literal[0, 1, 2, 3] = operational(0)
     micro_batch_size: PositiveInt | None = operational(None)
     timeout_seconds: PositiveInt = operational(1800)

@@ -30,7 +30,8 @@ class PromptedAttention(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         assert attn_mask is None and not is_causal, "a ViT's blocks mask nothing"
-        self.num_seen += len(x)
+        if not torch.compiler.is_compiling():  # or it would be compiled for each value of it
+            self.num_seen += len(x)
         inner = self.inner
         batch, tokens, _ = x.shape
         qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
@@ -75,7 +76,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, device_type:
     is_fused = device_type != "cpu" or (query.dtype == torch.float32 and not key.requires_grad)
     if is_fused:
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)
-    if key.requires_grad:
+    if key.requires_grad or torch.compiler.is_compiling():
         return _in_steps(query, key, value, scale)
     parts = zip(query.split(_AT_ONCE), key.split(_AT_ONCE), value.split(_AT_ONCE), strict=True)
     return torch.cat([_in_steps(*part, scale) for part in parts])

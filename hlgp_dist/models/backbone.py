@@ -15,6 +15,7 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 
 from hlgp_dist.config.schema import Backbone
 from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.models.eight_bit import to_eight_bit
 from hlgp_dist.models.input import InputFormat
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.models.weights import load_weights, weights_sha256
@@ -28,7 +29,8 @@ NORMALIZATIONS = {
 CROP_MODES = ("center", "squash")
 INTERPOLATIONS = ("bilinear", "bicubic")
 """What an accelerator resizes by as a CPU does; no ViT of timm asks for another."""
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "int8": torch.bfloat16, "fp32": torch.float32}
+"""What is between the products of a precision; int8 has its weights in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def build_trunk(
 def _trunk(spec: Backbone, vit: VisionTransformer, precision: str, device: str, trained: bool) -> Trunk:
     form, dtype = input_format(spec, vit), DTYPES[precision]
     if not trained:
-        return Trunk(vit.to(device, dtype), form)
+        vit = vit.to(device, dtype)
+        if precision == "int8":
+            to_eight_bit(vit.blocks)
+        return Trunk(vit, form)
     autocast = None if dtype == torch.float32 else dtype
     return Trunk(vit.to(device, torch.float32), form, trained=True, autocast=autocast)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hlgp_dist.models.attention import PromptedAttention
+from hlgp_dist.models.compiled import Through, as_it_is
 from hlgp_dist.models.injection import Injection, Tokens
 
 
@@ -19,6 +20,7 @@ class PromptedBlock(nn.Module):
         self.index = index
         self.first_patch = num_prefix_tokens
         self.injection: Injection | None = None
+        self.through: Through = as_it_is
 
     @property
     def attention(self) -> PromptedAttention:
@@ -30,12 +32,12 @@ class PromptedBlock(nn.Module):
             return self._among_tokens(x, prompt)
         self.attention.prompt = prompt
         try:
-            return self.inner(x)  # type: ignore[no-any-return]
+            return self.through(self.inner, x)
         finally:
             self.attention.prompt = None
 
     def _among_tokens(self, x: Tensor, prompt: Tokens) -> Tensor:
         first, length = self.first_patch, prompt.vectors.shape[1]
         tokens = prompt.vectors.to(x.dtype).expand(len(x), -1, -1)
-        x = self.inner(torch.cat([x[:, :first], tokens, x[:, first:]], 1))
+        x = self.through(self.inner, torch.cat([x[:, :first], tokens, x[:, first:]], 1))
         return x if prompt.keep else torch.cat([x[:, :first], x[:, first + length :]], 1)

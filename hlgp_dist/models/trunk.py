@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from hlgp_dist.models.block import PromptedBlock
+from hlgp_dist.models.compiled import compiled
 from hlgp_dist.models.injection import Injection
 from hlgp_dist.models.input import InputFormat, Normalisation
 
@@ -66,6 +67,12 @@ class Trunk(nn.Module):
     def num_seen(self) -> int:
         """Pictures that went through it so far, counted where the blocks run: no way past `forward` hides one."""
         return max(int(block.attention.num_seen) for block in self.vit.blocks)
+
+    def compile_blocks(self) -> None:
+        """From now on they run by kernels that torch.compile makes when they are first called."""
+        through = compiled()
+        for block in self.vit.blocks:
+            block.through = through
 
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""

@@ -200,6 +200,8 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         device=context.device,
         trained=config.method.trains_trunk,
     )
+    if config.engine.compile:
+        trunk.compile_blocks()
     setting = setting_of(config, trunk.dimensions, manifest)
     method = build_method(config.method, setting).to(context.device)
     memory = None

@@ -109,3 +109,14 @@ def test_the_yardstick_computes_the_same() -> None:
     expected = attended()
     with Unfused():
         assert torch.allclose(attended(), expected, atol=1e-6)
+
+
+def test_int8_is_measured_beside_bf16(tmp_path: Path) -> None:
+    """Operations are counted as of any trunk: an integer product is a product."""
+    flags = ("--method", "hlgp", "--tasks", "1", "--rounds", "1")
+    rounded = measured(tmp_path, "--precision", "int8", "--compare", "bf16", *flags)
+    plain = measured(tmp_path, *flags)
+    assert rounded["flops_per_image"] == plain["flops_per_image"]
+    rate = rounded["train_images_per_second"] / rounded["bf16_train_images_per_second"]
+    assert rounded["speed_up"]["train"] == pytest.approx(rate)
+    assert "int8" in rounded["printed"] and "x bf16" in rounded["printed"]

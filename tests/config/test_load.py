@@ -134,7 +134,7 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
         "override: train.epochs = 0.001: must be a whole number",
         f"{path}:6: optimizer.head_lr = -1: must be greater than 0",
         f"{path}:7: optimizer.betas[1] = 1.5: must be less than 1",
-        "override: engine.precision = fp16: must be 'bf16' or 'fp32'",
+        "override: engine.precision = fp16: must be 'bf16', 'fp32' or 'int8'",
         f"{path}:9: prompt_lr = 1: unknown key; did you mean optimizer.prompt_lr?",
     ]
 
@@ -181,6 +181,13 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
             "has no effect: method.kind: ncm",
         ),
         ("launch.kind=ray launch.driver_resource=x", "launch.driver_resource = x", "has no effect: only the trials of"),
+        (
+            "engine.precision=int8 method.kind=full",
+            "engine.precision = int8",
+            "must be bf16 or fp32 with method.kind",
+        ),
+        ("engine.compile=true engine.zero_stage=3", "engine.zero_stage = 3", "must be at most 2 with engine.compile"),
+        ("engine.precision=int8 engine.zero_stage=3", "engine.zero_stage = 3", "must be at most 2 with engine.precisi"),
         ("launch.cpus_per_worker=2", "launch.cpus_per_worker = 2", "has no effect: launch.kind: local starts no Ray"),
         (
             "method.matching.cycles=1 method.matching.temperature=2",

@@ -123,7 +123,11 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
             speed_of_bench(file, "bf16", None)
     with pytest.raises(ConfigError, match="--bench"):
         speed_of_bench(tmp_path / "none.json", "bf16", None)
-    assert speed_of_device(device_named("h100"), None).flops == {"bf16": 0.4 * 989e12, "fp32": 0.4 * 67e12}
+    assert speed_of_device(device_named("h100"), None).flops == {
+        "bf16": 0.4 * 989e12,
+        "int8": 0.4 * 989e12,
+        "fp32": 0.4 * 67e12,
+    }
     assert "no bf16" in speed_of_device(device_named("T4"), None).told
     with pytest.raises(ConfigError, match=r"H100.*--bench"):
         device_named("abacus")

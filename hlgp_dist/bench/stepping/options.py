@@ -17,17 +17,20 @@ HAVE_EFFECT = ("backbone", "method", "optimizer", "seed")
 """Sections of a run that a measured step is made of; the rest are flags, or say nothing about it."""
 BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
 
+Yardstick = Literal["plain", "bf16"]
+"""plain: in fp32, with attention in three steps."""
+
 
 @dataclass(frozen=True)
 class StepOptions:
     """Of the verb. config: of the run, whose data nobody opens; tasks: the last of them is the one measured; rounds:
-    the medians over them count; plain: whether the same work is timed the plain way, too."""
+    the medians over them count; yardstick: how the same work is timed, too."""
 
     config: RunConfig
     tasks: tuple[TaskSpec, ...]
     batch_size: int
     rounds: int
-    plain: bool
+    yardstick: Yardstick | None
     device: str
 
 
@@ -37,11 +40,12 @@ def step_options(
     method: str,
     batch_size: int,
     size: int | None,
-    precision: Literal["bf16", "fp32"],
+    precision: Literal["bf16", "fp32", "int8"],
+    compiled: bool,
     tasks: int,
     classes: int,
     rounds: int,
-    plain: bool,
+    yardstick: Yardstick | None,
     overrides: Sequence[str],
 ) -> StepOptions:
     """With this machine's defaults for what is None. Weights are random: they take the time of others.
@@ -59,9 +63,9 @@ def step_options(
         "data": {"path": "synthetic"},
         "backbone": {"name": backbone or BACKBONES[device], "weights": "none", "img_size": size},
         "method": {"kind": method},
-        "engine": {"precision": precision},
+        "engine": {"precision": precision, "compile": compiled},
     }
     config = resolve(values, overrides).config
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
     stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
-    return StepOptions(config, stream, batch_size, rounds, plain, device)
+    return StepOptions(config, stream, batch_size, rounds, yardstick, device)

@@ -113,7 +113,7 @@ def _rank(rank: int, size: int, options: StepOptions, threads: int, port: int, a
     if options.device == "cuda":
         torch.cuda.set_device(rank)
     with joined(device, rank, size, port):
-        stepper = Stepper(replace(options, device=device), options.config.engine.precision)
+        stepper = Stepper(replace(options, device=device))
         stepper.begin(options.tasks[-1])
         clock = Clock(device)
         parts = (stepper.train_step, stepper.compute, stepper.reduce)

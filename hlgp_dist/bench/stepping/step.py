@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
@@ -21,8 +22,6 @@ from hlgp_dist.train.estimate.costs import TaskCost, task_costs
 
 WARM_UP = 2
 FIRST, TRAIN, EVAL = "first_task_train", "train", "eval"
-PLAIN = "plain_"
-"""Before the name of what the yardstick does."""
 
 
 def bench_step(options: StepOptions) -> dict[str, Any]:
@@ -32,15 +31,15 @@ def bench_step(options: StepOptions) -> dict[str, Any]:
 
 
 class _Bench:
-    """seconds, products: by round; what is compared takes its turns in one round."""
+    """seconds, products: by round; what is compared takes its turns in one round. other: the yardstick's prefix."""
 
     def __init__(self, options: StepOptions) -> None:
         self.options, self.clock = options, Clock(options.device)
-        precision = options.config.engine.precision
-        self.steppers = {"": Stepper(options, precision)}
+        self.other = f"{options.yardstick}_" if options.yardstick else ""
+        self.steppers = {"": Stepper(options)}
         self.learner = self.steppers[""].learner
         shapes = products_of(self.learner.trunk, options.batch_size)
-        self.gemm = GemmPeak(shapes, DTYPES[precision], self.clock)
+        self.gemm = GemmPeak(shapes, DTYPES[options.config.engine.precision], self.clock)
         self.seconds: dict[str, list[float]] = {}
         self.products: dict[Product, list[float]] = {shape: [] for shape in shapes}
 
@@ -48,9 +47,9 @@ class _Bench:
         own, trains = self.steppers[""], self.learner.method.has_gradients
         self._prepare(own)
         peak = self._peak_bytes(own.train_step if trains else own.evaluate)  # before there is anything else
-        if self.options.plain:
-            self.steppers[PLAIN] = Stepper(self.options, "fp32")
-            self._prepare(self.steppers[PLAIN])
+        if self.options.yardstick is not None:
+            self.steppers[self.other] = Stepper(self.options, self.options.yardstick)
+            self._prepare(self.steppers[self.other])
         parts = self._train() if trains else {}
         self._rounds(EVAL, Stepper.evaluate)
         return self._told(parts, peak)
@@ -95,9 +94,9 @@ class _Bench:
 
     def _turns(self, call: Callable[[Stepper], None]) -> dict[str, float]:
         taken = {"": self.clock.seconds(lambda: call(self.steppers[""]))}
-        if PLAIN in self.steppers:
-            with Unfused():
-                taken[PLAIN] = self.clock.seconds(lambda: call(self.steppers[PLAIN]))
+        if self.options.yardstick is not None:
+            with Unfused() if self.options.yardstick == "plain" else nullcontext():
+                taken[self.other] = self.clock.seconds(lambda: call(self.steppers[self.other]))
         return taken
 
     def _told(self, parts: dict[str, float], peak: int) -> dict[str, Any]:
@@ -114,7 +113,10 @@ class _Bench:
             "gemm_peak_flops": gemm,
             "gemm_flops": {str(product): rate for product, rate in reached.items()},
             "flops_per_image": flops,
-            "speed_up": {name: rates[name] / rates[PLAIN + name] for name in flops if PLAIN + name in rates},
+            "yardstick": self.options.yardstick,
+            "speed_up": {
+                name: rates[name] / rates[self.other + name] for name in flops if self.other and name in rates
+            },
             "peak_memory_bytes": peak,
             "parts_ms": {name: 1e3 * seconds for name, seconds in parts.items()},
             "seconds": self.seconds,

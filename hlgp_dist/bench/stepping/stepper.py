@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
-from hlgp_dist.bench.stepping.options import StepOptions
+from hlgp_dist.bench.stepping.options import StepOptions, Yardstick
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.transfer import to_device
@@ -34,13 +34,17 @@ RATES = {"prompt": 1e-3, "head": 1e-3}
 class Stepper:
     """Training steps and evaluations of one batch, in a task that `begin` has begun."""
 
-    def __init__(self, options: StepOptions, precision: str) -> None:
+    def __init__(self, options: StepOptions, yardstick: Yardstick | None = None) -> None:
+        """yardstick: the same work its way, in place of the configuration's."""
         config = options.config
+        precision = {None: config.engine.precision, "plain": "fp32", "bf16": "bf16"}[yardstick]
         self._options, self._config, self._memory = options, config, Memory()
         trained = config.method.trains_trunk
         trunk, _ = build_trunk(
             config.backbone, precision=precision, seed=config.seed, device=options.device, trained=trained
         )
+        if config.engine.compile and yardstick is None:
+            trunk.compile_blocks()
         setting = Setting(trunk.dimensions, options.tasks, config.seed)
         self.learner = Learner(trunk, build_method(config.method, setting).to(options.device))
         self.batch = _random_batch(options.batch_size, trunk.input_format.size.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hlgp_dist.bench.stepping.step import EVAL, FIRST, PLAIN, TRAIN
+from hlgp_dist.bench.stepping.step import EVAL, FIRST, TRAIN
 from hlgp_dist.terminal import Grid
 
 ROWS = {FIRST: "training, first task", TRAIN: "training, task {tasks}", EVAL: "evaluation"}
@@ -25,11 +25,10 @@ def grids(report: Mapping[str, Any]) -> Iterator[Grid]:
 
 def _rates(report: Mapping[str, Any]) -> Grid:
     backbone, method = report["config"]["backbone"], report["config"]["method"]["kind"]
-    precision = report["config"]["engine"]["precision"]
-    title = f"{method} on {backbone['name']}, {precision}, batches of {report['batch_size']}"
-    columns = ["", "images/s", "GFLOP an image", "MFU, %"] + (
-        ["plain, images/s", "x plain"] if report["speed_up"] else []
-    )
+    engine, other = report["config"]["engine"], report["yardstick"]
+    how = engine["precision"] + (", compiled" if engine["compile"] else "")
+    title = f"{method} on {backbone['name']}, {how}, batches of {report['batch_size']}"
+    columns = ["", "images/s", "GFLOP an image", "MFU, %"] + ([f"{other}, images/s", f"x {other}"] if other else [])
     rows = []
     for name, told in ROWS.items():
         own = report.get(f"{name}_images_per_second")
@@ -37,8 +36,8 @@ def _rates(report: Mapping[str, Any]) -> Grid:
             continue
         flops = report["flops_per_image"][name]
         row = [told.format(**report), f"{own:.3g}", f"{flops / 1e9:.1f}", f"{100 * report[MFU[name]]:.1f}"]
-        if report["speed_up"]:
-            row += [f"{report[f'{PLAIN}{name}_images_per_second']:.3g}", f"{report['speed_up'][name]:.2f}"]
+        if other:
+            row += [f"{report[f'{other}_{name}_images_per_second']:.3g}", f"{report['speed_up'][name]:.2f}"]
         rows.append(row)
     return Grid(title, columns, rows)
 

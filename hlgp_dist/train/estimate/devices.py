@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hlgp_dist.errors import ConfigError
 
 GIB, TERA = 2**30, 10**12
-PRECISIONS = ("bf16", "fp32")
+PRECISIONS = ("bf16", "int8", "fp32")
 """What `engine.precision` may be."""
 
 
@@ -28,8 +28,8 @@ class DeviceSheet:
     lacks_bf16: bool = False
 
     def peak(self, precision: str) -> float:
-        """FLOP/s of a trunk's dtype."""
-        return self.low if precision == "bf16" else self.fp32
+        """FLOP/s of a trunk's dtype; of int8 what bf16 has, for a backward pass has no products of integers."""
+        return self.fp32 if precision == "fp32" else self.low
 
 
 def _sheet(name: str, gib: float, low: float, fp32: float, source: str, lacks_bf16: bool = False) -> DeviceSheet:

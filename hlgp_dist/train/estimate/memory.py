@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.engine.options import LIVE, state_keys
@@ -57,7 +58,7 @@ def _of_task(
 def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Parts:
     """From step to step, and through a test."""
     stage = config.engine.zero_stage if cost.step.pictures else 0
-    weights = 0 if trunk.is_trained else bytes_of(trunk.parameters())
+    weights = 0 if trunk.is_trained else bytes_of(chain(trunk.parameters(), trunk.vit.buffers()))
     moments = len(state_keys(config.optimizer)) if cost.step.pictures else 0
     trained = cost.trained if cost.step.pictures else 0
     state, gradients, parameters = moments * trained, trained, cost.trained

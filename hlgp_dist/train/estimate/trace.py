@@ -22,6 +22,8 @@ BLOCK = 512
 TILE = 128
 """Rows that the fused attention's backward pass computes at a time."""
 
+flop_registry[torch.ops.aten._int_mm] = flop_registry[torch.ops.aten.mm]
+
 
 class Trace(TorchDispatchMode):
     """Live and peak bytes of all storages made inside, and FLOPs (2 per multiply-add) of the matrix products by phase.

@@ -1,0 +1,42 @@
+"""Compiled blocks compute what blocks compute, for every number of pictures by the same kernels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from hlgp_dist.config.schema import Backbone
+from hlgp_dist.models.backbone import build_trunk
+from hlgp_dist.models.injection import ByBlock, Prefix
+from hlgp_dist.models.trunk import Trunk
+
+SPEC = Backbone(name="vit_tiny_patch16_224", weights="none", img_size=32, kwargs={"depth": 3})
+
+
+def passes(trunk: Trunk, pictures: int) -> list[Tensor]:
+    """Features without and with prompts, and the prompts' gradient."""
+    random = torch.Generator().manual_seed(pictures)
+    images = torch.rand(pictures, 3, 32, 32, generator=random)
+    prompt = torch.randn(1, 2, 3, 192, generator=random).requires_grad_()
+    with torch.no_grad():
+        queries = trunk(images)
+    features = trunk(images, ByBlock({1: Prefix(prompt)}))
+    (features * torch.randn(192, generator=random)).sum().backward()  # behind a norm squares have one sum
+    assert prompt.grad is not None
+    return [queries, features.detach(), prompt.grad]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_compiled_blocks_compute_the_same_and_once_for_all_sizes(precision: str) -> None:
+    plain, fast = (build_trunk(SPEC, precision=precision, seed=0)[0] for _ in range(2))
+    fast.compile_blocks()
+    tolerance = {"fp32": 1e-5, "int8": 0.04}[precision]
+    made = 0
+    for pictures in (6, 4):
+        for ours, expected in zip(passes(fast, pictures), passes(plain, pictures), strict=True):
+            assert (ours - expected).norm() <= tolerance * expected.norm()
+        made = made or counters["stats"]["unique_graphs"]
+    assert counters["stats"]["unique_graphs"] == made > 0
+    assert fast.num_seen == plain.num_seen == 20

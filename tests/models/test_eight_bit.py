@@ -1,0 +1,73 @@
+"""Frozen layers in 8 bits: near the layers that they replace, in both directions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hlgp_dist.config.schema import Backbone
+from hlgp_dist.models.backbone import build_trunk
+from hlgp_dist.models.eight_bit import EightBitLinear
+from hlgp_dist.models.injection import ByBlock, Prefix
+
+SPEC = Backbone(name="vit_tiny_patch16_224", weights="none", img_size=32, kwargs={"depth": 2})
+
+
+def pair(dtype: torch.dtype) -> tuple[nn.Linear, EightBitLinear]:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 32).to(dtype).requires_grad_(False)
+    return layer, EightBitLinear(layer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_off_by_the_roundings_alone(dtype: torch.dtype) -> None:
+    layer, rounded = pair(dtype)
+    x = torch.randn(3, 24, 64, generator=torch.Generator().manual_seed(1)).to(dtype)
+    weights = rounded.weight.float() * rounded.step[:, None]
+    assert (weights - layer.weight.float()).abs().le(rounded.step[:, None] * 0.5 + 1e-3).all()
+    expected = functional.linear(x.float(), weights, layer.bias.float())
+    step_of_token = x.float().abs().amax(-1, keepdim=True) / 127
+    bound = 0.5 * step_of_token * weights.abs().sum(1) + expected.abs() * torch.finfo(dtype).eps + 1e-5
+    out = rounded(x)
+    assert out.dtype == dtype and out.shape == (3, 24, 32)
+    assert ((out.float() - expected).abs() <= bound).all()
+
+
+def test_the_gradient_is_that_of_the_rounded_weights() -> None:
+    _, rounded = pair(torch.float32)
+    x = torch.randn(20, 64, requires_grad=True)
+    weighting = torch.randn(20, 32)
+    (rounded(x) * weighting).sum().backward()
+    torch.testing.assert_close(x.grad, weighting @ (rounded.weight * rounded.step[:, None]))
+
+
+def test_a_row_and_a_token_of_zeros_stay_zeros() -> None:
+    layer, _ = pair(torch.float32)
+    layer.weight[3], layer.bias[:] = 0.0, 0.0
+    out = EightBitLinear(layer)(torch.cat([torch.zeros(20, 64), torch.ones(1, 64)]))
+    assert not out[:20].any() and not out[:, 3].any() and out[20].any()
+
+
+def test_a_trunk_in_int8_gives_nearly_the_features_and_the_prompts_gradient_of_bf16() -> None:
+    images, weighting, features, gradients = torch.rand(8, 3, 32, 32), torch.randn(192), {}, {}
+    for precision in ("bf16", "int8"):
+        trunk, _ = build_trunk(SPEC, precision=precision, seed=0)
+        prompt = torch.randn(1, 2, 3, 192, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        features[precision] = trunk(images, ByBlock({0: Prefix(prompt), 1: Prefix(prompt)}))
+        (features[precision] * weighting).sum().backward()  # behind a norm squares have one sum
+        gradients[precision] = prompt.grad
+    for numbers in (features, gradients):
+        off = (numbers["int8"] - numbers["bf16"]).norm() / numbers["bf16"].norm()
+        assert 0.0 < off < 0.03, off
+
+
+def test_every_block_is_half_as_large() -> None:
+    sizes = {}
+    for precision in ("bf16", "int8"):
+        blocks = build_trunk(SPEC, precision=precision, seed=0)[0].vit.blocks
+        sizes[precision] = sum(
+            tensor.numel() * tensor.element_size() for tensor in (*blocks.parameters(), *blocks.buffers())
+        )
+    assert 0.5 < sizes["int8"] / sizes["bf16"] < 0.52
