@@ -256,12 +256,21 @@ Optimizer = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
 
 
 class EngineOptions(Section):
-    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32."""
+    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32.
+
+    micro_batch_size: most pictures of a rank that go through the model at a time, the rest of its share in further
+    micro-steps; null: all of them at once; `auto`: as many as its device's memory holds, which the ranks find out.
+    """
 
     precision: Literal["bf16", "fp32"] = "bf16"
     zero_stage: Literal[0, 1, 2, 3] = operational(0)
-    micro_batch_size: PositiveInt | None = operational(None)
+    micro_batch_size: PositiveInt | Literal["auto"] | None = operational(None)
     timeout_seconds: PositiveInt = operational(1800)
+
+    @property
+    def known_micro_batch(self) -> int | None:
+        """Before ranks have found out what `auto` is, it bounds nothing."""
+        return None if self.micro_batch_size == "auto" else self.micro_batch_size
 
 
 class Evaluation(Section):

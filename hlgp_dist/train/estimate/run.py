@@ -160,7 +160,7 @@ def estimate_run(config: RunConfig, device: Device = "cuda") -> RunEstimate:
 def _micro_batch(config: RunConfig, works: Sequence[StageWork], ranks: int) -> tuple[int, int]:
     """Pictures of a rank's largest micro-step, and micro-steps a step."""
     train = config.train
-    accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.micro_batch_size)
+    accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.known_micro_batch)
     batch = min(train.global_batch_size, max(work.pictures for work in works))
     return -(-batch // (ranks * accumulation)), accumulation
 

@@ -1,0 +1,106 @@
+"""`engine.micro_batch_size: auto`: every rank finds out what its device holds, and all take the least."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+from hlgp_dist.config.load import apply
+from hlgp_dist.data.plan import largest_share
+from hlgp_dist.engine.collectives import barrier, reduce_min
+from hlgp_dist.files import write_json
+from hlgp_dist.train.device_memory import DeviceMemory, Room, is_out_of_memory
+from hlgp_dist.train.environment import device_name
+from hlgp_dist.train.fitting.largest import largest, usable
+from hlgp_dist.train.fitting.probe import Probe
+from hlgp_dist.train.fitting.remembered import About, BatchSizes, recall, remember
+from hlgp_dist.train.session import Session
+
+log = logging.getLogger("hlgp_dist")
+GB = 10**9
+
+
+@contextmanager
+def batch_sizes_agreed(session: Session) -> Iterator[None]:
+    """Inside, the session's configuration has the numbers that `auto` is; every rank calls it.
+
+    Where a rank runs out of memory nevertheless, its host remembers half of them.
+    """
+    if session.config.engine.micro_batch_size != "auto" or session.is_over:
+        yield
+        return
+    memory, world = DeviceMemory(session.context.device), session.context.world
+    room = memory.room(world.host_size)
+    barrier()  # no rank takes anything before all have looked
+    about, most = _about(session, room), usable(room.most)
+    known = recall(about, most)
+    mine = known or _found(session, memory, most)
+    agreed = BatchSizes(*_least_of_all(mine), mine.peak_bytes)
+    if agreed != known:
+        remember(about, agreed)
+    session.config = apply(session.config, agreed.values())
+    _tell(session, agreed, room, "remembered" if known else "probed")
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            remember(about, agreed.halved())
+        raise
+
+
+def _found(session: Session, memory: DeviceMemory, most: int) -> BatchSizes:
+    """By this rank, on its device."""
+    config, world = session.config, session.context.world
+    probe = Probe(session, memory)
+    session.context.pulse.beat("how many pictures the memory holds")
+    with session.context.pulse.watching(lambda: probe.num_calls):
+        share = partial(largest_share, config.train.global_batch_size, world.size)
+        peak = probe.testing()
+        tested = largest(peak, memory.held(), config.evaluation.batch_size, most)
+        peak = probe.training()
+        trained = largest(peak, memory.held(), share(None), most, share=share)
+    memory.give_back()
+    return BatchSizes(trained.size, tested.size, int(min(max(trained.peak, tested.peak), most)))
+
+
+def _least_of_all(mine: BatchSizes) -> tuple[int, int]:
+    least = reduce_min(torch.tensor([mine.micro_batch, mine.evaluation_batch])).tolist()
+    return least[0], least[1]
+
+
+def _about(session: Session, room: Room) -> About:
+    """All that decides what a rank's device holds."""
+    config, world = session.config, session.context.world
+    return {
+        "backbone": config.backbone.model_dump(mode="json", include={"name", "img_size", "kwargs"}),
+        "method": config.method.model_dump(mode="json"),
+        "classes": [len(stage.classes) for stage in session.stages],
+        "optimizer": config.optimizer.kind,
+        "engine": config.engine.model_dump(mode="json", exclude={"micro_batch_size", "timeout_seconds"}),
+        "pictures": [config.data.stored, config.data.augmentation is not None],
+        "share": largest_share(config.train.global_batch_size, world.size, None),
+        "evaluation": config.evaluation.batch_size,
+        "device": device_name(session.context.device),
+        "memory": room.total,
+        "ranks": [world.size, world.host_size],
+        "torch": torch.__version__,
+    }
+
+
+def _tell(session: Session, sizes: BatchSizes, room: Room, how: str) -> None:
+    """In the rank's log, and the first rank's in RUN/logs/batch_sizes.json, where the launcher finds them."""
+    log.info(
+        "engine.micro_batch_size: auto is %d, evaluation.batch_size %d (%s): at most %.3g GB of %.3g GB",
+        sizes.micro_batch,
+        sizes.evaluation_batch,
+        how,
+        sizes.peak_bytes / GB,
+        room.most / GB,
+    )
+    if session.context.world.rank == 0:
+        told = {"values": sizes.values(), "how": how, "peak_bytes": sizes.peak_bytes, "room_bytes": room.most}
+        write_json(session.folder.batch_sizes, told)
