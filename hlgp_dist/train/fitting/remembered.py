@@ -12,6 +12,7 @@ from typing import Any
 
 from hlgp_dist.files import user_cache, write_json
 
+MICRO_BATCH, TEST_BATCH = "engine.micro_batch_size", "evaluation.batch_size"
 About = Mapping[str, Any]
 """All that decides what a device holds."""
 
@@ -26,7 +27,7 @@ class BatchSizes:
 
     def values(self) -> dict[str, int]:
         """Of a configuration, by dotted key."""
-        return {"engine.micro_batch_size": self.micro_batch, "evaluation.batch_size": self.evaluation_batch}
+        return {MICRO_BATCH: self.micro_batch, TEST_BATCH: self.evaluation_batch}
 
     def halved(self) -> BatchSizes:
         """One stays one."""
