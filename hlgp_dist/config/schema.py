@@ -260,12 +260,21 @@ class EngineOptions(Section):
 
     micro_batch_size: most pictures of a rank that go through the model at a time, the rest of its share in further
     micro-steps; null: all of them at once; `auto`: as many as its device's memory holds, which the ranks find out.
+    checkpoint_blocks: activation checkpointing, so that a block keeps its input for the backward pass and computes the
+    rest again; `auto`: where else only few pictures fit.
     """
 
     precision: Literal["bf16", "fp32"] = "bf16"
     zero_stage: Literal[0, 1, 2, 3] = operational(0)
     micro_batch_size: PositiveInt | Literal["auto"] | None = operational(None)
+    checkpoint_blocks: Literal["none", "all", "auto"] = operational("none")
     timeout_seconds: PositiveInt = operational(1800)
+
+    @model_validator(mode="after")
+    def _measures_what_it_decides_by(self) -> EngineOptions:
+        if self.checkpoint_blocks == "auto" and self.micro_batch_size != "auto":
+            raise ValueError("checkpoint_blocks: auto goes by what micro_batch_size: auto measures; give none or all")
+        return self
 
     @property
     def known_micro_batch(self) -> int | None:

@@ -54,9 +54,11 @@ def retries_in_row(ended: Sequence[Ended]) -> int:
     return sum(1 for _ in takewhile(lambda one: not one.has_saved, reversed(ended[1:])))
 
 
-def smaller_batches(config: RunConfig) -> dict[str, int]:
+def smaller_batches(config: RunConfig) -> dict[str, int | str]:
     """Half of what goes through the model at a time, as far as there are halves; what is computed stays."""
-    changes = {}
+    changes: dict[str, int | str] = {}
+    if config.engine.checkpoint_blocks == "auto":  # the ranks did not come to measuring
+        changes["engine.checkpoint_blocks"] = "all"
     if config.method.takes_gradients and (micro := micro_batch_size(config)) > 1:
         changes["engine.micro_batch_size"] = micro // 2
     if config.evaluation.batch_size > 1:

@@ -67,6 +67,11 @@ class Trunk(nn.Module):
         """Pictures that went through it so far, counted where the blocks run: no way past `forward` hides one."""
         return max(int(block.attention.num_seen) for block in self.vit.blocks)
 
+    def recompute_blocks(self, is_on: bool) -> None:
+        """Activation checkpointing of every block that has to keep anything; see `PromptedBlock.recomputes`."""
+        for block in self.vit.blocks:
+            block.recomputes = is_on
+
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
         return super().train(False)

@@ -214,6 +214,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
         device=context.device,
         trained=config.method.trains_trunk,
     )
+    trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
     setting = setting_of(config, trunk.dimensions, manifest)
     method = build_method(config.method, setting).to(context.device)
     memory = None

@@ -18,7 +18,8 @@ from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.local import LocalContext
 from hlgp_dist.launch.pulse import Pulse
 from hlgp_dist.launch.worker import work
-from hlgp_dist.train.device_memory import DeviceMemory
+from hlgp_dist.train import host_memory
+from hlgp_dist.train.device_memory import DeviceMemory, Room
 from hlgp_dist.train.estimate.run import estimate_run
 from hlgp_dist.train.fitting.agree import _least_of_all
 from hlgp_dist.train.fitting.probe import Probe
@@ -70,7 +71,7 @@ def test_a_run_is_the_same_with_and_without_a_probe(drawn: Path, tmp_path: Path,
         folder = run(ranks, job(drawn, tmp_path / how, *SHORT, AUTO), tmp_path / "cache")
         assert found_by(folder) == (how, 16, 128)
         assert (
-            f"engine.micro_batch_size: auto is 16, evaluation.batch_size 128 ({how})"
+            f"engine.micro_batch_size: auto is 16, evaluation.batch_size 128, engine.checkpoint_blocks none ({how})"
             in (folder.logs / "rank-000.log").read_text()
         )
         assert step_values(folder) == step_values(plain)
@@ -94,16 +95,59 @@ def test_ranks_take_what_the_host_remembers_less_of(drawn: Path, tmp_path: Path,
     assert smaller_batches(config) == {"engine.micro_batch_size": 1, "evaluation.batch_size": 2}
 
 
-def least(rank: int, size: int) -> tuple[int, int]:
+@pytest.mark.parametrize("method", [["method.layers=[2,3,5]"], ["method.kind=full", "optimizer.prompt_lr=0.003"]])
+def test_blocks_that_compute_again_change_nothing(method: list[str], drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    """Bit for bit."""
+    plain, again = (
+        run(ranks, job(drawn, tmp_path / blocks, *SHORT, *method, f"engine.checkpoint_blocks={blocks}"), tmp_path)
+        for blocks in ("none", "all")
+    )
+    assert step_values(again) == step_values(plain)
+    assert step_values(again, "train/grad_norm") == step_values(plain, "train/grad_norm")
+    assert result_of(again) == result_of(plain)
+
+
+def test_blocks_compute_again_under_zero_3(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    options = (*SHORT, "launch.num_workers=2", "engine.zero_stage=3")
+    plain, again = (
+        run(ranks, job(drawn, tmp_path / blocks, *options, f"engine.checkpoint_blocks={blocks}"), tmp_path)
+        for blocks in ("none", "all")
+    )
+    assert_equal(again, plain)
+
+
+def short_of_memory(rank: int, size: int, cache: str, config: dict[str, Any], more: int) -> int:
+    """A rank whose host has so many bytes beyond what its process holds, and the reserve."""
+    host_memory.give_back()
+    room = Room(int((host_memory.resident() + more) / 0.9), 10**9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeviceMemory, "room", lambda memory, sharers: room)
+        return rank_of(rank, size, cache, config)
+
+
+def test_where_few_pictures_fit_blocks_compute_again(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
+    sized = (*SHORT, *SIZED, "train.global_batch_size=16", "train.max_steps_per_task=2", "evaluation.batch_size=4")
+    plain = run(ranks, job(drawn, tmp_path / "plain", *sized), tmp_path)
+    auto = job(drawn, tmp_path / "auto", *sized, AUTO, "engine.checkpoint_blocks=auto")
+    each = estimate_run(auto, "cpu").costs[-1].step.peak // 16
+    assert ranks.call(1, short_of_memory, str(tmp_path), auto.model_dump(mode="json"), 6 * each) == [0]
+    folder = RunFolder(tmp_path / "auto")
+    told = folder.read_batch_sizes()
+    assert told is not None and told["values"]["engine.checkpoint_blocks"] == "all"
+    assert 1 < told["values"]["engine.micro_batch_size"] < 16
+    assert_equal(folder, plain)
+
+
+def least(rank: int, size: int) -> BatchSizes:
     init_process_group("cpu", 60)
     try:
-        return _least_of_all(BatchSizes([5, 7][rank], [30, 20][rank], 0))
+        return _least_of_all(BatchSizes([5, 7][rank], [30, 20][rank], [False, True][rank], rank))
     finally:
         close_process_group()
 
 
 def test_all_ranks_take_the_least(ranks: Ranks) -> None:
-    assert ranks.call(2, least) == [(5, 20)] * 2
+    assert ranks.call(2, least) == [BatchSizes(5, 20, True, 0), BatchSizes(5, 20, True, 1)]
 
 
 def state(rank: int, size: int, config: dict[str, Any]) -> tuple[bool, list[float], list[float]]:
@@ -163,24 +207,24 @@ SIZED = (
 
 
 def test_what_a_picture_takes_is_what_a_plan_foresees(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
-    """The process takes up to two fifths more where it trains: docs/plan.md."""
+    """A process takes half as much again in fp32 (docs/plan.md), and what malloc cannot give back comes on top."""
     config = job(drawn, tmp_path / "run", *SIZED)
     ((_, trained, _),) = ranks.call(1, state, config.model_dump(mode="json"))
     each = (trained[1] - trained[0]) / 8
     foreseen = estimate_run(config, "cpu").costs[-1].step.peak / 9
-    assert 0.9 < each / foreseen < 1.6
+    assert 0.9 < each / foreseen < 2.5
 
 
 def test_what_is_remembered_is_of_one_kind_of_run_and_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    about, sizes = {"backbone": "x", "memory": 100}, BatchSizes(7, 1, 90)
+    about, sizes = {"backbone": "x", "memory": 100}, BatchSizes(7, 1, False, 90)
     assert recall(about, 100) is None
     remember(about, sizes)
     assert recall(about, 90) == sizes
     assert recall(about, 89) is None, "another process has that memory now"
     assert recall(about | {"memory": 50}, 100) is None
     remember(about, sizes.halved())
-    assert recall(about, 90) == BatchSizes(3, 1, 90)
+    assert recall(about, 90) == BatchSizes(3, 1, False, 90)
     (file,) = tmp_path.rglob("*.json")
     for damaged in ("", "[]", "{}", '{"sizes": {"micro_batch": 1}}'):
         file.write_text(damaged)

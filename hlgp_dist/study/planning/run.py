@@ -162,6 +162,7 @@ def run_json(run: RunEstimate, speed: Speed | None) -> dict[str, Any]:
         "micro_batch": run.micro_batch,
         "accumulation": run.accumulation,
         "evaluation_batch": run.tested,
+        "recomputes_blocks": run.recomputes,
         "steps": run.steps,
         "flops": run.flops,
         "pass_flops": run.pass_flops,

@@ -148,8 +148,9 @@ def batches_line(engine: EngineOptions, run: RunEstimate, gpu_bytes: int | None)
         return None
     if gpu_bytes is None:
         return "engine.micro_batch_size=auto: depends on a device's memory, here it is all of a share; give --device"
+    blocks = "all blocks computed again" if run.recomputes else "no block computed again"
     free = f"{100 * FREE:g} % of the memory free"
-    return f"engine.micro_batch_size=auto: {run.micro_batch}, tests in batches of {run.tested}, {free}"
+    return f"engine.micro_batch_size=auto: {run.micro_batch}, tests in batches of {run.tested}, {blocks}, {free}"
 
 
 def sharing_line(launch: LaunchOptions, rank_bytes: int, gpu_bytes: int | None) -> str:

@@ -18,8 +18,8 @@ from hlgp_dist.train.estimate.kernels import Device
 from hlgp_dist.train.estimate.memory import Parts, RankMemory, rank_memory
 from hlgp_dist.train.estimate.speed import Speed
 from hlgp_dist.train.estimate.work import DataWork, StageWork, data_work, seen_shapes, stage_works
-from hlgp_dist.train.fitting.largest import largest, usable
-from hlgp_dist.train.fitting.remembered import MICRO_BATCH, TEST_BATCH
+from hlgp_dist.train.fitting.largest import Largest, largest, too_few, usable
+from hlgp_dist.train.fitting.remembered import BLOCKS, MICRO_BATCH, TEST_BATCH, BatchSizes
 from hlgp_dist.train.footprint import Footprint, footprint_of
 from hlgp_dist.train.preflight import check_fit
 from hlgp_dist.train.session import setting_of
@@ -38,9 +38,9 @@ class Flops(NamedTuple):
 class RunEstimate:
     """A run as it is configured, on `ranks` of a device.
 
-    micro_batch, accumulation: of the largest stage; tested: pictures of a test's batch; pass_flops: of one un-prompted
-    pass of a picture; traffic: bytes summed over the ranks in a step; gathered: bytes of weights that a rank receives
-    in a step under ZeRO 3.
+    micro_batch, accumulation: of the largest stage; tested: pictures of a test's batch; recomputes: blocks keep their
+    inputs alone; pass_flops: of one un-prompted pass of a picture; traffic: bytes summed over the ranks in a step;
+    gathered: bytes of weights that a rank receives in a step under ZeRO 3.
     """
 
     ranks: int
@@ -48,6 +48,7 @@ class RunEstimate:
     micro_batch: int
     accumulation: int
     tested: int
+    recomputes: bool
     costs: tuple[TaskCost, ...]
     works: tuple[StageWork, ...]
     memory: RankMemory
@@ -146,25 +147,31 @@ def estimate_run(config: RunConfig, device: Device = "cuda", room: int | None = 
     return _estimate(config, device)
 
 
-def _batch_sizes(config: RunConfig, device: Device, room: int) -> dict[str, int]:
+def _batch_sizes(config: RunConfig, device: Device, room: int) -> dict[str, int | str]:
     """What a probe would find: see `fitting.agree`."""
+    given = config.engine.checkpoint_blocks
+    found = _found(config, device, room, "none" if given == "auto" else given)
+    share = largest_share(config.train.global_batch_size, config.launch.num_workers, None)
+    if given == "auto" and too_few(found.micro_batch, share):
+        found = _found(config, device, room, "all")
+    return found.values()
 
+
+def _found(config: RunConfig, device: Device, room: int, blocks: str) -> BatchSizes:
     @cache
     def peaks(key: str, size: int) -> RankMemory:
-        return _estimate(apply(config, {key: size}), device).memory
+        return _estimate(apply(config, {BLOCKS: blocks, key: size}), device).memory
 
-    def found(key: str, part: Callable[[RankMemory], Parts], most: int, share: Callable[[int], int]) -> int:
+    def most_of(key: str, part: Callable[[RankMemory], Parts], most: int, share: Callable[[int], int]) -> Largest:
         def peak(size: int) -> int:
             return sum(part(peaks(key, size)).values())
 
-        return largest(peak, peak(1), most, room, share=share).size
+        return largest(peak, peak(1), most, room, share=share)
 
     share = partial(largest_share, config.train.global_batch_size, config.launch.num_workers)
-    most, tested = share(None), config.evaluation.batch_size
-    return {
-        MICRO_BATCH: found(MICRO_BATCH, lambda memory: memory.training, most, share),
-        TEST_BATCH: found(TEST_BATCH, lambda memory: memory.evaluation, tested, lambda size: size),
-    }
+    trained = most_of(MICRO_BATCH, lambda memory: memory.training, share(None), share)
+    tested = most_of(TEST_BATCH, lambda memory: memory.evaluation, config.evaluation.batch_size, lambda size: size)
+    return BatchSizes(trained.size, tested.size, blocks == "all", int(max(trained.peak, tested.peak)))
 
 
 def _estimate(config: RunConfig, device: Device) -> RunEstimate:
@@ -183,6 +190,7 @@ def _estimate(config: RunConfig, device: Device) -> RunEstimate:
         micro if config.method.takes_gradients else 0,
         accumulation,
         tested,
+        config.engine.checkpoint_blocks == "all",
         tuple(costs),
         tuple(works),
         rank_memory(config, trunk, costs, shapes, ranks, device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from hlgp_dist.engine.collectives import barrier, reduce_min
 from hlgp_dist.files import write_json
 from hlgp_dist.train.device_memory import DeviceMemory, Room, is_out_of_memory
 from hlgp_dist.train.environment import device_name
-from hlgp_dist.train.fitting.largest import largest, usable
+from hlgp_dist.train.fitting.largest import largest, too_few, usable
 from hlgp_dist.train.fitting.probe import Probe
 from hlgp_dist.train.fitting.remembered import About, BatchSizes, recall, remember
 from hlgp_dist.train.session import Session
@@ -38,12 +38,15 @@ def batch_sizes_agreed(session: Session) -> Iterator[None]:
     barrier()  # no rank takes anything before all have looked
     about, most = _about(session, room), usable(room.most)
     known = recall(about, most)
-    mine = known or _found(session, memory, most)
-    agreed = BatchSizes(*_least_of_all(mine), mine.peak_bytes)
+    blocks, share = session.config.engine.checkpoint_blocks, _share(session)(None)
+    agreed = _least_of_all(known or _found(session, memory, most, recomputes=blocks == "all"))
+    if blocks == "auto" and not agreed.recomputes and too_few(agreed.micro_batch, share):
+        agreed = _least_of_all(_found(session, memory, most, recomputes=True))
+    session.learner.trunk.recompute_blocks(agreed.recomputes)
     if agreed != known:
         remember(about, agreed)
     session.config = apply(session.config, agreed.values())
-    _tell(session, agreed, room, "remembered" if known else "probed")
+    _tell(session, agreed, room, "remembered" if agreed == known else "probed")
     try:
         yield
     except Exception as error:
@@ -52,24 +55,30 @@ def batch_sizes_agreed(session: Session) -> Iterator[None]:
         raise
 
 
-def _found(session: Session, memory: DeviceMemory, most: int) -> BatchSizes:
+def _found(session: Session, memory: DeviceMemory, most: int, *, recomputes: bool) -> BatchSizes:
     """By this rank, on its device."""
-    config, world = session.config, session.context.world
-    probe = Probe(session, memory)
+    session.learner.trunk.recompute_blocks(recomputes)
+    probe, share = Probe(session, memory), _share(session)
     session.context.pulse.beat("how many pictures the memory holds")
     with session.context.pulse.watching(lambda: probe.num_calls):
-        share = partial(largest_share, config.train.global_batch_size, world.size)
         peak = probe.testing()
-        tested = largest(peak, memory.held(), config.evaluation.batch_size, most)
+        tested = largest(peak, memory.held(), session.config.evaluation.batch_size, most)
         peak = probe.training()
         trained = largest(peak, memory.held(), share(None), most, share=share)
     memory.give_back()
-    return BatchSizes(trained.size, tested.size, int(min(max(trained.peak, tested.peak), most)))
+    return BatchSizes(trained.size, tested.size, recomputes, int(min(max(trained.peak, tested.peak), most)))
 
 
-def _least_of_all(mine: BatchSizes) -> tuple[int, int]:
-    least = reduce_min(torch.tensor([mine.micro_batch, mine.evaluation_batch])).tolist()
-    return least[0], least[1]
+def _share(session: Session) -> Callable[[int | None], int]:
+    """What a bound of a micro-batch comes to."""
+    return partial(largest_share, session.config.train.global_batch_size, session.context.world.size)
+
+
+def _least_of_all(mine: BatchSizes) -> BatchSizes:
+    """Blocks compute again on all ranks where they have to on one."""
+    numbers = torch.tensor([mine.micro_batch, mine.evaluation_batch, not mine.recomputes])
+    micro_batch, evaluation_batch, keeps = reduce_min(numbers).tolist()
+    return BatchSizes(micro_batch, evaluation_batch, not keeps, mine.peak_bytes)
 
 
 def _about(session: Session, room: Room) -> About:
@@ -82,7 +91,7 @@ def _about(session: Session, room: Room) -> About:
         "optimizer": config.optimizer.kind,
         "engine": config.engine.model_dump(mode="json", exclude={"micro_batch_size", "timeout_seconds"}),
         "pictures": [config.data.stored, config.data.augmentation is not None],
-        "share": largest_share(config.train.global_batch_size, world.size, None),
+        "share": _share(session)(None),
         "evaluation": config.evaluation.batch_size,
         "device": device_name(session.context.device),
         "memory": room.total,
@@ -94,9 +103,9 @@ def _about(session: Session, room: Room) -> About:
 def _tell(session: Session, sizes: BatchSizes, room: Room, how: str) -> None:
     """In the rank's log, and the first rank's in RUN/logs/batch_sizes.json, where the launcher finds them."""
     log.info(
-        "engine.micro_batch_size: auto is %d, evaluation.batch_size %d (%s): at most %.3g GB of %.3g GB",
-        sizes.micro_batch,
-        sizes.evaluation_batch,
+        "engine.micro_batch_size: auto is %d, evaluation.batch_size %d, engine.checkpoint_blocks %s (%s): "
+        "at most %.3g GB of %.3g GB",
+        *sizes.values().values(),
         how,
         sizes.peak_bytes / GB,
         room.most / GB,

@@ -10,6 +10,9 @@ SMALL = 8
 RESERVE = 0.1
 """Of a device's memory, that stays free: larger pictures come, blocks of memory do not fit each other, others grow."""
 
+EFFICIENT = 8
+"""Pictures, assumed: with fewer a device's products are slow for what they do, slower than blocks computed twice."""
+
 Peak = Callable[[int], float]
 """Bytes held at the most while so many pictures are computed on; infinite where memory ran out."""
 
@@ -19,6 +22,11 @@ class Largest(NamedTuple):
 
     size: int
     peak: float
+
+
+def too_few(size: int, share: int) -> bool:
+    """Whether `engine.checkpoint_blocks: auto` had rather compute blocks again than so few pictures of a share."""
+    return size < min(EFFICIENT, share)
 
 
 def usable(total: int) -> int:
