@@ -19,11 +19,12 @@ from hlgp_dist.launch.local import LocalContext
 from hlgp_dist.launch.pulse import Pulse
 from hlgp_dist.launch.worker import work
 from hlgp_dist.train import host_memory
+from hlgp_dist.train.batch_sizes import BatchSizes
 from hlgp_dist.train.device_memory import DeviceMemory, Room
 from hlgp_dist.train.estimate.run import estimate_run
 from hlgp_dist.train.fitting.agree import _least_of_all
 from hlgp_dist.train.fitting.probe import Probe
-from hlgp_dist.train.fitting.remembered import BatchSizes, recall, remember
+from hlgp_dist.train.fitting.remembered import recall, remember
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.session import open_session
 from hlgp_dist.types import World

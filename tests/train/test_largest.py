@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from hlgp_dist.data.plan import largest_share
-from hlgp_dist.train.fitting.largest import Largest, Peak, largest, usable
+from hlgp_dist.train.largest import Largest, Peak, largest, usable
 
 HELD, ONCE, EACH = 1000, 300, 50
 

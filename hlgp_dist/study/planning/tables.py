@@ -15,7 +15,7 @@ from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
 from hlgp_dist.train.estimate.devices import RESERVE
 from hlgp_dist.train.estimate.run import RunEstimate
 from hlgp_dist.train.estimate.speed import Speed
-from hlgp_dist.train.fitting.largest import RESERVE as FREE
+from hlgp_dist.train.largest import RESERVE as FREE
 
 GIB = 2**30
 UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -11,6 +11,7 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.plan import accumulation_steps, largest_share
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.train.batch_sizes import BLOCKS, MICRO_BATCH, TEST_BATCH, BatchSizes
 from hlgp_dist.train.estimate.bounds import LAUNCH_SECONDS, StepWork
 from hlgp_dist.train.estimate.costs import Cost, TaskCost, bytes_of, task_costs
 from hlgp_dist.train.estimate.formulae import forward_flops, pass_shape
@@ -18,9 +19,8 @@ from hlgp_dist.train.estimate.kernels import Device
 from hlgp_dist.train.estimate.memory import Parts, RankMemory, rank_memory
 from hlgp_dist.train.estimate.speed import Speed
 from hlgp_dist.train.estimate.work import DataWork, StageWork, data_work, seen_shapes, stage_works
-from hlgp_dist.train.fitting.largest import Largest, largest, too_few, usable
-from hlgp_dist.train.fitting.remembered import BLOCKS, MICRO_BATCH, TEST_BATCH, BatchSizes
 from hlgp_dist.train.footprint import Footprint, footprint_of
+from hlgp_dist.train.largest import Largest, largest, too_few, usable
 from hlgp_dist.train.preflight import check_fit
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of

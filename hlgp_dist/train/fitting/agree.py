@@ -13,11 +13,12 @@ from hlgp_dist.config.load import apply
 from hlgp_dist.data.plan import largest_share
 from hlgp_dist.engine.collectives import barrier, reduce_min
 from hlgp_dist.files import write_json
+from hlgp_dist.train.batch_sizes import BatchSizes
 from hlgp_dist.train.device_memory import DeviceMemory, Room, is_out_of_memory
 from hlgp_dist.train.environment import device_name
-from hlgp_dist.train.fitting.largest import largest, too_few, usable
 from hlgp_dist.train.fitting.probe import Probe
-from hlgp_dist.train.fitting.remembered import About, BatchSizes, recall, remember
+from hlgp_dist.train.fitting.remembered import About, recall, remember
+from hlgp_dist.train.largest import largest, too_few, usable
 from hlgp_dist.train.session import Session
 
 log = logging.getLogger("hlgp_dist")
