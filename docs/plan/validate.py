@@ -8,18 +8,15 @@ test. `allocated` is the most that torch's allocator held at once beyond what wa
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from hlgp_dist.bench.memory import resident
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.methods.base import Setting
@@ -27,6 +24,7 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk, meta_trunk
 from hlgp_dist.train.estimate.costs import task_costs
 from hlgp_dist.train.footprint import NoPictures
+from hlgp_dist.train.host_memory import forget_peak, give_back, resident
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import TaskSpec
 
@@ -129,11 +127,11 @@ def _peaks(call: Callable[[], None]) -> tuple[int, int]:
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
     del profiled, events
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
+    give_back()
+    forget_peak()
+    before = resident()
     call()
-    return int(held.max()), int((resident("VmHWM") - before) * 2**20)
+    return int(held.max()), resident("VmHWM") - before
 
 
 if __name__ == "__main__":

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-STATUS = Path("/proc/self/status")
+from hlgp_dist.train.host_memory import resident
+
+MIB = 2**20
 SETTLED = 2
 """Epochs after which buffers and the pages of the map are there."""
 FLAT = 0.001
 """Of the resident memory, that an epoch may add."""
-
-
-def resident(field: str = "VmRSS") -> float:
-    """MiB of this process; `RssAnon` is its own, without the pages of mapped files, which the host can take back."""
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:")) / 1024
 
 
 def over_epochs(run: Callable[[int], object], epochs: int) -> dict[str, object]:
@@ -27,8 +23,8 @@ def over_epochs(run: Callable[[int], object], epochs: int) -> dict[str, object]:
     total, own = [], []
     for epoch in range(epochs):
         run(epoch)
-        total.append(resident())
-        own.append(resident("RssAnon"))
+        total.append(resident() / MIB)
+        own.append(resident("RssAnon") / MIB)
     slope = None
     if epochs >= SETTLED + 2:
         slope = float(np.polyfit(np.arange(epochs - SETTLED), total[SETTLED:], 1)[0])

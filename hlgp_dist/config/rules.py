@@ -35,6 +35,7 @@ GRADIENT_KEYS = (
     "alignment.",
     "engine.zero_stage",
     "engine.micro_batch_size",
+    "engine.checkpoint_blocks",
     "checkpoint.every_steps",
 )
 
@@ -52,6 +53,8 @@ def ignored(config: RunConfig, key: str) -> str | None:
         return f"method.kind: {method.kind} takes no gradient step"
     if not method.trains_prompts and key == "optimizer.prompt_lr":
         return f"method.kind: {method.kind} has no prompts"
+    if not method.trains_prompts and not method.trains_trunk and key == "engine.checkpoint_blocks":
+        return f"method.kind: {method.kind} has no backward pass through the blocks"
     if config.train.stream == "joint" and key.startswith("alignment."):
         return "train.stream: joint has one task, behind which nothing is aligned"
     if config.launch.kind == "local" and not has_searches and key in RAY_KEYS:

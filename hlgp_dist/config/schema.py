@@ -260,13 +260,29 @@ class EngineOptions(Section):
 
     int8: bf16 but for the weights of its blocks, whose products with rounded tokens are of integers. compile: the
     blocks run by kernels that torch makes for them, which int8 is slow without.
+    micro_batch_size: most pictures of a rank that go through the model at a time, the rest of its share in further
+    micro-steps; null: all of them at once; `auto`: as many as its device's memory holds, which the ranks find out.
+    checkpoint_blocks: activation checkpointing, so that a block keeps its input for the backward pass and computes the
+    rest again; `auto`: where else only few pictures fit.
     """
 
     precision: Literal["bf16", "fp32", "int8"] = "bf16"
     compile: bool = operational(False)
     zero_stage: Literal[0, 1, 2, 3] = operational(0)
-    micro_batch_size: PositiveInt | None = operational(None)
+    micro_batch_size: PositiveInt | Literal["auto"] | None = operational(None)
+    checkpoint_blocks: Literal["none", "all", "auto"] = operational("none")
     timeout_seconds: PositiveInt = operational(1800)
+
+    @model_validator(mode="after")
+    def _measures_what_it_decides_by(self) -> EngineOptions:
+        if self.checkpoint_blocks == "auto" and self.micro_batch_size != "auto":
+            raise ValueError("checkpoint_blocks: auto goes by what micro_batch_size: auto measures; give none or all")
+        return self
+
+    @property
+    def known_micro_batch(self) -> int | None:
+        """Before ranks have found out what `auto` is, it bounds nothing."""
+        return None if self.micro_batch_size == "auto" else self.micro_batch_size
 
 
 class Evaluation(Section):

@@ -61,6 +61,12 @@ def accumulation_steps(global_batch_size: int, world_size: int, micro_batch_size
     return -(-global_batch_size // (world_size * micro_batch_size))
 
 
+def largest_share(global_batch_size: int, world_size: int, micro_batch_size: int | None) -> int:
+    """Of a whole batch, in samples of a rank and micro-step."""
+    parts = world_size * accumulation_steps(global_batch_size, world_size, micro_batch_size)
+    return -(-global_batch_size // parts)
+
+
 def shares(batch: Indices, world_size: int, accumulation: int) -> list[list[Indices]]:
     """A global batch as [A][W] contiguous shares: `shares(...)[m][rank]` is rank's at micro-step m.
 

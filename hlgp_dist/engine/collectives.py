@@ -15,6 +15,15 @@ def reduce_sum(tensor: Tensor) -> Tensor:
     return moved.to(tensor.device)
 
 
+def reduce_min(tensor: Tensor) -> Tensor:
+    """The least over ranks; see `reduce_sum`."""
+    if dist.get_world_size() == 1:
+        return tensor
+    moved = tensor.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(moved, dist.ReduceOp.MIN)
+    return moved.to(tensor.device)
+
+
 def broadcast_(tensors: list[Tensor]) -> None:
     """Give every rank the first rank's values, in place."""
     if dist.get_world_size() > 1:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.plan import accumulation_steps, steps_per_epoch
+from hlgp_dist.data.plan import largest_share
 from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker, OutOfMemory, Unreachable
 from hlgp_dist.train.folder import RunFolder
 
@@ -53,9 +54,11 @@ def retries_in_row(ended: Sequence[Ended]) -> int:
     return sum(1 for _ in takewhile(lambda one: not one.has_saved, reversed(ended[1:])))
 
 
-def smaller_batches(config: RunConfig) -> dict[str, int]:
+def smaller_batches(config: RunConfig) -> dict[str, int | str]:
     """Half of what goes through the model at a time, as far as there are halves; what is computed stays."""
-    changes = {}
+    changes: dict[str, int | str] = {}
+    if config.engine.checkpoint_blocks == "auto":  # the ranks did not come to measuring
+        changes["engine.checkpoint_blocks"] = "all"
     if config.method.takes_gradients and (micro := micro_batch_size(config)) > 1:
         changes["engine.micro_batch_size"] = micro // 2
     if config.evaluation.batch_size > 1:
@@ -65,9 +68,16 @@ def smaller_batches(config: RunConfig) -> dict[str, int]:
 
 def micro_batch_size(config: RunConfig) -> int:
     """The largest share of a rank, given or derived."""
-    batch, workers = config.train.global_batch_size, config.launch.num_workers
-    parts = workers * accumulation_steps(batch, workers, config.engine.micro_batch_size)
-    return steps_per_epoch(batch, parts)
+    bound = config.engine.known_micro_batch
+    return largest_share(config.train.global_batch_size, config.launch.num_workers, bound)
+
+
+def as_found(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """With what the ranks last found `engine.micro_batch_size: auto` to be, if they came to it."""
+    found = folder.read_batch_sizes()
+    if config.engine.micro_batch_size != "auto" or found is None:
+        return config
+    return apply(config, found["values"])
 
 
 def final_failure(config: RunConfig, ended: Sequence[Ended]) -> Failure:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import Failure, Interrupted, Preempted
-from hlgp_dist.launch.attempts import Ended, final_failure, micro_batch_size, note_attempt, retry_after
+from hlgp_dist.launch.attempts import Ended, as_found, final_failure, micro_batch_size, note_attempt, retry_after
 from hlgp_dist.launch.channel import Channel, next_number
 from hlgp_dist.launch.prepare import open_run
 from hlgp_dist.launch.stop import Stop
@@ -45,7 +45,7 @@ def run_attempts(
     stop.check("before the run began")
     while (end := _one(present, folder, attempt, stop)) is not None:
         ended.append(end)
-        retry = retry_after(present, ended)
+        retry = retry_after(as_found(present, folder), ended)
         if stop.requested:
             raise end.failure
         if retry is None:
@@ -65,7 +65,6 @@ def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> 
         "attempt": number,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "workers": config.launch.num_workers,
-        "micro_batch_size": micro_batch_size(config) if config.method.takes_gradients else None,
     }
     began = time.monotonic()
     outcome: dict[str, object] = {"failure": None, "exit_code": 0, "reason": "done"}
@@ -82,6 +81,8 @@ def _one(config: RunConfig, folder: RunFolder, attempt: Attempt, stop: Stop) -> 
         raise
     finally:
         with suppress(OSError):  # a full disk must not hide what went wrong
+            found = as_found(config, folder)
+            record["micro_batch_size"] = micro_batch_size(found) if config.method.takes_gradients else None
             note_attempt(folder, record | {"seconds": round(time.monotonic() - began, 1)} | outcome)
 
 

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import torch
 import torch.distributed as dist
 
 from hlgp_dist.config.schema import RunConfig
@@ -27,6 +26,7 @@ from hlgp_dist.errors import (
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.pulse import Pulse
+from hlgp_dist.train.device_memory import is_out_of_memory
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.train.run import run
@@ -102,8 +102,7 @@ def as_failure(error: Exception) -> Failure:
     """What an exception means to the user."""
     if isinstance(error, Failure):
         return error
-    on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    if on_host or isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
     if isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PEER)

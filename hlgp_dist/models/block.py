@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hlgp_dist.models.attention import PromptedAttention
 from hlgp_dist.models.compiled import Through, as_it_is
-from hlgp_dist.models.injection import Injection, Tokens
+from hlgp_dist.models.injection import BlockPrompt, Injection, Tokens
 
 
 class PromptedBlock(nn.Module):
@@ -21,6 +25,10 @@ class PromptedBlock(nn.Module):
         self.first_patch = num_prefix_tokens
         self.injection: Injection | None = None
         self.through: Through = as_it_is
+        self.recomputes = False
+        """Whether all but its input is computed again in a backward pass, and not kept for it."""
+        self.again: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Of a plan, which computes on `meta`: what surrounds that, as the first time."""
 
     @property
     def attention(self) -> PromptedAttention:
@@ -28,6 +36,24 @@ class PromptedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         prompt = self.injection.layer(self.index) if self.injection is not None else None
+        if not self.recomputes or not self._keeps(x, prompt):
+            return self._prompted(x, prompt)
+        return checkpoint(
+            self._prompted,
+            x,
+            prompt,
+            use_reentrant=False,
+            preserve_rng_state=False,  # a trunk is in eval mode and draws nothing
+            context_fn=lambda: (nullcontext(), self.again()),
+        )
+
+    def _keeps(self, x: Tensor, prompt: BlockPrompt | None) -> bool:
+        """Whether a backward pass would need what is computed here: nothing is kept below the first prompt."""
+        is_trained = next(self.inner.parameters()).requires_grad
+        asks = x.requires_grad or is_trained or (prompt is not None and prompt.vectors.requires_grad)
+        return torch.is_grad_enabled() and asks
+
+    def _prompted(self, x: Tensor, prompt: BlockPrompt | None) -> Tensor:
         if isinstance(prompt, Tokens):
             return self._among_tokens(x, prompt)
         self.attention.prompt = prompt

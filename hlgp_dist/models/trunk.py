@@ -74,6 +74,11 @@ class Trunk(nn.Module):
         for block in self.vit.blocks:
             block.through = through
 
+    def recompute_blocks(self, is_on: bool) -> None:
+        """Activation checkpointing of every block that has to keep anything; see `PromptedBlock.recomputes`."""
+        for block in self.vit.blocks:
+            block.recomputes = is_on
+
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
         return super().train(False)

@@ -65,6 +65,7 @@ class RunFolder:
         self.matrix = self.path / "accuracy_matrix.csv"
         self.logs = self.path / "logs"
         self.attempts = self.logs / "attempts.jsonl"
+        self.batch_sizes = self.logs / "batch_sizes.json"
         self.checkpoints = self.path / "checkpoints"
 
     def __str__(self) -> str:
@@ -99,6 +100,10 @@ class RunFolder:
         if not self.attempts.is_file():
             return []
         return [json.loads(line) for line in self.attempts.read_text().splitlines()]
+
+    def read_batch_sizes(self) -> dict[str, Any] | None:
+        """What ranks last found `engine.micro_batch_size: auto` to be, None where none did."""
+        return json.loads(self.batch_sizes.read_text()) if self.batch_sizes.is_file() else None
 
     def has_work(self) -> bool:
         """Whether a run or a search has left anything here that a later one would go on with."""

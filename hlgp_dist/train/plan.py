@@ -23,7 +23,7 @@ class TaskPlan:
         train = config.train
         per_epoch = steps_per_epoch(num_samples, train.global_batch_size)
         total = per_epoch * train.epochs
-        accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.micro_batch_size)
+        accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.known_micro_batch)
         return cls(per_epoch, min(total, train.max_steps_per_task or total), accumulation)
 
 

@@ -41,6 +41,8 @@ def finished(session: Session) -> dict[str, Any]:
         "passes_per_image": progress.passes,
         "training_seconds": progress.trained_seconds,
         "num_workers": session.context.world.size,
+        "micro_batch_size": session.micro_batch_size,
+        "evaluation_batch_size": session.config.evaluation.batch_size,
         "attempts": session.folder.read_attempts(),
         "images_per_second": progress.trained_images / progress.trained_seconds if progress.trained_seconds else None,
         "decoded_images": progress.decoded_images,

@@ -15,6 +15,7 @@ from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
 from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.environment import record_environment
+from hlgp_dist.train.fitting.agree import batch_sizes_agreed
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.train.plan import planned_steps
 from hlgp_dist.train.result import finished
@@ -33,7 +34,7 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
             optimizer_state = _resume(session)
             _check_agreement(session)
             session.chronicle = _chronicle(session)
-            with session.chronicle or nullcontext():
+            with batch_sizes_agreed(session), session.chronicle or nullcontext():
                 run_sequence(session, optimizer_state)
                 if session.chronicle is not None:
                     numbers = metrics.summary(session.progress.matrix(), session.progress.totals)

@@ -15,6 +15,7 @@ from hlgp_dist.data.loading import Loading
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.patience import LASTING
 from hlgp_dist.data.pictures import Pictures
+from hlgp_dist.data.plan import largest_share
 from hlgp_dist.data.selection import Part, select
 from hlgp_dist.data.tasks import joined, split_tasks
 from hlgp_dist.engine.collectives import barrier
@@ -75,6 +76,19 @@ class Session:
     def part(self) -> Part:
         """What is evaluated on."""
         return self.config.benchmark.evaluated_on
+
+    @property
+    def micro_batch_size(self) -> int | None:
+        """The largest of a rank's shares, None where nothing takes gradients."""
+        config, world = self.config, self.context.world
+        if not self.learner.method.has_gradients:
+            return None
+        return largest_share(config.train.global_batch_size, world.size, config.engine.known_micro_batch)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every stage is trained and tested."""
+        return self.progress.position.task == len(self.stages)
 
     @property
     def is_saved_inside_tasks(self) -> bool:
@@ -202,6 +216,7 @@ def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -
     )
     if config.engine.compile:
         trunk.compile_blocks()
+    trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
     setting = setting_of(config, trunk.dimensions, manifest)
     method = build_method(config.method, setting).to(context.device)
     memory = None

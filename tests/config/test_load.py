@@ -169,6 +169,21 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
             "has no effect: method.kind: linear",
         ),
         ("method.kind=ncm alignment.kind=full", "alignment.kind = full", "has no effect: method.kind: ncm takes no"),
+        (
+            "engine.checkpoint_blocks=auto",
+            "engine.checkpoint_blocks = auto",
+            "checkpoint_blocks: auto goes by what micro_batch_size: auto measures",
+        ),
+        (
+            "method.kind=linear engine.checkpoint_blocks=all",
+            "engine.checkpoint_blocks = all",
+            "has no effect: method.kind: linear has no backward pass",
+        ),
+        (
+            "method.kind=ncm engine.micro_batch_size=auto",
+            "engine.micro_batch_size = auto",
+            "has no effect: method.kind: ncm",
+        ),
         ("method.kind=ncm train.epochs=3", "train.epochs = 3", "has no effect: method.kind: ncm takes no"),
         (
             "method.kind=ncm train.max_steps_per_task=3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -80,6 +81,23 @@ def test_a_rank_out_of_memory(drawn: Path, tmp_path: Path, quiet: RunFolder, mon
     assert result["attempts"][0]["reason"].startswith("out of memory: injected")
     changes = (folder.logs / "changes.log").read_text()
     assert "engine.micro_batch_size: None -> 4" in changes and "evaluation.batch_size: 128 -> 64" in changes
+    assert_equal(folder, quiet)
+
+
+def test_what_a_device_was_found_to_hold_is_halved_too(
+    drawn: Path, tmp_path: Path, quiet: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    inject(monkeypatch, tmp_path / "faults", Fault("memory", 1, 1, 3))
+    folder, _ = start_run(job(drawn, tmp_path / "run", *OPTIONS, "engine.micro_batch_size=auto"), "job")
+    assert [(one["failure"], one["micro_batch_size"]) for one in folder.read_attempts()] == [
+        ("OutOfMemory", 8),
+        (None, 4),
+    ]
+    assert "engine.micro_batch_size: auto -> 4" in (folder.logs / "changes.log").read_text()
+    (file,) = (tmp_path / "cache").rglob("batch_sizes/*.json")
+    sizes = json.loads(file.read_text())["sizes"]
+    assert (sizes["micro_batch"], sizes["evaluation_batch"]) == (4, 64)
     assert_equal(folder, quiet)
 
 

@@ -19,6 +19,7 @@ from hlgp_dist.train.estimate.kernels import Device
 from hlgp_dist.train.learner import Learner
 
 BATCH = 5
+BLOCKS = ("none", "all")
 WITHIN = 0.01
 """Of what is counted: the formulae leave prompts' generators and heads out."""
 
@@ -44,6 +45,9 @@ METHODS = (
     "apt",
     "linear",
     "full",
+    "hlgp engine.checkpoint_blocks=all method.layers=[2,3,4,5]",
+    "l2p engine.checkpoint_blocks=all",
+    "full engine.checkpoint_blocks=all",
 )
 
 
@@ -52,6 +56,7 @@ def test_a_step_and_a_test_are_counted_as_torch_counts_them(method: str) -> None
     kind, *options = method.split()
     config = configured(f"method.kind={kind}", *options)
     trunk, _ = build_trunk(config.backbone, precision="fp32", seed=0, trained=config.method.trains_trunk)
+    trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
     learner = Learner(trunk, build_method(config.method, Setting(trunk.dimensions, TASKS, 0)))
     for planned in costs(config, "cpu"):
         task = TASKS[planned.task]
@@ -67,6 +72,14 @@ def test_a_step_and_a_test_are_counted_as_torch_counts_them(method: str) -> None
                 learner.predict(random_pictures(BATCH))
         assert planned.step.per_picture() * BATCH == training.get_total_flops()
         assert planned.test.per_picture() * BATCH == test.get_total_flops()
+
+
+def test_blocks_that_are_computed_again_cost_a_pass() -> None:
+    """All but the last product of each, a third of its weights: what comes out is not needed again."""
+    plain, again = (costs(configured(f"engine.checkpoint_blocks={blocks}"), "cuda")[1].step for blocks in BLOCKS)
+    assert again.flops["forward"] == plain.flops["forward"] and again.flops["matching"] == plain.flops["matching"]
+    added = again.flops["backward"] - plain.flops["backward"]
+    assert 0.6 * plain.flops["forward"] < added < plain.flops["forward"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ def allocated(call: Callable[[], None]) -> int:
         ("hlgp method.insertion=tokens", "fp32"),
         ("coda method.num_components=3 method.layers=[0,2]", "fp32"),
         ("l2p", "bf16"),
+        ("hlgp engine.checkpoint_blocks=all", "bf16"),
+        ("hlgp engine.checkpoint_blocks=all method.layers=[1,2] method.num_groups=2", "fp32"),
+        ("full engine.checkpoint_blocks=all", "fp32"),
         ("full", "fp32"),  # autocast on a CPU has other rules than on a GPU, which a plan follows
     ],
 )
@@ -50,6 +53,7 @@ def test_a_steps_peak_is_foreseen(method: str, precision: str) -> None:
     kind, *options = method.split()
     config = configured(f"method.kind={kind}", *options, f"engine.precision={precision}", **SMALL)
     trunk, _ = build_trunk(config.backbone, precision=precision, seed=0, trained=config.method.trains_trunk)
+    trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
     normalised = trunk.normalisation.forward  # by a GPU's way: on a CPU it writes into pages that stay
     trunk.normalisation.forward = lambda images, dtype, is_kept: normalised(images, dtype, is_kept=True)
     setting = Setting(trunk.dimensions, TASKS, 0)

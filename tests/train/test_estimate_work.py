@@ -53,6 +53,30 @@ def test_a_cut_epoch_trains_a_part(drawn: Path, tmp_path: Path) -> None:
     assert (short.micro_batch, short.accumulation) == (4, 4)
 
 
+def test_what_auto_is_follows_from_a_device(drawn: Path, tmp_path: Path, run: RunEstimate) -> None:
+    auto = job(drawn, tmp_path / "run", "engine.micro_batch_size=auto")
+    assert estimate_run(auto).memory == estimate_run(auto, room=2 * run.memory.peak).memory == run.memory
+    half = estimate_run(job(drawn, tmp_path / "run", "engine.micro_batch_size=8"))
+    room = int((sum(half.memory.training.values()) + run.memory.training["activations saved"] / BATCH / 2) / 0.9)
+    foreseen = estimate_run(auto, room=room)
+    assert (foreseen.micro_batch, foreseen.accumulation) == (8, 2), "not 16; 9 to 15 come to the same"
+    assert foreseen.memory.peak <= 0.9 * room
+    least = estimate_run(auto, room=1)
+    assert (least.micro_batch, least.tested) == (1, 1)
+
+
+def test_blocks_compute_again_where_few_pictures_fit(drawn: Path, tmp_path: Path, run: RunEstimate) -> None:
+    auto = job(drawn, tmp_path / "run", "engine.micro_batch_size=auto", "engine.checkpoint_blocks=auto")
+    half = estimate_run(job(drawn, tmp_path / "run", "engine.micro_batch_size=8"))
+    whole, halved = (sum(found.memory.training.values()) for found in (run, half))
+    each = (whole - halved) / 8
+    for pictures, recomputes, expected in ((16.5, False, 16), (8.5, False, 8), (7.5, True, 8), (2.5, True, 4)):
+        room = int((whole - (BATCH - pictures) * each) / 0.9)
+        found = estimate_run(auto, room=room)
+        assert found.recomputes == recomputes and found.memory.peak <= 0.9 * room
+        assert found.micro_batch >= expected, "as many as without, or more"
+
+
 def test_the_last_test_asks_an_oracle_too(run: RunEstimate) -> None:
     last, one = run.works[-1], run.pass_flops
     assert run.stage_flops(last).test == pytest.approx(3 * last.tested * one, rel=0.05)

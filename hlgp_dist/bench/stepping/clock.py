@@ -1,18 +1,11 @@
-"""Seconds of a call until the device has finished it, and the most memory that was in use."""
+"""Seconds of a call until the device has finished it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-
-from hlgp_dist.bench.memory import resident
-
-CLEAR = Path("/proc/self/clear_refs")
-PEAK = "5"
-"""Linux: what makes a process's highest resident size its present one."""
 
 
 class Clock:
@@ -33,16 +26,3 @@ class Clock:
     def _wait(self) -> None:
         if self._is_cuda:
             torch.cuda.synchronize(self.device)
-
-    def forget_peak(self) -> None:
-        """`peak_bytes` counts from here."""
-        if self._is_cuda:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            CLEAR.write_text(PEAK)
-
-    def peak_bytes(self) -> int:
-        """Of a GPU's memory what torch gave out, on a CPU what the process held, code and all."""
-        if self._is_cuda:
-            return torch.cuda.max_memory_allocated(self.device)
-        return int(resident("VmHWM") * 2**20)

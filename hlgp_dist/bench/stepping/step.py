@@ -18,6 +18,7 @@ from hlgp_dist.bench.stepping.plain import Unfused
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.models.backbone import DTYPES
+from hlgp_dist.train.device_memory import DeviceMemory
 from hlgp_dist.train.estimate.costs import TaskCost, task_costs
 
 WARM_UP = 2
@@ -72,10 +73,11 @@ class _Bench:
         return parts
 
     def _peak_bytes(self, call: Callable[[], None]) -> int:
-        self.clock.forget_peak()
+        memory = DeviceMemory(self.options.device)
+        memory.forget_peak()
         for _ in range(WARM_UP):
             call()
-        return self.clock.peak_bytes()
+        return memory.peak()
 
     def _each(self, call: Callable[[Stepper], None]) -> None:
         for stepper in self.steppers.values():

@@ -62,7 +62,7 @@ def run_plan(config: RunConfig, options: PlanOptions) -> None:
     elif config.search is not None:
         plan = _plan_search(config, estimate_search(config, given.cluster, given.speed), given)
     else:
-        plan = _plan_run(config, estimate_run(config), given)
+        plan = _plan_run(config, estimate_run(config, room=given.cluster.gpu_bytes), given)
     if given.speed is None:
         console.print("no device given, hence no hours: --device NAME, or --bench FILE as measured", soft_wrap=True)
     if options.json is not None:
@@ -92,7 +92,8 @@ def _given(config: RunConfig, options: PlanOptions) -> _Given:
 def _plan_run(config: RunConfig, run: RunEstimate, given: _Given) -> dict[str, Any]:
     gpu_bytes, speed = given.cluster.gpu_bytes, given.speed
     show_grid(tables.memory_grid(run, gpu_bytes))
-    _say(_fits(run.memory.peak, given.sheet), tables.sharing_line(config.launch, run.memory.peak, gpu_bytes))
+    _say(_fits(run.memory.peak, given.sheet), tables.batches_line(config.engine, run, gpu_bytes))
+    _say(tables.sharing_line(config.launch, run.memory.peak, gpu_bytes))
     show_grid(tables.work_grid(run))
     found: list[Bound] = []
     if speed is not None:
@@ -109,6 +110,7 @@ def _plan_search(config: RunConfig, search: SearchEstimate, given: _Given) -> di
     largest = max(search.trials, key=lambda run: run.memory.peak)
     show_grid(tables.memory_grid(largest, given.cluster.gpu_bytes))
     _say(_fits(search.peak, given.sheet))
+    _say(tables.batches_line(config.engine, largest, given.cluster.gpu_bytes))
     _say(tables.sharing_line(config.launch, largest.memory.peak, given.cluster.gpu_bytes))
     _say(*tables.search_lines(search, given.cluster))
     if search.levels:
@@ -159,6 +161,8 @@ def run_json(run: RunEstimate, speed: Speed | None) -> dict[str, Any]:
         "precision": run.precision,
         "micro_batch": run.micro_batch,
         "accumulation": run.accumulation,
+        "evaluation_batch": run.tested,
+        "recomputes_blocks": run.recomputes,
         "steps": run.steps,
         "flops": run.flops,
         "pass_flops": run.pass_flops,

@@ -77,10 +77,10 @@ def estimate_search(config: RunConfig, cluster: Cluster, speed: Speed | None) ->
     """Raises:
     ConfigError, DataError: as the search's own checks would.
     """
-    search = config.search
+    search, room = config.search, cluster.gpu_bytes
     assert search is not None
-    trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}))
-    runs = tuple(estimate_run(apply(trial, values)) for values in costly_values(search))
+    trial, refit = trial_config(config, "trials"), estimate_run(refit_config(config, "search", {}), room=room)
+    runs = tuple(estimate_run(apply(trial, values), room=room) for values in costly_values(search))
     seeds = num_replicates(search)
     configurations, bounded = _configurations(search, seeds)
     trials = configurations * seeds

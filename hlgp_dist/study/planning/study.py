@@ -73,6 +73,6 @@ def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> 
 
 def _cell(name: str, cell: RunConfig, seeds: int, cluster: Cluster, speed: Speed | None) -> CellEstimate:
     if cell.search is None:
-        return CellEstimate(name, estimate_run(cell), None, seeds)
+        return CellEstimate(name, estimate_run(cell, room=cluster.gpu_bytes), None, seeds)
     search = estimate_search(cell, cluster, speed)
-    return CellEstimate(name, estimate_run(vary(cell, {"search": None})), search, seeds - 1)
+    return CellEstimate(name, estimate_run(vary(cell, {"search": None}), room=cluster.gpu_bytes), search, seeds - 1)

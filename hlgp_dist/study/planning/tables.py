@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hlgp_dist.config.launch_options import LaunchOptions
+from hlgp_dist.config.schema import EngineOptions
 from hlgp_dist.errors import counted
 from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
 from hlgp_dist.study.planning.search import SearchEstimate
@@ -14,6 +15,7 @@ from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
 from hlgp_dist.train.estimate.devices import RESERVE
 from hlgp_dist.train.estimate.run import RunEstimate
 from hlgp_dist.train.estimate.speed import Speed
+from hlgp_dist.train.largest import RESERVE as FREE
 
 GIB = 2**30
 UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -138,6 +140,17 @@ def bounds_grid(found: Sequence[Bound]) -> Grid:
         for bound in found
     ]
     return Grid("a step by workers: pictures of a rank, ms of each part; s of decoding in all", columns, rows)
+
+
+def batches_line(engine: EngineOptions, run: RunEstimate, gpu_bytes: int | None) -> str | None:
+    """What `engine.micro_batch_size: auto` is foreseen to be."""
+    if engine.micro_batch_size != "auto":
+        return None
+    if gpu_bytes is None:
+        return "engine.micro_batch_size=auto: depends on a device's memory, here it is all of a share; give --device"
+    blocks = "all blocks computed again" if run.recomputes else "no block computed again"
+    free = f"{100 * FREE:g} % of the memory free"
+    return f"engine.micro_batch_size=auto: {run.micro_batch}, tests in batches of {run.tested}, {blocks}, {free}"
 
 
 def sharing_line(launch: LaunchOptions, rank_bytes: int, gpu_bytes: int | None) -> str:

@@ -92,6 +92,7 @@ def _gone_through(
     config: RunConfig, setting: Setting, shapes: Shapes, tested: int, device: Device
 ) -> Iterator[TaskCost]:
     trunk = meta_trunk(config.backbone, precision=config.engine.precision, trained=config.method.trains_trunk)
+    trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
     with torch.device("meta"):
         learner = Learner(trunk, build_method(config.method, setting))
         last = setting.tasks[-1].index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -54,5 +55,6 @@ def computing_as(device: Device, trunk: Trunk) -> Iterator[None]:
     """Inside, a trunk on `meta` computes as it would on the device."""
     for block in trunk.vit.blocks:
         block.attention.device_type = device
+        block.again = partial(Kernels, device, trunk.autocast)  # torch has no function mode on in a backward pass
     with Kernels(device, trunk.autocast):
         yield

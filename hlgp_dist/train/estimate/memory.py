@@ -59,11 +59,8 @@ def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Par
     """From step to step, and through a test."""
     stage = config.engine.zero_stage if cost.step.pictures else 0
     weights = 0 if trunk.is_trained else bytes_of(chain(trunk.parameters(), trunk.vit.buffers()))
-    moments = len(state_keys(config.optimizer)) if cost.step.pictures else 0
     trained = cost.trained if cost.step.pictures else 0
-    state, gradients, parameters = moments * trained, trained, cost.trained
-    if stage >= 1:
-        state = (state + trained) // ranks  # and a copy of its part of the parameters
+    state, gradients, parameters = optimizer_bytes(config, trained, ranks), trained, cost.trained
     if stage >= 2:
         gradients //= ranks
     if stage == 3:
@@ -77,10 +74,22 @@ def _staying(config: RunConfig, trunk: Trunk, cost: TaskCost, ranks: int) -> Par
     }
 
 
+def optimizer_bytes(config: RunConfig, trained: int, ranks: int) -> int:
+    """Of a rank's state, where so many bytes train; with ZeRO its part alone, and a copy of that of the parameters."""
+    state = len(state_keys(config.optimizer)) * trained
+    return (state + trained) // ranks if config.engine.zero_stage else state
+
+
 def _divided(whole: int, ranks: int) -> int:
     """A rank's part, and what it has gathered: everything, up to so many numbers of two bytes at least."""
     return whole if ranks == 1 else whole // ranks + min(whole, 2 * LIVE)
 
 
 def _buffers(config: RunConfig, cost: TaskCost) -> Parts:
-    return {"ZeRO's bucket": cost.trained} if config.engine.zero_stage else {}
+    bucket = bucket_bytes(config, cost.trained)
+    return {"ZeRO's bucket": bucket} if bucket else {}
+
+
+def bucket_bytes(config: RunConfig, trained: int) -> int:
+    """What ZeRO gathers gradients in."""
+    return trained if config.engine.zero_stage else 0

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
+from hlgp_dist.config.load import apply
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.data.plan import accumulation_steps
+from hlgp_dist.data.plan import accumulation_steps, largest_share
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.train.batch_sizes import BLOCKS, MICRO_BATCH, TEST_BATCH, BatchSizes
 from hlgp_dist.train.estimate.bounds import LAUNCH_SECONDS, StepWork
 from hlgp_dist.train.estimate.costs import Cost, TaskCost, bytes_of, task_costs
 from hlgp_dist.train.estimate.formulae import forward_flops, pass_shape
 from hlgp_dist.train.estimate.kernels import Device
-from hlgp_dist.train.estimate.memory import RankMemory, rank_memory
+from hlgp_dist.train.estimate.memory import Parts, RankMemory, rank_memory
 from hlgp_dist.train.estimate.speed import Speed
 from hlgp_dist.train.estimate.work import DataWork, StageWork, data_work, seen_shapes, stage_works
 from hlgp_dist.train.footprint import Footprint, footprint_of
+from hlgp_dist.train.largest import Largest, largest, too_few, usable
 from hlgp_dist.train.preflight import check_fit
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of
@@ -34,14 +38,17 @@ class Flops(NamedTuple):
 class RunEstimate:
     """A run as it is configured, on `ranks` of a device.
 
-    micro_batch, accumulation: of the largest stage; pass_flops: of one un-prompted pass of a picture; traffic: bytes
-    summed over the ranks in a step; gathered: bytes of weights that a rank receives in a step under ZeRO 3.
+    micro_batch, accumulation: of the largest stage; tested: pictures of a test's batch; recomputes: blocks keep their
+    inputs alone; pass_flops: of one un-prompted pass of a picture; traffic: bytes summed over the ranks in a step;
+    gathered: bytes of weights that a rank receives in a step under ZeRO 3.
     """
 
     ranks: int
     precision: str
     micro_batch: int
     accumulation: int
+    tested: int
+    recomputes: bool
     costs: tuple[TaskCost, ...]
     works: tuple[StageWork, ...]
     memory: RankMemory
@@ -125,27 +132,65 @@ class RunEstimate:
         return StepWork(batch, seconds, launches, self.steps, tests, self.traffic, self.data.pixels)
 
 
-def estimate_run(config: RunConfig, device: Device = "cuda") -> RunEstimate:
+def estimate_run(config: RunConfig, device: Device = "cuda", room: int | None = None) -> RunEstimate:
     """Of a configuration that the preflight lets pass.
+
+    room: bytes of a rank's device, by which `engine.micro_batch_size: auto` is foreseen; else it is taken for null.
 
     Raises:
         ConfigError, DataError: as `check_fit` and `task_costs` say.
     """
     assert config.search is None and config.study is None, "of one run"
     check_fit(config)
+    if config.engine.micro_batch_size == "auto" and room is not None:
+        config = apply(config, _batch_sizes(config, device, usable(room)))
+    return _estimate(config, device)
+
+
+def _batch_sizes(config: RunConfig, device: Device, room: int) -> dict[str, int | str]:
+    """What a probe would find: see `fitting.agree`."""
+    given = config.engine.checkpoint_blocks
+    found = _found(config, device, room, "none" if given == "auto" else given)
+    share = largest_share(config.train.global_batch_size, config.launch.num_workers, None)
+    if given == "auto" and too_few(found.micro_batch, share):
+        found = _found(config, device, room, "all")
+    return found.values()
+
+
+def _found(config: RunConfig, device: Device, room: int, blocks: str) -> BatchSizes:
+    @cache
+    def peaks(key: str, size: int) -> RankMemory:
+        return _estimate(apply(config, {BLOCKS: blocks, key: size}), device).memory
+
+    def most_of(key: str, part: Callable[[RankMemory], Parts], most: int, share: Callable[[int], int]) -> Largest:
+        def peak(size: int) -> int:
+            return sum(part(peaks(key, size)).values())
+
+        return largest(peak, peak(1), most, room, share=share)
+
+    share = partial(largest_share, config.train.global_batch_size, config.launch.num_workers)
+    trained = most_of(MICRO_BATCH, lambda memory: memory.training, share(None), share)
+    tested = most_of(TEST_BATCH, lambda memory: memory.evaluation, config.evaluation.batch_size, lambda size: size)
+    return BatchSizes(trained.size, tested.size, blocks == "all", int(max(trained.peak, tested.peak)))
+
+
+def _estimate(config: RunConfig, device: Device) -> RunEstimate:
     manifest, ranks = manifest_of(config), config.launch.num_workers
     trunk = meta_trunk(config.backbone, precision=config.engine.precision, trained=config.method.trains_trunk)
     setting, size = setting_of(config, trunk.dimensions, manifest), trunk.input_format.size
     works = stage_works(config, manifest, setting.tasks)
     micro, accumulation = _micro_batch(config, works, ranks)
     shapes = seen_shapes(config, manifest, setting.tasks[0], size, micro)
-    costs = task_costs(config, setting, (shapes, _tested(config, works, ranks)), device)
+    tested = _tested(config, works, ranks)
+    costs = task_costs(config, setting, (shapes, tested), device)
     weights = bytes_of(trunk.parameters())
     return RunEstimate(
         ranks,
         config.engine.precision,
         micro if config.method.takes_gradients else 0,
         accumulation,
+        tested,
+        config.engine.checkpoint_blocks == "all",
         tuple(costs),
         tuple(works),
         rank_memory(config, trunk, costs, shapes, ranks, device),
@@ -160,7 +205,7 @@ def estimate_run(config: RunConfig, device: Device = "cuda") -> RunEstimate:
 def _micro_batch(config: RunConfig, works: Sequence[StageWork], ranks: int) -> tuple[int, int]:
     """Pictures of a rank's largest micro-step, and micro-steps a step."""
     train = config.train
-    accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.micro_batch_size)
+    accumulation = accumulation_steps(train.global_batch_size, ranks, config.engine.known_micro_batch)
     batch = min(train.global_batch_size, max(work.pictures for work in works))
     return -(-batch // (ranks * accumulation)), accumulation
 
