@@ -25,6 +25,11 @@ RAY_KEYS = (
     "launch.elastic",
     "launch.wait_seconds",
 )
+BY_SEARCH = {
+    "benchmark.validation_fraction": "search.validation_fraction",
+    "evaluation.old_task_fraction": "search.old_task_fraction",
+}
+"""What of its trials a search decides, by an option of its own."""
 SLOW_WORDS_SECONDS = 120
 GRADIENT_KEYS = (
     "optimizer.",
@@ -41,7 +46,7 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_groups(config), *_places(config), *_columns(config)]
+    broken = [*_without_effect(config), *_sampling(config), *_groups(config), *_places(config), *_columns(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -58,8 +63,10 @@ def ignored(config: RunConfig, key: str) -> str | None:
         return "launch.kind: local starts no Ray"
     if not has_searches and key == "launch.driver_resource":
         return "only the trials of a search have a driver"
-    if config.search is not None and key == "benchmark.validation_fraction":
-        return "in a search search.validation_fraction decides"
+    if config.train.stream == "joint" and key.endswith(".old_task_fraction"):
+        return "train.stream: joint is tested once, at its end"
+    if config.search is not None and key in BY_SEARCH:
+        return f"in a search {BY_SEARCH[key]} decides"
     return None
 
 
@@ -69,6 +76,15 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         if because is not None:
             default = flow(_defaults()[key])
             yield Problem(key, f"has no effect: {because}; take it out, or give its default {default}", value)
+
+
+def _sampling(config: RunConfig) -> Iterator[Problem]:
+    """Of a search's own option, which no default stands beside."""
+    key = "search.old_task_fraction"
+    if config.search is not None and config.search.old_task_fraction is not None:
+        because = ignored(config, key)
+        if because is not None:
+            yield Problem(key, f"has no effect: {because}; take it out", config.search.old_task_fraction)
 
 
 def _groups(config: RunConfig) -> Iterator[Problem]:

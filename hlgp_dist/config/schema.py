@@ -15,7 +15,7 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.method_options import Method
 from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.search_options import Search
-from hlgp_dist.config.section import FOLDER_NAME, Fraction, Section, Seed, operational
+from hlgp_dist.config.section import FOLDER_NAME, Fraction, ProperFraction, Section, Seed, operational
 from hlgp_dist.config.study_options import Study
 
 
@@ -265,9 +265,14 @@ class EngineOptions(Section):
 
 
 class Evaluation(Section):
-    """Testing: every picture once, over all ranks."""
+    """Testing: every picture once, over all ranks.
+
+    old_task_fraction: after a task but the last, of each earlier task's class only that part of the pictures, at least
+    one and always the same; null: all of them.
+    """
 
     batch_size: PositiveInt = operational(128)
+    old_task_fraction: ProperFraction | None = None
 
 
 class CheckpointOptions(Section):
@@ -327,7 +332,7 @@ class RunConfig(Section):
     train: Train = Train()
     optimizer: Optimizer = Adam()
     engine: EngineOptions = EngineOptions()
-    evaluation: Evaluation = operational(Evaluation())
+    evaluation: Evaluation = Evaluation()
     checkpoint: CheckpointOptions = operational(CheckpointOptions())
     telemetry: Telemetry = operational(Telemetry())
     launch: LaunchOptions = operational(LaunchOptions())

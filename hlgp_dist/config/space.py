@@ -59,7 +59,7 @@ def _key_problems(config: RunConfig, key: str, domain: Domain) -> Iterator[Probl
         yield Problem(name, f"the lower bound {bounds[0]} must be below the upper bound {bounds[1]}")
     if key == "data.path" or key.partition(".")[0] == "search":
         yield Problem(name, "cannot be searched")
-    elif key.partition(".")[0] == "benchmark":
+    elif key.partition(".")[0] == "benchmark" or key == "evaluation.old_task_fraction":
         yield Problem(
             name, "cannot be searched: trials that are compared must be judged by the same tasks and pictures"
         )

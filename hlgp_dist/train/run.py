@@ -37,7 +37,7 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
                 run_sequence(session, optimizer_state)
                 if session.chronicle is not None:
                     numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
-                    session.chronicle.finish(session.progress.position, numbers)
+                    session.chronicle.finish(session.progress.position, session.progress.sampled(), numbers)
                     write_json(folder.result, finished(session))  # last: with it the run counts as done
     finally:
         close_process_group()
@@ -71,13 +71,14 @@ def _chronicle(session: Session) -> Chronicle | None:
         return None
     resumed_at = session.progress.position if session.progress.position != Position() else None
     if resumed_at is not None:
-        session.folder.write_matrix(session.progress.matrix())
+        session.folder.write_matrix(session.progress.matrix(), session.progress.sampled())
     return Chronicle.open(
         session.config,
         session.folder.path,
         screen=session.context.screen,
         resumed_at=resumed_at,
         matrix=session.progress.matrix(),
+        sampled=session.progress.sampled(),
         num_tasks=len(session.stages),
         steps=planned_steps(session.config, map(session.num_samples, session.stages), session.context.world.size),
     )

@@ -22,7 +22,7 @@ from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.patience import LASTING, Patience
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.selection import Part, Selection, select
+from hlgp_dist.data.selection import Part, Selection, sample, select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import gather_text, reduce_sum
 from hlgp_dist.errors import DataError
@@ -83,11 +83,15 @@ class Supply:
         self._check(task, skipped, len(selection), pictures)
         return Training(pictures, skipped, opened.bytes_read, seconds, decoded)
 
-    def evaluation(self, task: TaskSpec, part: Part) -> Pictures:
-        """Raises:
-        BadSample: there is one.
+    def evaluation(self, task: TaskSpec, part: Part, fraction: float | None) -> Pictures:
+        """All of them, or that part of each class.
+
+        Raises:
+            BadSample: there is one.
         """
-        return self._library.open(self.selection(task, part), self._form(part))
+        whole = self.selection(task, part)
+        chosen = whole if fraction is None else sample(self._manifest, whole, fraction)
+        return self._library.open(chosen, self._form(part))
 
     def prepare(self, wanted: Iterable[tuple[TaskSpec, Part]]) -> None:
         """In the background, in this order."""

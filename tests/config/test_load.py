@@ -180,6 +180,11 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
             "data.augmentation.flip = false",
             "has no effect: method.kind: ncm",
         ),
+        (
+            "train.stream=joint evaluation.old_task_fraction=0.5",
+            "evaluation.old_task_fraction = 0.5",
+            "has no effect: train.stream: joint is tested once",
+        ),
         ("launch.kind=ray launch.driver_resource=x", "launch.driver_resource = x", "has no effect: only the trials of"),
         ("launch.cpus_per_worker=2", "launch.cpus_per_worker = 2", "has no effect: launch.kind: local starts no Ray"),
         (
