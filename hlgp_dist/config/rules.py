@@ -14,7 +14,7 @@ from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.places import home_problem, is_remote, place_problem, results_problem, shown
 from hlgp_dist.config.problems import Problem
-from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.config.schema import RunConfig, ShardData
 
 Origin = Callable[[str], str]
 
@@ -46,7 +46,8 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_sampling(config), *_groups(config), *_places(config), *_columns(config)]
+    parts = (_without_effect, _sampling, _published, _groups, _places, _columns)
+    broken = [problem for part in parts for problem in part(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -87,6 +88,15 @@ def _sampling(config: RunConfig) -> Iterator[Problem]:
             yield Problem(key, f"has no effect: {because}; take it out", config.search.old_task_fraction)
 
 
+def _published(config: RunConfig) -> Iterator[Problem]:
+    """Of what a shard folder's manifest would be compared with."""
+    for key, value in (("protocol", config.benchmark.protocol), ("split", config.benchmark.split)):
+        if value is not None and not isinstance(config.data, ShardData):
+            yield Problem(
+                f"benchmark.{key}", f"must be null: data.kind: {config.data.kind} is no public benchmark", value
+            )
+
+
 def _groups(config: RunConfig) -> Iterator[Problem]:
     """Depth is known to the backbone alone, but an explicit list of blocks says how many there are to group."""
     method = config.method
@@ -107,8 +117,9 @@ def _places(config: RunConfig) -> Iterator[Problem]:
     if is_remote(config.run.dir) and hang is not None and hang < SLOW_WORDS_SECONDS:
         rule = f"must be at least {SLOW_WORDS_SECONDS} where run.dir is a URL, by which ranks are heard late"
         yield Problem("launch.hang_seconds", rule, hang)
-    if (problem := place_problem(config.data.path)) is not None:
-        yield Problem("data.path", problem, shown(config.data.path))
+    data = config.data
+    if isinstance(data, ShardData) and (problem := place_problem(data.path)) is not None:
+        yield Problem("data.path", problem, shown(data.path))
     for key, path in (("data.cache_dir", config.data.cache_dir), ("backbone.weights", config.backbone.weights)):
         if path is not None and (problem := home_problem(path)) is not None:
             yield Problem(key, problem, path)
@@ -139,4 +150,4 @@ def _known() -> frozenset[str]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return {key: value for key, value, _ in leaf_values(RunConfig(data=Data(path="")))}
+    return {key: value for key, value, _ in leaf_values(RunConfig(data=ShardData(path="")))}

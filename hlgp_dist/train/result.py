@@ -38,7 +38,7 @@ def finished(session: Session) -> dict[str, Any]:
         "class_order": [name for task in session.tasks for name in task.classes],
         "task_sizes": [len(task.classes) for task in session.tasks],
         "dataset": session.manifest.digest,
-        "prepared_from": None if session.manifest.origin is None else str(session.manifest.origin),
+        "prepared_from": session.manifest.prepared_from,
         "protocol": session.config.benchmark.protocol,
         "stream": session.config.train.stream,
         "passes_per_image": progress.passes,

@@ -58,6 +58,7 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),
         ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: trials that are compared"),
         ("evaluation.old_task_fraction", {"choice": [0.1, 0.2]}, ": cannot be searched: trials that are compared"),
+        ("data.kind", {"choice": ["synthetic"]}, ": cannot be searched: trials that are compared"),
         ("search.seed", {"choice": [1]}, ": cannot be searched"),
         ("train", {"choice": [1]}, " = 1: must be a section"),
     ],
