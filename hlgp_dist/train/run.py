@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +14,6 @@ from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import write_json
 from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
-from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.environment import record_environment
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
 from hlgp_dist.train.plan import planned_steps
@@ -21,6 +21,9 @@ from hlgp_dist.train.result import finished
 from hlgp_dist.train.sequence import OptimizerState, run_sequence
 from hlgp_dist.train.session import Session, open_session
 from hlgp_dist.types import WorkerContext
+
+if TYPE_CHECKING:
+    from hlgp_dist.train.chronicle import Chronicle
 
 
 def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
@@ -69,6 +72,8 @@ def _chronicle(session: Session) -> Chronicle | None:
     """The first rank's record."""
     if session.context.world.rank > 0:
         return None
+    from hlgp_dist.train.chronicle import Chronicle  # brings TensorBoard, which no other rank needs
+
     resumed_at = session.progress.position if session.progress.position != Position() else None
     if resumed_at is not None:
         session.folder.write_matrix(session.progress.matrix(), session.progress.sampled())

@@ -6,7 +6,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -32,13 +32,15 @@ from hlgp_dist.train.checkpoint import (
     save_checkpoint,
     without_prefix,
 )
-from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.progress import Progress
 from hlgp_dist.train.retention import is_kept
 from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
+
+if TYPE_CHECKING:
+    from hlgp_dist.train.chronicle import Chronicle
 
 log = logging.getLogger("hlgp_dist")
 
