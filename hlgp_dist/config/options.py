@@ -68,8 +68,13 @@ def tag_of(section: SectionType) -> str | None:
 
 
 def default_kind(field: FieldInfo) -> str | None:
-    """The tag of a tagged union's default, None where the field has to be given."""
-    return getattr(field.default, "kind", None) if kinds(field) else None
+    """The tag of a tagged union's default, or of what a field that has none is taken for; None where it has to be
+    given."""
+    if not kinds(field):
+        return None
+    extra = field.json_schema_extra
+    told = extra.get("default_kind") if isinstance(extra, dict) else None
+    return str(told) if told is not None else getattr(field.default, "kind", None)
 
 
 def section_of(field: FieldInfo, value: Any) -> SectionType | None:

@@ -14,7 +14,7 @@ from hlgp_dist.config.hlgp_options import Hlgp
 from hlgp_dist.config.options import all_options, leaf_values
 from hlgp_dist.config.places import home_problem, is_remote, place_problem, results_problem, shown
 from hlgp_dist.config.problems import Problem
-from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.config.schema import RunConfig, ShardData
 
 Origin = Callable[[str], str]
 
@@ -25,6 +25,11 @@ RAY_KEYS = (
     "launch.elastic",
     "launch.wait_seconds",
 )
+BY_SEARCH = {
+    "benchmark.validation_fraction": "search.validation_fraction",
+    "evaluation.old_task_fraction": "search.old_task_fraction",
+}
+"""What of its trials a search decides, by an option of its own."""
 SLOW_WORDS_SECONDS = 120
 GRADIENT_KEYS = (
     "optimizer.",
@@ -42,7 +47,8 @@ GRADIENT_KEYS = (
 
 def check(config: RunConfig, origin_of: Origin) -> list[Problem]:
     """Every broken rule."""
-    broken = [*_without_effect(config), *_groups(config), *_kernels(config), *_places(config), *_columns(config)]
+    parts = (_without_effect, _sampling, _published, _groups, _kernels, _places, _columns)
+    broken = [problem for part in parts for problem in part(config)]
     return [replace(problem, origin=origin_of(problem.key), is_joint=True) for problem in broken]
 
 
@@ -61,8 +67,10 @@ def ignored(config: RunConfig, key: str) -> str | None:
         return "launch.kind: local starts no Ray"
     if not has_searches and key == "launch.driver_resource":
         return "only the trials of a search have a driver"
-    if config.search is not None and key == "benchmark.validation_fraction":
-        return "in a search search.validation_fraction decides"
+    if config.train.stream == "joint" and key.endswith(".old_task_fraction"):
+        return "train.stream: joint is tested once, at its end"
+    if config.search is not None and key in BY_SEARCH:
+        return f"in a search {BY_SEARCH[key]} decides"
     return None
 
 
@@ -72,6 +80,24 @@ def _without_effect(config: RunConfig) -> Iterator[Problem]:
         if because is not None:
             default = flow(_defaults()[key])
             yield Problem(key, f"has no effect: {because}; take it out, or give its default {default}", value)
+
+
+def _sampling(config: RunConfig) -> Iterator[Problem]:
+    """Of a search's own option, which no default stands beside."""
+    key = "search.old_task_fraction"
+    if config.search is not None and config.search.old_task_fraction is not None:
+        because = ignored(config, key)
+        if because is not None:
+            yield Problem(key, f"has no effect: {because}; take it out", config.search.old_task_fraction)
+
+
+def _published(config: RunConfig) -> Iterator[Problem]:
+    """Of what a shard folder's manifest would be compared with."""
+    for key, value in (("protocol", config.benchmark.protocol), ("split", config.benchmark.split)):
+        if value is not None and not isinstance(config.data, ShardData):
+            yield Problem(
+                f"benchmark.{key}", f"must be null: data.kind: {config.data.kind} is no public benchmark", value
+            )
 
 
 def _groups(config: RunConfig) -> Iterator[Problem]:
@@ -105,8 +131,9 @@ def _places(config: RunConfig) -> Iterator[Problem]:
     if is_remote(config.run.dir) and hang is not None and hang < SLOW_WORDS_SECONDS:
         rule = f"must be at least {SLOW_WORDS_SECONDS} where run.dir is a URL, by which ranks are heard late"
         yield Problem("launch.hang_seconds", rule, hang)
-    if (problem := place_problem(config.data.path)) is not None:
-        yield Problem("data.path", problem, shown(config.data.path))
+    data = config.data
+    if isinstance(data, ShardData) and (problem := place_problem(data.path)) is not None:
+        yield Problem("data.path", problem, shown(data.path))
     for key, path in (("data.cache_dir", config.data.cache_dir), ("backbone.weights", config.backbone.weights)):
         if path is not None and (problem := home_problem(path)) is not None:
             yield Problem(key, problem, path)
@@ -137,4 +164,4 @@ def _known() -> frozenset[str]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return {key: value for key, value, _ in leaf_values(RunConfig(data=Data(path="")))}
+    return {key: value for key, value, _ in leaf_values(RunConfig(data=ShardData(path="")))}

@@ -15,7 +15,7 @@ from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.method_options import Method
 from hlgp_dist.config.protocols import settings_of
 from hlgp_dist.config.search_options import Search
-from hlgp_dist.config.section import FOLDER_NAME, Fraction, Section, Seed, operational
+from hlgp_dist.config.section import FOLDER_NAME, Fraction, ProperFraction, Section, Seed, operational
 from hlgp_dist.config.study_options import Study
 
 
@@ -55,30 +55,56 @@ class Augmentation(Section):
 
 
 class Data(Section):
-    """A shard folder with its manifest, and how its pictures reach the model.
+    """How pictures reach the model, wherever they come from.
 
     stored: how training pictures are kept once decoded: `scaled`, the whole picture at the size from which the central
     crop is taken, or `full`. cache_dir and cache_limit_gb (10^9 bytes): where they are kept on each host, and the
-    bound; null: the user's cache folder, and all but a twentieth of its disk. on_error: whether a bad training picture
-    ends the run or is left out, of each task at most the part `max_bad_fraction`; a bad one to evaluate on always does.
-    loader_workers: threads that copy the next batches of a rank; 0 has the training thread do it.
+    bound; null: the user's cache folder, and all but a twentieth of its disk. loader_workers: threads that copy the
+    next batches of a rank; 0 has the training thread do it.
     """
 
-    path: str
     stored: Literal["scaled", "full"] = "scaled"
     cache_dir: str | None = operational(None)
     cache_limit_gb: PositiveFloat | None = operational(None)
     augmentation: Augmentation | None = Augmentation()
     decode_workers: PositiveInt | None = operational(None)
     loader_workers: NonNegativeInt = operational(1)
+
+
+class ShardData(Data):
+    """A shard folder with its manifest.
+
+    on_error: whether a bad training picture ends the run or is left out, of each task at most the part
+    `max_bad_fraction`; a bad one to evaluate on always ends it.
+    """
+
+    kind: Literal["shards"] = "shards"
+    path: str
     on_error: Literal["fail", "skip"] = "fail"
     max_bad_fraction: Fraction = 0.01
 
     @model_validator(mode="after")
-    def _bounds_what_is_skipped(self) -> Data:
+    def _bounds_what_is_skipped(self) -> ShardData:
         if self.on_error == "fail":
             self.refuse_without_effect("max_bad_fraction", "on_error: fail allows no bad sample")
         return self
+
+
+class SyntheticData(Data):
+    """Pictures that are drawn, `size` pixels square, without a file: for scaling studies, and to try a new cluster.
+
+    seed: of the pictures; other seeds of the run leave them as they are.
+    """
+
+    kind: Literal["synthetic"]
+    classes: PositiveInt = 100
+    train_per_class: PositiveInt = 50
+    test_per_class: PositiveInt = 10
+    size: Annotated[int, Field(ge=1, le=4096)] = 224
+    seed: Seed = 0
+
+
+AnyData = Annotated[ShardData | SyntheticData, Field(discriminator="kind")]
 
 
 class Benchmark(Section):
@@ -286,9 +312,14 @@ class EngineOptions(Section):
 
 
 class Evaluation(Section):
-    """Testing: every picture once, over all ranks."""
+    """Testing: every picture once, over all ranks.
+
+    old_task_fraction: after a task but the last, of each earlier task's class only that part of the pictures, at least
+    one and always the same; null: all of them.
+    """
 
     batch_size: PositiveInt = operational(128)
+    old_task_fraction: ProperFraction | None = None
 
 
 class CheckpointOptions(Section):
@@ -340,7 +371,7 @@ class RunConfig(Section):
 
     seed: Seed = 0
     run: RunOptions = operational(RunOptions())
-    data: Data
+    data: AnyData = Field(json_schema_extra={"default_kind": "shards"})
     benchmark: Benchmark = Benchmark()
     backbone: Backbone = Backbone()
     method: Method = Hlgp()
@@ -348,7 +379,7 @@ class RunConfig(Section):
     train: Train = Train()
     optimizer: Optimizer = Adam()
     engine: EngineOptions = EngineOptions()
-    evaluation: Evaluation = operational(Evaluation())
+    evaluation: Evaluation = Evaluation()
     checkpoint: CheckpointOptions = operational(CheckpointOptions())
     telemetry: Telemetry = operational(Telemetry())
     launch: LaunchOptions = operational(LaunchOptions())

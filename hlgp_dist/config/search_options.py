@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hlgp_dist.config.section import Section, Seed, operational
+from hlgp_dist.config.section import ProperFraction, Section, Seed, operational
 
 
 class Asha(Section):
@@ -77,7 +77,8 @@ class Search(Section):
     """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once.
 
     seeds: replicates of each configuration, whose mean objective counts; they are stopped together. max_tasks: trials
-    end after that many tasks, so that nothing of later ones has a say, and cost less.
+    end after that many tasks, so that nothing of later ones has a say, and cost less. old_task_fraction: of the trials'
+    evaluations, see `Evaluation`; the refit's are whole.
     """
 
     space: dict[str, Domain] = Field(min_length=1)
@@ -87,7 +88,8 @@ class Search(Section):
     seeds: tuple[Seed, ...] | None = Field(default=None, min_length=2)
     scheduler: Scheduler = Asha()
     max_tasks: PositiveInt | None = None
-    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    validation_fraction: ProperFraction = 0.2
+    old_task_fraction: ProperFraction | None = None
     max_concurrent_trials: PositiveInt | None = operational(None)
     budget: Budget = operational(Budget())
 

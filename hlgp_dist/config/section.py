@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+ProperFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""Of a whole: neither nothing nor all."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Blocks = tuple[NonNegativeInt, ...]
 """Indices of a backbone's blocks."""

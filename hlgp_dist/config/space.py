@@ -18,6 +18,19 @@ from hlgp_dist.config.search_options import Choice, Domain, Grid, LogUniform, Un
 
 Samples = Mapping[str, Any]
 MAX_COMBINATIONS = 256
+JUDGED_BY = (
+    *(
+        "data.kind",
+        "data.path",
+        "data.classes",
+        "data.train_per_class",
+        "data.test_per_class",
+        "data.size",
+        "data.seed",
+    ),
+    "evaluation.old_task_fraction",
+)
+"""Which pictures a trial meets, beside all of `benchmark`."""
 
 
 def samples(domain: Domain) -> tuple[Any, ...]:
@@ -57,9 +70,9 @@ def _key_problems(config: RunConfig, key: str, domain: Domain) -> Iterator[Probl
     bounds = samples(domain)
     if isinstance(domain, Uniform | LogUniform) and bounds[0] >= bounds[1]:
         yield Problem(name, f"the lower bound {bounds[0]} must be below the upper bound {bounds[1]}")
-    if key == "data.path" or key.partition(".")[0] == "search":
+    if key.partition(".")[0] == "search":
         yield Problem(name, "cannot be searched")
-    elif key.partition(".")[0] == "benchmark":
+    elif key.partition(".")[0] == "benchmark" or key in JUDGED_BY:
         yield Problem(
             name, "cannot be searched: trials that are compared must be judged by the same tasks and pictures"
         )

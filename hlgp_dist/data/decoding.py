@@ -11,9 +11,10 @@ import webdataset
 from numpy.typing import NDArray
 
 from hlgp_dist.data.formats import PICTURE_SUFFIXES
-from hlgp_dist.data.manifest import Manifest, Split
-from hlgp_dist.data.picture import Form, stored_of, stored_shape
+from hlgp_dist.data.manifest import SPLITS, Manifest, Split
+from hlgp_dist.data.picture import Form, stored_as, stored_of, stored_shape
 from hlgp_dist.data.place import Place
+from hlgp_dist.data.recipe import draw
 from hlgp_dist.data.source import BadSample, RangeSource, bad_sample
 from hlgp_dist.types import PictureSize
 
@@ -24,9 +25,9 @@ Decoded = NDArray[np.uint8] | BadSample
 
 
 class Pixels(NamedTuple):
-    """Which split pictures come from and what becomes of them."""
+    """Which split pictures come from and what becomes of them. place: None where the manifest's recipe draws them."""
 
-    place: Place
+    place: Place | None
     manifest: Manifest
     split_name: str
     size: PictureSize
@@ -48,6 +49,14 @@ class Pixels(NamedTuple):
         shapes = full if self.form == "full" else scaled
         is_too_large = np.maximum(full.prod(axis=1), scaled.prod(axis=1)) > MAX_PIXELS
         return np.where(is_too_large[:, None], 0, shapes)
+
+    def drawn(self, index: int) -> NDArray[np.uint8]:
+        """The sample `index` of the split, by the recipe."""
+        recipe, class_index = self.manifest.recipe, int(self.split.class_index[index])
+        assert recipe is not None, "what has no place has a recipe"
+        first = int(np.searchsorted(self.split.class_index, class_index))
+        picture = draw(recipe, SPLITS.index(self.split_name), class_index, index - first)
+        return stored_as(picture, self.size, self.form, is_exact=self.is_exact)
 
     def bad(self, index: int, reason: str) -> BadSample:
         """Names the sample `index` of the split."""
@@ -85,6 +94,9 @@ class Decoding:
     def _until_bad(self, indices: NDArray[np.int64]) -> Iterator[Decoded]:
         """One pipeline's pictures; its first bad sample ends it."""
         pixels, done = self.pixels, 0
+        if pixels.place is None:
+            yield from map(pixels.drawn, indices.tolist())
+            return
         source = RangeSource(pixels.place, pixels.manifest, pixels.split_name, indices)
         decode = webdataset.decode(partial(_decode, pixels=self.pixels), only=list(PICTURE_SUFFIXES))
         try:

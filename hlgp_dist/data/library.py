@@ -52,7 +52,7 @@ class Library:
     """Opens selections of one shard folder at one size.
 
     Args:
-        place: the shard folder that `manifest` describes.
+        place: the shard folder that `manifest` describes; None where a recipe draws its pictures.
         manifest: see `read_manifest`.
         size: the pictures' size.
         cache: where stores are.
@@ -62,7 +62,7 @@ class Library:
 
     def __init__(
         self,
-        place: Place,
+        place: Place | None,
         manifest: Manifest,
         size: PictureSize,
         cache: Cache,
@@ -121,12 +121,13 @@ class Library:
     def close(self) -> None:
         """Leave off preparing, and reading."""
         self._closing.set()
-        self._place.close()
+        if self._place is not None:
+            self._place.close()
         if self._preparing is not None:
             self._to_prepare.put(None)
             self._preparing.join(_CLOSE_SECONDS)
             if self._preparing.is_alive():
-                log.warning("%s: still being read for the next task; not waited for", self._place.url)
+                log.warning("pictures for the next task are still being read; not waited for")
             self._preparing = None
 
     def _layouts(self, selection: Selection, form: Form) -> list[Layout]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlgp_dist.data.origin import Origin
+from hlgp_dist.data.recipe import Recipe
 from hlgp_dist.data.record import CHECKSUM_DIGITS
 
 SCHEMA_VERSION = 2
@@ -97,7 +98,7 @@ class Split:
 class Manifest:
     """A shard folder's content. `digest` identifies it; `source_hash` identifies the pictures it was made from.
 
-    `origin` is what `hlgp data prepare` recorded, None for other folders.
+    `origin` is what `hlgp data prepare` recorded, None for other folders; `recipe`: of pictures that are drawn.
     """
 
     classes: tuple[str, ...]
@@ -107,6 +108,13 @@ class Manifest:
     digest: str
     encoding: Encoding = UNTOUCHED
     origin: Origin | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def prepared_from(self) -> str | None:
+        """What is known of where the pictures come from."""
+        known = self.origin or self.recipe
+        return None if known is None else str(known)
 
 
 def check_split(split: Split, num_classes: int) -> None:

@@ -53,6 +53,13 @@ def stored_of(content: bytes, size: PictureSize, form: Form, *, is_exact: bool) 
     return stored
 
 
+def stored_as(picture: NDArray[np.uint8], size: PictureSize, form: Form, *, is_exact: bool) -> NDArray[np.uint8]:
+    """Likewise, of pixels [H, W, 3] that no file holds."""
+    if form == "full":
+        return picture
+    return scaled_exactly(Image.fromarray(picture), size) if is_exact else scaled(picture, size)
+
+
 def whole(content: bytes) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] of a JPEG or PNG file; see `scaled_exactly`.
 

@@ -61,6 +61,21 @@ def select(manifest: Manifest, task: TaskSpec, part: Part, validation_fraction: 
     return Selection(name, indices, labels, int(split.size[indices].sum()))
 
 
+def sample(manifest: Manifest, whole: Selection, fraction: float) -> Selection:
+    """Of each class of a selection that part, round(fraction * n) of its n pictures but at least one.
+
+    By a hash of the keys, as for `select`: the same for every seed and order, and a smaller part lies in a larger.
+    """
+    split = manifest.splits[whole.split]
+    chosen = np.zeros(len(whole), dtype=np.bool_)
+    for label in np.unique(whole.labels):
+        of_class = np.flatnonzero(whole.labels == label)
+        count = max(round(fraction * len(of_class)), 1)
+        chosen[of_class] = _first(split, whole.indices[of_class], count)
+    indices = whole.indices[chosen]
+    return Selection(whole.split, indices, whole.labels[chosen], int(split.size[indices].sum()))
+
+
 def check_pictures(manifest: Manifest, tasks: Sequence[TaskSpec], validation_fraction: float) -> None:
     """For the preflight: every class of the stream has what its training, validation and test need.
 
@@ -89,12 +104,16 @@ def _of_class(manifest: Manifest, split: str, class_name: str) -> NDArray[np.int
 def _held_out(
     split: Split, indices: NDArray[np.int64], class_name: str, validation_fraction: float
 ) -> NDArray[np.bool_]:
-    """True for the samples of a class that validate: those whose keys hash lowest."""
-    count = _num_held_out(len(indices), class_name, validation_fraction)
+    """True for the samples of a class that validate."""
+    return _first(split, indices, _num_held_out(len(indices), class_name, validation_fraction))
+
+
+def _first(split: Split, indices: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """True for the `count` samples whose keys hash lowest."""
     hashes = [hashlib.sha256(key).digest() for key in split.key[indices].tolist()]
-    held_out = np.zeros(len(indices), dtype=np.bool_)
-    held_out[sorted(range(len(indices)), key=hashes.__getitem__)[:count]] = True
-    return held_out
+    first = np.zeros(len(indices), dtype=np.bool_)
+    first[sorted(range(len(indices)), key=hashes.__getitem__)[:count]] = True
+    return first
 
 
 def _num_held_out(pictures: int, class_name: str, validation_fraction: float) -> int:

@@ -13,8 +13,9 @@ if not torch.cuda.is_available():
 
 import deepspeed
 
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-# On the CPU DeepSpeed would compile a shared-memory collective, which needs ninja and a compiler; plain gloo does not.
+deepspeed.ops.__compatible_ops__ = {}
+# None of DeepSpeed's own kernels is used. Else each rank would compile a program to find out which of them it could,
+# and on the CPU a shared-memory collective, which needs ninja and a compiler; plain gloo does not.
 
 
 def init_process_group(device: str, timeout_seconds: int) -> None:

@@ -157,7 +157,7 @@ def _search(
         forget_failures_of(
             folder.path / TRIALS, {name for name, trial in state.trials.items() if trial.status != "failed"}
         )
-        rows = [trial.row() for trial in state.trials.values()]
+        rows = state.rows()
         write_text(folder.path / "trials.csv", as_csv(rows))
         show(folder, rows)
         outcome = conclude(config, folder, state, budget, stop) | {"spent": spent, "trials": rows}

@@ -12,7 +12,6 @@ from hlgp_dist.files import sweep
 from hlgp_dist.launch.local import run_local
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_content, check_contract, check_run, open_run
-from hlgp_dist.launch.ray_run import run_on_ray
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import Storage, View, everything, without_tensors
 from hlgp_dist.launch.worker import outcome_kept
@@ -53,14 +52,22 @@ def _start(config: RunConfig, storage: Storage, folder: RunFolder, stop: Stop) -
 
 
 def _launch(config: RunConfig, folder: RunFolder, stop: Stop) -> dict[str, Any]:
-    launch = run_on_ray if config.launch.kind == "ray" else run_local
     open_run(config, folder)
     folder.result.unlink(missing_ok=True)
     with outcome_kept(folder):
-        launch(config, folder, stop)
+        _run_ranks(config, folder, stop)
         folder.keeper.refresh()
         result = folder.read_finished()
         if result is None:  # the first rank writes it before it leaves
             raise EnvironmentFailure(f"run.dir: the ranks' result is not in {folder}; {NOT_SHARED}")
         sweep(folder.path)
         return result
+
+
+def _run_ranks(config: RunConfig, folder: RunFolder, stop: Stop) -> None:
+    if config.launch.kind == "local":
+        run_local(config, folder, stop)
+        return
+    from hlgp_dist.launch.ray_run import run_on_ray  # a second of imports that a local run has no use for
+
+    run_on_ray(config, folder, stop)

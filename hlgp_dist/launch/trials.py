@@ -25,8 +25,8 @@ def objectives(folder: RunFolder) -> list[float]:
     if not folder.matrix.is_file():
         return []
     with open(folder.matrix, newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [fmean(float(cell) for cell in row[1:] if cell) for row in rows]
+        rows = list(csv.DictReader(file))
+    return [fmean(float(cell) for name, cell in row.items() if name.startswith("task_") and cell) for row in rows]
 
 
 def decoded_images(folder: RunFolder) -> int:

@@ -29,7 +29,6 @@ from hlgp_dist.launch.pulse import Pulse
 from hlgp_dist.train.device_memory import is_out_of_memory
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.result import failed
-from hlgp_dist.train.run import run
 from hlgp_dist.types import WorkerContext
 
 log = logging.getLogger("hlgp_dist")
@@ -44,6 +43,8 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
 
     channel: to the launcher, who may be none.
     """
+    from hlgp_dist.train.run import run  # brings DeepSpeed, which launchers and drivers do not need
+
     channel = channel or Channel(folder.logs, 0)
     folder.logs.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder.logs / log_name(context.world.rank))

@@ -22,6 +22,7 @@ from hlgp_dist.study.likeness import (
     told,
 )
 from hlgp_dist.study.statistics import FEWEST_SEEDS, Interval, Spread, paired_bootstrap, spread
+from hlgp_dist.study.tables import estimates_line
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train import metrics
 
@@ -138,6 +139,8 @@ def _notes(runs: Sequence[Run], cells: Sequence[Cell]) -> list[str]:
     """What a reader has to know before comparing rows."""
     speed = speed_doubts(runs)
     notes = [f"{key}: {told(groups, folder_of)}" for key, groups in (speed | differing(runs, may_differ)).items()]
+    if runs[0].result.get("estimated"):
+        notes.append(estimates_line(runs[0].result))
     if speed:
         notes.append(
             f"images/s and training seconds are left out of the table: not alike or not known: {', '.join(speed)}"

@@ -30,6 +30,7 @@ def must_agree(run: Run) -> dict[str, Any]:
         "dataset": result["dataset"],
         "prepared_from": result.get("prepared_from"),
         "evaluated_on": result["evaluated_on"],
+        "old_task_fraction": result.get("old_task_fraction"),
         "class_order": result["class_order"],
         "task_sizes": result["task_sizes"],
         "num_test_images": result["num_test_images"],

@@ -25,7 +25,15 @@ def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
     """The accuracy matrix, the metrics and where to look next."""
     show_matrix(result["accuracy_matrix"])
     console.print(metrics_table({folder.name: result}))
+    if result.get("estimated"):
+        console.print(estimates_line(result), soft_wrap=True)
     console.print(f"run folder: {folder}\ncurves:     {tensorboard_command(folder)}", soft_wrap=True)
+
+
+def estimates_line(result: Mapping[str, Any]) -> str:
+    """Of a run that tested earlier tasks in part: what follows from that."""
+    part, keys = f"{100 * result['old_task_fraction']:g} %", ", ".join(result["estimated"])
+    return f"estimates, by {part} of the earlier tasks' pictures: all rows but the first and the last; {keys}"
 
 
 def tensorboard_command(folder: Path | RunFolder) -> str:
@@ -63,18 +71,20 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "seconds", "reason")
+TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "is_estimate", "seconds", "reason")
 """Of a search's table, beside the searched keys."""
 
 
 def show_search(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row a trial, best objective first."""
+    """One row a trial, best objective first; a tilde before those that earlier tasks were tested in part for."""
     keys = [key for key in (rows[0] if rows else {}) if key not in TRIAL_COLUMNS]
     table = Table(
         "trial", *short_names(keys), "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}"
     )
     for row in sorted(rows, key=lambda row: -(row["objective"] or -1.0)):
-        objective = "-" if row["objective"] is None else f"{100 * row['objective']:.1f}"
+        objective = (
+            "-" if row["objective"] is None else f"{'~' * row.get('is_estimate', 0)}{100 * row['objective']:.1f}"
+        )
         values = [f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
         cells = (row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
         table.add_row(*map(escape, cells))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -13,7 +13,10 @@ from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
 from hlgp_dist.telemetry.recorder import EVALUATED_ON, Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
-from hlgp_dist.train.metrics import METRICS, Matrix, measured
+from hlgp_dist.train.metrics import METRICS, Matrix, estimates, measured
+
+SAMPLED = "_sampled"
+"""Ends the tags of estimates: no curve mixes them with what was measured on all pictures."""
 
 
 class Chronicle:
@@ -33,10 +36,11 @@ class Chronicle:
         screen: TextIO,
         resumed_at: Position | None,
         matrix: Matrix,
+        sampled: Sequence[bool],
         num_tasks: int,
         steps: int,
     ) -> Chronicle:
-        """A new record, or the old one cut back to a checkpoint; `steps` is the run's total."""
+        """A new record, or the old one cut back to a checkpoint; `steps` is the run's total; sampled: as `task_end`."""
         recorder = Recorder(
             folder,
             config_text=dump(config),
@@ -49,7 +53,7 @@ class Chronicle:
         if resumed_at is not None:
             display.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")
             for task in range(len(matrix)):
-                chronicle._show_matrix(matrix[: task + 1])
+                chronicle._show_matrix(matrix[: task + 1], sampled[: task + 1])
         return chronicle
 
     def step(self, position: Position, scalars: Mapping[str, float], *, epoch: int) -> None:
@@ -68,34 +72,43 @@ class Chronicle:
             )
         )
 
-    def task_end(self, matrix: Matrix, numbers: Mapping[str, float | None], data: Mapping[str, float]) -> None:
-        """One finished task: its row of the matrix, the metrics so far, and what its pictures took, by tag."""
+    def task_end(
+        self, matrix: Matrix, sampled: Sequence[bool], numbers: Mapping[str, float | None], data: Mapping[str, float]
+    ) -> None:
+        """One finished task: its row of the matrix, the metrics so far, and what its pictures took, by tag.
+
+        sampled: of each row, whether tasks before its own were tested in part.
+        """
         task = len(matrix) - 1
         prefix = "val" if self._is_validation else "task"
-        known = measured(numbers)
-        scalars = {f"{prefix}/{METRICS[name].tag}": value for name, value in known.items()}
+        known, guessed = measured(numbers), estimates(sampled)
+        scalars = {f"{prefix}/{METRICS[name].tag}{SAMPLED * (name in guessed)}": known[name] for name in known}
         if len(matrix[-1]) == len(matrix):  # else all tasks were learned at once, and none is the new one
             scalars[f"{prefix}/acc1"] = matrix[-1][-1]
         part = "val" if self._is_validation else "eval"
-        scalars |= {f"{part}/task_{i:02d}/acc1": value for i, value in enumerate(matrix[-1])}
+        scalars |= {
+            f"{part}/task_{i:02d}/acc1{SAMPLED * (sampled[-1] and i < task)}": value
+            for i, value in enumerate(matrix[-1])
+        }
         self._recorder.task_scalars(task, {**scalars, **data})
-        self._show_matrix(matrix)
+        self._show_matrix(matrix, sampled)
         lost = f", forgetting {100 * known['forgetting']:.2f} %" if "forgetting" in known else ""
-        self._display.note(
-            f"task {task + 1}/{self._num_tasks} done: average accuracy {100 * known['average_accuracy']:.2f} %{lost}"
-        )
+        part_of = " (by a part of the earlier tasks' pictures)" if guessed else ""
+        accuracy = f"average accuracy {100 * known['average_accuracy']:.2f} %"
+        self._display.note(f"task {task + 1}/{self._num_tasks} done: {accuracy}{lost}{part_of}")
 
-    def _show_matrix(self, matrix: Matrix) -> None:
+    def _show_matrix(self, matrix: Matrix, sampled: Sequence[bool]) -> None:
         square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
-        self._recorder.figure("acc_matrix", len(matrix) - 1, accuracy_matrix(square))
+        self._recorder.figure(f"acc_matrix{SAMPLED * any(sampled)}", len(matrix) - 1, accuracy_matrix(square))
 
-    def finish(self, position: Position, numbers: Mapping[str, float | None]) -> None:
-        """The end of the run."""
+    def finish(self, position: Position, sampled: Sequence[bool], numbers: Mapping[str, float | None]) -> None:
+        """The end of the run; the table of all runs shows no estimate."""
+        exact = {name: None if name in estimates(sampled) else value for name, value in numbers.items()}
         self._recorder.finish(
             position.global_step,
-            final_avg_acc=numbers["average_accuracy"],
-            cum_avg_acc=numbers["cumulative_average_accuracy"],
-            forgetting=numbers["forgetting"],
+            final_avg_acc=exact["average_accuracy"],
+            cum_avg_acc=exact["cumulative_average_accuracy"],
+            forgetting=exact["forgetting"],
         )
         self._display.close()
 

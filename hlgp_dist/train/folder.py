@@ -109,11 +109,16 @@ class RunFolder:
         """Whether a run or a search has left anything here that a later one would go on with."""
         return self.read_finished() is not None or self.checkpoints.exists() or (self.path / TRIALS).exists()
 
-    def write_matrix(self, matrix: Sequence[Sequence[float]]) -> None:
-        """One row a finished task, un-rounded, empty above the diagonal."""
+    def write_matrix(self, matrix: Sequence[Sequence[float]], sampled: Sequence[bool]) -> None:
+        """One row a finished task, un-rounded, empty above the diagonal.
+
+        sampled: of each row, whether earlier tasks are measured by a part of their pictures; a column of its own says
+        so where any is.
+        """
         text, columns = io.StringIO(), max(map(len, matrix), default=0)
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["after_task", *(f"task_{i:02d}" for i in range(columns))])
+        marked = any(sampled)
+        rows.writerow(["after_task", *(f"task_{i:02d}" for i in range(columns)), *["sampled"] * marked])
         for t, row in enumerate(matrix):
-            rows.writerow([t, *map(repr, row), *[""] * (columns - len(row))])
+            rows.writerow([t, *map(repr, row), *[""] * (columns - len(row)), *[int(sampled[t])] * marked])
         write_text(self.matrix, text.getvalue())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Matrix = Sequence[Sequence[float]]
 """Lower triangle: row t holds a[t][0] .. a[t][t]; or the one row of tasks that were learned at once."""
@@ -19,23 +19,24 @@ Numbers = dict[str, float | None]
 class Metric(NamedTuple):
     """What a metric is called: in `result.json`, as a curve below `task/` or `val/`, in a list, as a column.
 
-    None where it does not stand there.
+    None where it does not stand there. reads: which of the matrix's rows it is made of, or none but its diagonal.
     """
 
     in_result: str
     tag: str | None
     title: str | None
     column: str | None
+    reads: Literal["last", "all", "diagonal"] = "last"
 
 
 METRICS = {
     "average_accuracy": Metric("final_average_accuracy", "acc1_avg", "final average accuracy", "final"),
     "cumulative_average_accuracy": Metric(
-        "cumulative_average_accuracy", "acc1_cum_avg", "cumulative average accuracy", "cumulative"
+        "cumulative_average_accuracy", "acc1_cum_avg", "cumulative average accuracy", "cumulative", "all"
     ),
     "micro_accuracy": Metric("final_micro_accuracy", "acc1_micro", None, "final, micro"),
-    "forgetting": Metric("forgetting", "forgetting", "forgetting", "forgetting"),
-    "plasticity": Metric("plasticity", "plasticity", "plasticity", "plasticity"),
+    "forgetting": Metric("forgetting", "forgetting", "forgetting", "forgetting", "all"),
+    "plasticity": Metric("plasticity", "plasticity", "plasticity", "plasticity", "diagonal"),
     "task_identification_accuracy": Metric(
         "task_identification_accuracy", "task_id_acc", "task identification", "task found"
     ),
@@ -44,6 +45,17 @@ METRICS = {
     "backward_transfer": Metric("backward_transfer", "bwt", None, None),
 }
 """By the name that it has while a run goes on."""
+PEERS_OF_ALL_ROWS = ("pilot_average", "coda_forgetting", "vq_forgetting")
+"""Of `peer_summary`; the others read the last row and the diagonal."""
+
+
+def estimates(sampled: Sequence[bool]) -> frozenset[str]:
+    """Of METRICS those that rest on a part of some task's pictures.
+
+    sampled: of each row of the matrix, whether tasks before its own were tested in part; its own never is.
+    """
+    rests = {"last": sampled[-1], "all": any(sampled), "diagonal": False}
+    return frozenset(name for name, metric in METRICS.items() if rests[metric.reads])
 
 
 def has_history(matrix: Matrix) -> bool:
@@ -139,6 +151,12 @@ def of_result(matrix: Matrix, num_images: Sequence[int]) -> Numbers:
     """What follows from the matrix of a finished run, by its name in `result.json`."""
     numbers = summary(matrix, num_images)
     return {METRICS[name].in_result: value for name, value in numbers.items()}
+
+
+def estimated_in_result(sampled: Sequence[bool]) -> list[str]:
+    """The dotted keys of `result.json` whose numbers are estimates; see `estimates`."""
+    own, peers = estimates(sampled), PEERS_OF_ALL_ROWS if any(sampled) else ()
+    return [metric.in_result for name, metric in METRICS.items() if name in own] + [f"peer_metrics.{n}" for n in peers]
 
 
 def peer_summary(matrix: Matrix, num_images: Sequence[int]) -> Numbers:

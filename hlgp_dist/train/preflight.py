@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from hlgp_dist.benchmarks.admission import check_origin
-from hlgp_dist.config.schema import Backbone, RunConfig
+from hlgp_dist.config.schema import Backbone, RunConfig, ShardData
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import length_problems
 from hlgp_dist.data.selection import check_pictures, select
@@ -31,8 +31,9 @@ def preflight(config: RunConfig) -> tuple[TaskSpec, ...]:
         DataError: data or weights are missing or do not fit.
     """
     manifest, stages = _fit(config)
-    for problem in length_problems(config.data.path, manifest):
-        raise DataError(problem)
+    if isinstance(config.data, ShardData):
+        for problem in length_problems(config.data.path, manifest):
+            raise DataError(problem)
     check_weights(config.backbone)
     return stages
 
@@ -57,7 +58,8 @@ def _fit(config: RunConfig) -> tuple[Manifest, tuple[TaskSpec, ...]]:
     trunk = meta_trunk(config.backbone)
     check_hub(config.backbone)
     manifest = manifest_of(config)
-    check_origin(manifest, config.benchmark, config.data.path)
+    if isinstance(config.data, ShardData):
+        check_origin(manifest, config.benchmark, config.data.path)
     tasks = split_tasks(manifest.classes, config.benchmark)
     setting = setting_of(config, trunk.dimensions, manifest)
     with torch.device("meta"):

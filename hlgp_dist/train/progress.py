@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -14,10 +15,10 @@ class Progress:
     """What a run has done so far; all of it goes into every checkpoint.
 
     right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
-    totals[i]: how many there are; final: what only the last evaluation measures; bytes_read[t]: of the shards, when
-    the training pictures of stage t were decoded; decoded_images[t]: by this run's ranks during stage t; skipped: bad
-    training pictures; passes: through the trunk that a picture takes in training and in test; trained_parameters: of
-    the newest stage, head apart.
+    tested[t][i]: of how many; totals[i]: how many there are; final: what only the last evaluation measures;
+    bytes_read[t]: of the shards, when the training pictures of stage t were decoded; decoded_images[t]: by this run's
+    ranks during stage t; skipped: bad training pictures; passes: through the trunk that a picture takes in training
+    and in test; trained_parameters: of the newest stage, head apart.
     """
 
     position: Position = field(default_factory=Position)
@@ -25,6 +26,7 @@ class Progress:
     trained_parameters: int = 0
     right: list[list[int]] = field(default_factory=list)
     task_right: list[list[int]] = field(default_factory=list)
+    tested: list[list[int]] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
     final: dict[str, float | None] = field(default_factory=dict)
     bytes_read: list[int] = field(default_factory=list)
@@ -35,8 +37,16 @@ class Progress:
 
     def matrix(self) -> list[list[float]]:
         """a[t][i], the lower triangle."""
-        return [[right / total for right, total in zip(row, self.totals, strict=False)] for row in self.right]
+        return [_ratios(*rows) for rows in zip(self.right, self.tested, strict=True)]
+
+    def sampled(self) -> list[bool]:
+        """Of each row of the matrix whether some of it was measured on a part of a task's pictures."""
+        return [any(map(operator.ne, row, self.totals)) for row in self.tested]
 
     def task_identification(self) -> float:
         """Part of the test pictures whose task was found after the last task so far, mean over tasks (macro)."""
-        return fmean(right / total for right, total in zip(self.task_right[-1], self.totals, strict=True))
+        return fmean(_ratios(self.task_right[-1], self.tested[-1]))
+
+
+def _ratios(right: list[int], tested: list[int]) -> list[float]:
+    return [part / whole for part, whole in zip(right, tested, strict=True)]

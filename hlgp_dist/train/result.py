@@ -13,7 +13,7 @@ from hlgp_dist.train.session import Session
 def finished(session: Session) -> dict[str, Any]:
     """Everything a table of results needs of a run that ended well. `attempts`: those that did not, before this one."""
     progress, learner = session.progress, session.learner
-    matrix = progress.matrix()
+    matrix, sampled = progress.matrix(), progress.sampled()
     weight, bias = learner.head.rows()
     return {
         "exit_code": 0,
@@ -25,6 +25,9 @@ def finished(session: Session) -> dict[str, Any]:
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
+        "old_task_fraction": session.config.evaluation.old_task_fraction,
+        "tested_images": [row + [None] * (len(matrix[-1]) - len(row)) for row in progress.tested],
+        "estimated": metrics.estimated_in_result(sampled),
         "num_trainable_parameters": progress.trained_parameters,
         "num_head_parameters": weight.numel() + bias.numel() if learner.method.has_gradients else 0,
         "num_stored_parameters": learner.num_stored_parameters() + session.num_remembered(),
@@ -35,7 +38,7 @@ def finished(session: Session) -> dict[str, Any]:
         "class_order": [name for task in session.tasks for name in task.classes],
         "task_sizes": [len(task.classes) for task in session.tasks],
         "dataset": session.manifest.digest,
-        "prepared_from": None if session.manifest.origin is None else str(session.manifest.origin),
+        "prepared_from": session.manifest.prepared_from,
         "protocol": session.config.benchmark.protocol,
         "stream": session.config.train.stream,
         "passes_per_image": progress.passes,

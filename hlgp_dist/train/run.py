@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +14,6 @@ from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import write_json
 from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
-from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.environment import record_environment
 from hlgp_dist.train.fitting.agree import batch_sizes_agreed
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -22,6 +22,9 @@ from hlgp_dist.train.result import finished
 from hlgp_dist.train.sequence import OptimizerState, run_sequence
 from hlgp_dist.train.session import Session, open_session
 from hlgp_dist.types import WorkerContext
+
+if TYPE_CHECKING:
+    from hlgp_dist.train.chronicle import Chronicle
 
 
 def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
@@ -38,7 +41,7 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
                 run_sequence(session, optimizer_state)
                 if session.chronicle is not None:
                     numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
-                    session.chronicle.finish(session.progress.position, numbers)
+                    session.chronicle.finish(session.progress.position, session.progress.sampled(), numbers)
                     write_json(folder.result, finished(session))  # last: with it the run counts as done
     finally:
         close_process_group()
@@ -70,15 +73,18 @@ def _chronicle(session: Session) -> Chronicle | None:
     """The first rank's record."""
     if session.context.world.rank > 0:
         return None
+    from hlgp_dist.train.chronicle import Chronicle  # brings TensorBoard, which no other rank needs
+
     resumed_at = session.progress.position if session.progress.position != Position() else None
     if resumed_at is not None:
-        session.folder.write_matrix(session.progress.matrix())
+        session.folder.write_matrix(session.progress.matrix(), session.progress.sampled())
     return Chronicle.open(
         session.config,
         session.folder.path,
         screen=session.context.screen,
         resumed_at=resumed_at,
         matrix=session.progress.matrix(),
+        sampled=session.progress.sampled(),
         num_tasks=len(session.stages),
         steps=planned_steps(session.config, map(session.num_samples, session.stages), session.context.world.size),
     )

@@ -44,8 +44,9 @@ def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> No
         numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
         numbers["task_identification_accuracy"] = session.progress.task_identification()
         if session.chronicle is not None:  # before the checkpoint, or a kill between them would lose the record
-            session.folder.write_matrix(session.progress.matrix())
-            session.chronicle.task_end(session.progress.matrix(), numbers, session.data_numbers)
+            matrix, sampled = session.progress.matrix(), session.progress.sampled()
+            session.folder.write_matrix(matrix, sampled)
+            session.chronicle.task_end(matrix, sampled, numbers, session.data_numbers)
         session.save(engine=None)
         _report(session, metrics.measured(numbers))
 
@@ -128,15 +129,15 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
 def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     """One more row of the accuracy matrix; after the last task of the stream also what an oracle would get."""
     is_last = session.is_last(last_task)
-    counts = []
-    for task in session.tested_after(last_task):
+    counts, tested = [], session.tested_after(last_task)
+    for task in tested:
         if session.is_saved_inside_tasks:  # else the end of the test is nearer than that of the training again
             _leave_if_asked(session, f"before the test of task {task.index} after task {last_task.index}")
         session.context.pulse.beat(f"the test of task {task.index} after task {last_task.index}")
         counts.append(
             evaluate_task(
                 session.learner,
-                session.evaluation_pictures(task),
+                session.evaluation_pictures(task, last_task),
                 task,
                 world=session.context.world,
                 device=session.context.device,
@@ -149,7 +150,8 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     progress = session.progress
     progress.right.append([count.right for count in counts])
     progress.task_right.append([count.task_right for count in counts])
-    progress.totals = [count.total for count in counts]
+    progress.tested.append([count.total for count in counts])
+    progress.totals += [session.num_tested(task) for task in tested[len(progress.totals) :]]
     progress.passes["test"] = session.learner.passes["test"]
     takes_task_weights = session.learner.method.takes_task_weights and not session.is_joint
     progress.final = _oracle_numbers(counts, takes_task_weights) if is_last else {}

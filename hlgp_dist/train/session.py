@@ -6,7 +6,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -33,13 +33,15 @@ from hlgp_dist.train.checkpoint import (
     save_checkpoint,
     without_prefix,
 )
-from hlgp_dist.train.chronicle import Chronicle
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.progress import Progress
 from hlgp_dist.train.retention import is_kept
 from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
+
+if TYPE_CHECKING:
+    from hlgp_dist.train.chronicle import Chronicle
 
 log = logging.getLogger("hlgp_dist")
 
@@ -122,10 +124,16 @@ class Session:
         }
         return training.pictures
 
-    def evaluation_pictures(self, task: TaskSpec) -> Pictures:
-        """Of one task, all of them."""
+    def evaluation_pictures(self, task: TaskSpec, after: TaskSpec) -> Pictures:
+        """Of one task, what is tested at a stage's end: all of them, but of an earlier task before the last test."""
+        fraction = self.config.evaluation.old_task_fraction
+        is_whole = task.index == after.index or self.is_last(after)
         with self.context.pulse.watching(self.supply.activity):
-            return self.supply.evaluation(task, self.part)
+            return self.supply.evaluation(task, self.part, None if is_whole else fraction)
+
+    def num_tested(self, task: TaskSpec) -> int:
+        """Pictures of a task where all of them are tested."""
+        return len(self.supply.selection(task, self.part))
 
     def count_decoded(self, task: TaskSpec) -> None:
         """At a stage's end: what the ranks have decoded during it, on whatever pictures."""
@@ -200,7 +208,9 @@ class Session:
                 raise DataError(f"{key}: {self.folder} was begun with content {saved}, now it is {now}")
         for name, part in self._saved().items():
             restore_module(part, without_prefix(name, checkpoint.tensors))
-        self.progress = Progress(position=checkpoint.position, **checkpoint.record["progress"])
+        progress = checkpoint.record["progress"]
+        progress.setdefault("tested", [progress["totals"][: len(row)] for row in progress["right"]])  # once always all
+        self.progress = Progress(position=checkpoint.position, **progress)
 
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:

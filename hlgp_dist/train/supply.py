@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from hlgp_dist.config.places import is_remote
-from hlgp_dist.config.schema import Data, RunConfig
+from hlgp_dist.config.schema import Data, RunConfig, ShardData
 from hlgp_dist.cores import usable_cores
 from hlgp_dist.data.cache import Cache
+from hlgp_dist.data.drawn import drawn_manifest
 from hlgp_dist.data.library import Library
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import fetch_manifest
@@ -22,7 +23,8 @@ from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.patience import LASTING, Patience
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
-from hlgp_dist.data.selection import Part, Selection, select
+from hlgp_dist.data.recipe import Recipe
+from hlgp_dist.data.selection import Part, Selection, sample, select
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import gather_text, reduce_sum
 from hlgp_dist.errors import DataError
@@ -54,12 +56,12 @@ class Supply:
         self._config, self._manifest = config, manifest
         self._told = 0
         self._library = Library(
-            open_place(data.path, LASTING),
+            open_place(data.path, LASTING) if isinstance(data, ShardData) else None,
             manifest,
             size,
             cache_of(data),
             workers=data.decode_workers or max(1, usable_cores() // world.host_size),
-            keeps_bad=data.on_error == "skip",
+            keeps_bad=isinstance(data, ShardData) and data.on_error == "skip",
         )
 
     def selection(self, task: TaskSpec, part: Part) -> Selection:
@@ -83,11 +85,15 @@ class Supply:
         self._check(task, skipped, len(selection), pictures)
         return Training(pictures, skipped, opened.bytes_read, seconds, decoded)
 
-    def evaluation(self, task: TaskSpec, part: Part) -> Pictures:
-        """Raises:
-        BadSample: there is one.
+    def evaluation(self, task: TaskSpec, part: Part, fraction: float | None) -> Pictures:
+        """All of them, or that part of each class.
+
+        Raises:
+            BadSample: there is one.
         """
-        return self._library.open(self.selection(task, part), self._form(part))
+        whole = self.selection(task, part)
+        chosen = whole if fraction is None else sample(self._manifest, whole, fraction)
+        return self._library.open(chosen, self._form(part))
 
     def prepare(self, wanted: Iterable[tuple[TaskSpec, Part]]) -> None:
         """In the background, in this order."""
@@ -112,9 +118,10 @@ class Supply:
         return self._config.data.stored if part == "train" else "scaled"
 
     def _check(self, task: TaskSpec, skipped: list[Skipped], pictures: int, good: Pictures) -> None:
-        most = self._config.data.max_bad_fraction
         if not skipped:
             return
+        assert isinstance(self._config.data, ShardData), "what is drawn is good"
+        most = self._config.data.max_bad_fraction
         first = "first {shard}: sample {key}: {reason}".format(**skipped[0])
         if len(skipped) > most * pictures:
             raise DataError(
@@ -136,10 +143,13 @@ def _of_all_ranks(bad: Mapping[int, BadSample]) -> dict[int, dict[str, str]]:
 
 
 def manifest_of(config: RunConfig, patience: Patience | None = None) -> Manifest:
-    """Of `data.path`, a remote one by way of the host's cache. Whether every shard is there is the preflight's to ask:
-    a thousand ranks would ask a thousand times.
+    """Of `data.path`, a remote one by way of the host's cache, or of what is drawn. Whether every shard is there is the
+    preflight's to ask: a thousand ranks would ask a thousand times.
     """
     data = config.data
+    if not isinstance(data, ShardData):
+        recipe = Recipe(data.classes, data.train_per_class, data.test_per_class, data.size, data.seed)
+        return drawn_manifest(recipe)
     cache = cache_of(data) if is_remote(data.path) else None
     return fetch_manifest(data.path, cache=cache, patience=patience)
 

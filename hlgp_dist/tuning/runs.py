@@ -30,6 +30,7 @@ def trial_config(config: schema.RunConfig, place: str) -> schema.RunConfig:
         {
             "search": None,
             "benchmark.validation_fraction": config.search.validation_fraction,
+            "evaluation.old_task_fraction": config.search.old_task_fraction,
             **_first_tasks(config),
             "run.dir": place,
             "run.resume": "auto",

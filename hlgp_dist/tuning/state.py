@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from hlgp_dist.config.search_options import Search
 from hlgp_dist.errors import ConfigError, DataError, NonFiniteLoss
@@ -32,6 +32,11 @@ class SearchState:
         self._clock, self._devices = 0.0, 0.0
         for event in events:
             self.apply(event)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of trials. With `search.old_task_fraction` all tests between the first and the last are in part."""
+        sampled = range(2, self.num_tasks) if self._search.old_task_fraction is not None else range(0)
+        return [trial.row(sampled) for trial in self.trials.values()]
 
     def apply(self, event: Event) -> None:
         """One event, in the order they happened."""

@@ -32,8 +32,8 @@ class Trial:
     def is_over(self) -> bool:
         return self.status in OVER
 
-    def row(self) -> dict[str, Any]:
-        """What the table says of it."""
+    def row(self, sampled: range) -> dict[str, Any]:
+        """What the table says of it; sampled: numbers of finished tasks whose objective is an estimate."""
         return {
             "trial": self.name,
             **({} if self.seed is None else {"configuration": self.configuration, "seed": self.seed}),
@@ -41,6 +41,7 @@ class Trial:
             "status": self.status,
             "tasks_finished": len(self.reports),
             "objective": self.reports[-1] if self.reports else None,
+            **({"is_estimate": len(self.reports) in sampled} if sampled else {}),
             "seconds": round(self.seconds, 1),
             "reason": self.reason,
         }

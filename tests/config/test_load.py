@@ -10,6 +10,7 @@ import pytest
 
 from hlgp_dist.config.identity import identity
 from hlgp_dist.config.load import Resolved, apply, resolve
+from hlgp_dist.config.schema import ShardData, SyntheticData
 from hlgp_dist.errors import ConfigError
 
 DATA = {"data": {"path": "shards"}}
@@ -195,6 +196,17 @@ def test_all_errors_at_once_with_key_value_rule_and_place(tmp_path: Path) -> Non
             "data.augmentation.flip = false",
             "has no effect: method.kind: ncm",
         ),
+        (
+            "data.kind=synthetic benchmark.split=coda",
+            "benchmark.split = coda",
+            "must be null: data.kind: synthetic is no public benchmark",
+        ),
+        ("data.kind=synthetic data.on_error=skip", "data.on_error = skip", "unknown key of data with kind synthetic"),
+        (
+            "train.stream=joint evaluation.old_task_fraction=0.5",
+            "evaluation.old_task_fraction = 0.5",
+            "has no effect: train.stream: joint is tested once",
+        ),
         ("launch.kind=ray launch.driver_resource=x", "launch.driver_resource = x", "has no effect: only the trials of"),
         (
             "engine.precision=int8 method.kind=full",
@@ -293,3 +305,14 @@ def test_a_resolved_configuration_is_frozen() -> None:
     assert isinstance(resolved, Resolved)
     with pytest.raises(ValueError, match="frozen"):
         resolved.config.seed = 3
+
+
+def test_a_file_of_shards_may_be_tried_without_them(tmp_path: Path) -> None:
+    """What a folder alone has goes with its kind, and what is done with pictures stays."""
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {path: shards/x, on_error: skip, stored: full}\nbenchmark: {init_cls: 5}\n")
+    resolved = resolve(file, ["data.kind=synthetic", "data.classes=20"])
+    assert isinstance(resolved.config.data, SyntheticData)
+    assert (resolved.config.data.classes, resolved.config.data.stored) == (20, "full")
+    assert len([note for note in resolved.notes if "drops data.path = shards/x" in note]) == 1
+    assert isinstance(resolve(file).config.data, ShardData)

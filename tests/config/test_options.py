@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.options import all_options
 from hlgp_dist.config.section import Section
@@ -43,6 +45,24 @@ def test_the_options_are_those_of_the_list() -> None:
 def test_the_configuration_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+HELP = """
+import sys
+from hlgp_dist.cli import main
+sys.argv = ["hlgp", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print([name for name in ("torch", "ray", "deepspeed", "timm", "webdataset", "numpy") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["config", "configs/synthetic.yaml"]], ids=" ".join)
+def test_the_command_line_waits_for_no_framework(words: list[str]) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", HELP, *words], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 if __name__ == "__main__":

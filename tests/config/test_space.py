@@ -57,6 +57,8 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),
         ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: trials that are compared"),
+        ("evaluation.old_task_fraction", {"choice": [0.1, 0.2]}, ": cannot be searched: trials that are compared"),
+        ("data.kind", {"choice": ["synthetic"]}, ": cannot be searched: trials that are compared"),
         ("search.seed", {"choice": [1]}, ": cannot be searched"),
         ("train", {"choice": [1]}, " = 1: must be a section"),
     ],
@@ -114,3 +116,17 @@ def test_a_space_of_grids_runs_each_point_once() -> None:
         with_space(space)
     assert with_space(space, "search.num_samples=1").search.num_samples == 1
     assert with_space(space | {"seed": {"choice": [1, 2]}}).search.num_samples == 8
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        (("evaluation.old_task_fraction=0.5",), "in a search search.old_task_fraction decides"),
+        (("search.old_task_fraction=0.5", "train.stream=joint"), "search.old_task_fraction = 0.5: has no effect"),
+        (("search.old_task_fraction=1",), "search.old_task_fraction = 1: must be less than 1"),
+    ],
+)
+def test_how_much_of_earlier_tasks_is_tested_is_said_where_it_counts(overrides: tuple[str, ...], rule: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        with_space({"optimizer.prompt_lr": {"choice": [0.1, 0.2]}}, *overrides)
+    assert rule in str(refusal.value)

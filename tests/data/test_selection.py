@@ -8,7 +8,7 @@ import pytest
 
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import read_manifest
-from hlgp_dist.data.selection import check_pictures, select
+from hlgp_dist.data.selection import check_pictures, sample, select
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.types import TaskSpec
@@ -46,6 +46,23 @@ def test_validation_depends_on_the_keys_alone(shards: tuple[Path, Manifest]) -> 
 def test_test_is_the_test_split(shards: tuple[Path, Manifest]) -> None:
     selection = select(shards[1], TASK, "test", 0.3)
     assert (selection.split, len(selection)) == ("test", 9)
+
+
+@pytest.mark.parametrize(("fraction", "chosen"), [(0.34, [4, 3, 1]), (0.01, [1, 1, 1]), (0.99, [12, 9, 2])])
+def test_a_sample_is_stratified_and_lies_in_larger_ones(
+    shards: tuple[Path, Manifest], fraction: float, chosen: list[int]
+) -> None:
+    manifest = shards[1]
+    whole = select(manifest, TASK, "train", 0.0)
+    part, half = sample(manifest, whole, fraction), sample(manifest, whole, 0.5)
+    assert [int((part.labels == label).sum()) for label in (5, 6, 4)] == chosen
+    label_of = dict(zip(whole.indices.tolist(), whole.labels.tolist(), strict=True))
+    assert [label_of[index] for index in part.indices.tolist()] == part.labels.tolist()
+    smaller, larger = sorted((set(part.indices.tolist()), set(half.indices.tolist())), key=len)
+    assert smaller <= larger and (np.diff(part.indices) > 0).all()
+    assert part.bytes == manifest.splits["train"].size[part.indices].sum()
+    alone = select(manifest, TaskSpec(0, 0, ("ant",)), "train", 0.0)
+    assert np.array_equal(sample(manifest, alone, fraction).indices, part.indices[part.labels == 5])
 
 
 def test_errors(shards: tuple[Path, Manifest]) -> None:

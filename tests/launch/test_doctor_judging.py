@@ -246,6 +246,7 @@ def test_what_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     alone = needs_of([])
     assert (alone.on_ray, alone.address, alone.data, alone.weights) == (False, None, None, None)
+    assert needs_of(["data.kind=synthetic", "data.classes=10"]).data is None, "there is no folder to look for"
     joins = needs_of(["launch.kind=ray", "launch.address=auto"])
     assert (joins.on_ray, joins.address, joins.data) == (True, "auto", None)
     file = tmp_path / "job.yaml"

@@ -64,7 +64,7 @@ def test_a_driver_that_dies_is_started_again_and_not_for_ever(
         if sample["trial"] == "trial-00001" or not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        folder.write_matrix([[0.5]])
+        folder.write_matrix([[0.5]], [False])
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
         tune.report({judge.OBJECTIVE: 0.5, judge.RUNG: 1})
 

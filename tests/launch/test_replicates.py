@@ -47,7 +47,7 @@ def test_replicates_that_take_turns_all_come_to_their_end(
             tuner._report_again(reports, folder)
             for tasks in range(len(objectives(folder)) + 1, TASKS + 1):
                 time.sleep(1.0)  # Tune hears of a task before the next is done
-                folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)])
+                folder.write_matrix([[0.5] * each for each in range(1, tasks + 1)], [False] * tasks)
                 reports.tell({judge.OBJECTIVE: 0.5, judge.RUNG: tasks})
         write_json(folder.result, {"exit_code": 0, "reason": "done"})
 

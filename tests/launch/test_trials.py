@@ -25,7 +25,7 @@ from tests.tuning.simulated import NUM_TASKS, search_of
 def test_what_a_stopped_driver_took_for_a_failure_is_forgotten(tmp_path: Path) -> None:
     results = {"a": {"exit_code": 0, "reason": "done"}, "b": {"exit_code": 1, "reason": "lost"}, "c": None}
     for name, result in results.items():
-        RunFolder(tmp_path / name).write_matrix([[0.5], [0.5, 0.25]])
+        RunFolder(tmp_path / name).write_matrix([[0.5], [0.5, 0.25]], [False, False])
         if result is not None:
             write_json(RunFolder(tmp_path / name).result, result)
     forget_failures_of(tmp_path, {"a", "b", "c", "never begun"})

@@ -140,6 +140,7 @@ def test_what_older_results_lack_has_no_column(tmp_path: Path) -> None:
             "num_test_images: 40 at place 4 in {0}; 41 at place 4 in {1}",
         ),
         ((), {"prepared_from": "x"}, "prepared_from: null in {0}; x in {1}"),
+        ((), {"old_task_fraction": 0.25}, "old_task_fraction: null in {0}; 0.25 in {1}"),
     ],
 )
 def test_unlike_results_are_refused_by_field_value_and_run(
@@ -150,6 +151,14 @@ def test_unlike_results_are_refused_by_field_value_and_run(
     with pytest.raises(ConfigError, match="unlike results") as refusal:
         compared(tmp_path)
     assert str(refusal.value).splitlines()[1:] == [f"  {told.format(first, second)}"], "this field, and no other"
+
+
+def test_estimates_are_called_so(tmp_path: Path) -> None:
+    for seed in range(3):
+        estimates = {"old_task_fraction": 0.25, "estimated": ["cumulative_average_accuracy", "forgetting"]}
+        leave_run(tmp_path / f"run_{seed}", f"seed={seed}", **estimates)
+    (note,) = compared(tmp_path).notes
+    assert note.startswith("estimates, by 25 % of the earlier tasks' pictures") and note.endswith(", forgetting")
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

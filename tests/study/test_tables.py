@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from hlgp_dist.study import tables
+from hlgp_dist.train.folder import RunFolder
 
 
 @pytest.mark.parametrize("num_tasks", [1, 5, 7, 8, 10, 20])
@@ -25,3 +26,20 @@ def test_tasks_learned_at_once_are_one_row(capsys: pytest.CaptureFixture[str]) -
     tables.show_matrix([[0.5, 0.25, 1.0]])
     text = capsys.readouterr().out
     assert all(value in text for value in ("task 2", "50.0", "25.0", "100.0"))
+
+
+def test_an_estimate_has_a_tilde(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "trial": "t",
+        "lr": 0.1,
+        "status": "stopped",
+        "tasks_finished": 2,
+        "objective": 0.5,
+        "seconds": 1.0,
+        "reason": "",
+    }
+    tables.show_search(
+        RunFolder("search"), [row | {"is_estimate": True}, row | {"is_estimate": False, "objective": 0.75}]
+    )
+    text = capsys.readouterr().out
+    assert "~50.0" in text and " 75.0" in text and "is_estimate" not in text

@@ -11,7 +11,7 @@ from typing import Any
 from ray.tune.experiment import Experiment
 from ray.tune.search.search_generator import SearchGenerator
 
-from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.load import resolve
 from hlgp_dist.config.search_options import Search
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.tuner import Proposer
@@ -31,7 +31,7 @@ class Killed(Exception):
 def search_of(**options: Any) -> Search:
     """A search over one learning rate, unless told otherwise."""
     values = {"space": {LR: {"loguniform": [1e-4, 1e-1]}}, "num_samples": 6} | options
-    config = RunConfig.model_validate({"data": {"path": "x"}, "search": values})
+    config = resolve({"data": {"path": "x"}, "search": values}).config
     assert config.search is not None
     return config.search
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hlgp_dist.tuning.runs import MOST, costly_values
-from tests.tuning.simulated import LR, search_of
+from hlgp_dist.config.load import resolve
+from hlgp_dist.tuning.runs import MOST, costly_values, refit_config, trial_config
+from hlgp_dist.tuning.state import SearchState
+from tests.tuning.simulated import LR, NUM_TASKS, search_of
 
 BACKBONES = ("vit_base_patch16_224", "vit_large_patch16_224")
 NUM_GROUPS, BATCH = "method.num_groups", "train.global_batch_size"
@@ -31,3 +33,23 @@ def test_of_many_every_value_of_every_key_is_looked_at() -> None:
         assert set(often) == set(values) and max(often.values()) <= min(often.values()) + 1
     long = search_of(space={"train.epochs": {"choice": list(range(1, 41))}, "backbone.name": {"choice": BACKBONES}})
     assert {values["train.epochs"] for values in costly_values(long)} == set(range(1, 41))
+
+
+def test_trials_test_earlier_tasks_in_part_and_the_refit_does_not() -> None:
+    search = {"space": {LR: {"uniform": [0.1, 1]}}, "old_task_fraction": 0.25}
+    config = resolve({"data": {"path": "x"}, "search": search}).config
+    assert trial_config(config, "trials").evaluation.old_task_fraction == 0.25
+    assert refit_config(config, "search", {LR: 0.5}).evaluation.old_task_fraction is None
+
+
+def test_the_table_of_trials_tells_estimates_from_what_all_pictures_say() -> None:
+    """The first test has no earlier task, and the last is whole."""
+    events = [{"event": "opened", "time": 0.0, "devices": 1.0}]
+    for number in range(NUM_TASKS):
+        events.append({"event": "proposed", "time": 0.0, "configuration": number, "values": {LR: 0.1}})
+        events.append({"event": "started", "time": 0.0, "trial": f"trial-{number:05d}"})
+        report = {"event": "reported", "time": 0.0, "trial": f"trial-{number:05d}", "objective": 0.5, "stops": False}
+        events += [report] * (number + 1)
+    rows = SearchState(search_of(old_task_fraction=0.25), NUM_TASKS, events).rows()
+    assert [row["is_estimate"] for row in rows] == [False, True, True, True, False]
+    assert not any("is_estimate" in row for row in SearchState(search_of(), NUM_TASKS, events).rows())

@@ -30,7 +30,13 @@ def check_weights(site: Site) -> list[Finding]:
 
 def _check(site: Site, check: str, path: str | None, probe: Probe) -> list[Finding]:
     if path is None:
-        return [Finding(check, "skipped", "none was named" if check == DATA else "no file: hub or none, or not named")]
+        return [
+            Finding(
+                check,
+                "skipped",
+                "no folder: drawn, or not named" if check == DATA else "no file: hub or none, or not named",
+            )
+        ]
     answers = ask_all(site.fleet, check, probe, path, seconds=SECONDS, fix=BRING[check])
     return [*answers.missing, *judge(check, answers.of)]
 

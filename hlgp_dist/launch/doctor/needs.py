@@ -10,7 +10,7 @@ from pathlib import Path
 from hlgp_dist.config.launch_options import LaunchOptions
 from hlgp_dist.config.load import Resolved, cells, resolve
 from hlgp_dist.config.places import absolute
-from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.schema import RunConfig, ShardData
 from hlgp_dist.config.shared import Shared
 
 NOWHERE = {"data": {"path": "."}}
@@ -47,14 +47,14 @@ def needs_of(arguments: Sequence[str]) -> Needs:
 
 def _needs(resolved: Resolved) -> Needs:
     config = resolved.config
-    named = resolved.origins["data.path"] != "given"
-    weights = config.backbone.weights
+    data, weights = config.data, config.backbone.weights
+    path = data.path if isinstance(data, ShardData) and resolved.origins["data.path"] != "given" else None
     return Needs(
         launch=config.launch,
         on_ray=_uses_ray(config),
         run_dir=absolute(config.run.dir),
         cache_dir=config.data.cache_dir,
-        data=absolute(config.data.path) if named else None,
+        data=None if path is None else absolute(path),
         weights=None if weights in ("hub", "none") else absolute(weights),
     )
 

@@ -13,7 +13,7 @@ from hlgp_dist.data.crops import crop_boxes
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_shape
 from hlgp_dist.data.plan import steps_per_epoch
-from hlgp_dist.data.selection import Part, select
+from hlgp_dist.data.selection import Part, Selection, sample, select
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.train.plan import TaskPlan
@@ -22,7 +22,7 @@ from hlgp_dist.types import PictureSize, TaskSpec
 
 @dataclass(frozen=True)
 class StageWork:
-    """pictures: of its training part; trained: of all its steps, epochs counted; tested: after it, all tasks seen."""
+    """pictures: of its training part; trained: of all its steps, epochs counted; tested: after it, of all seen."""
 
     index: int
     classes: int
@@ -48,14 +48,21 @@ class DataWork:
 def stage_works(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec]) -> list[StageWork]:
     """Of every stage, in order."""
     tasks, fraction = split_tasks(manifest.classes, config.benchmark), config.benchmark.validation_fraction
-    tested = [len(select(manifest, task, config.benchmark.evaluated_on, fraction)) for task in tasks]
+    whole = [select(manifest, task, config.benchmark.evaluated_on, fraction) for task in tasks]
+    tested, later = list(map(len, whole)), [_tested_later(config, manifest, each) for each in whole]
     works = []
     for stage in stages:
         pictures = len(select(manifest, stage, "train", fraction))
-        seen = tested if stage.index == len(stages) - 1 else tested[: stage.index + 1]
+        seen = tested if stage.index == len(stages) - 1 else [*later[: stage.index], tested[stage.index]]
         steps, trained = _steps(config, pictures)
         works.append(StageWork(stage.index, len(stage.classes), pictures, steps, trained, sum(seen)))
     return works
+
+
+def _tested_later(config: RunConfig, manifest: Manifest, whole: Selection) -> int:
+    """Pictures of a task in each test between its own and the last."""
+    fraction = config.evaluation.old_task_fraction
+    return len(whole if fraction is None else sample(manifest, whole, fraction))
 
 
 def _steps(config: RunConfig, pictures: int) -> tuple[int, int]:
