@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hlgp_dist.errors import ConfigError, DataError, EnvironmentFailure, Failure, counted, describe
+from hlgp_dist.model_verbs import models_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Shards: make, check, describe
 app.add_typer(data_app, name="data")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 app.add_typer(bench_app, name="bench")
+app.add_typer(models_app)
 
 Config = Annotated[Path, typer.Argument(help="A YAML file that holds what differs from the defaults.")]
 ShardFolder = Annotated[str, typer.Argument(help="A path, or s3://, gs://, https://.")]

@@ -60,6 +60,10 @@ class TrialsFailed(Failure):
     exit_code = 7
 
 
+class PicturesLeftOut(TrialsFailed):
+    """Some pictures cannot be predicted on; what is said of the others is valid."""
+
+
 class BudgetReached(Failure):
     """A search has used up its budget; what it found by then is valid."""
 

@@ -24,6 +24,9 @@ from hlgp_dist.files import sync, write_json
 log = logging.getLogger("hlgp_dist")
 TENSORS, RECORD = "state.safetensors", "state.json"
 
+DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+"""What reading a checkpoint that is not whole ends with."""
+
 Place = tuple[int, int]
 """(task, step) that a checkpoint continues at; step 0 of a task is the former one's end."""
 NOWHERE: Place = (-1, -1)
@@ -53,7 +56,7 @@ def save_checkpoint(
 ) -> Path:
     """Write aside, rename, then drop all but the newest `keep` and those that are to be kept, too."""
     position = checkpoint.position
-    target = folder / f"task-{position.task:02d}-step-{position.step:06d}"
+    target = folder / folder_name((position.task, position.step))
     for left_over in folder.glob(".*.aside"):
         shutil.rmtree(left_over)
     aside = folder / f".{target.name}.aside"
@@ -105,8 +108,8 @@ def load_checkpoint(folder: Path, obtain: Callable[[Path], None] = lambda path: 
     for path in reversed(_finished(folder)):
         obtain(path)
         try:
-            return _load(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            return read_checkpoint(path)
+        except DAMAGE as error:
             reasons.append(f"{path}: {error}")
             log.warning("passing over a damaged checkpoint, %s", reasons[-1])
     if reasons:
@@ -114,14 +117,26 @@ def load_checkpoint(folder: Path, obtain: Callable[[Path], None] = lambda path: 
     return None
 
 
-def _load(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The one in a folder; raises one of DAMAGE."""
     record = json.loads((path / RECORD).read_text())
-    if record.pop("sha256") != _sha256(path / TENSORS):
-        raise ValueError(f"{TENSORS} is not what was written")
+    tensors = read_tensors(path / TENSORS, record.pop("sha256"))
     position = Position(**record.pop("position"))
-    tensors = {name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}
-    # Copied: in the file tensors lie at odd addresses, and there a matrix product differs in its last bit.
     return Checkpoint(position, tensors, record)
+
+
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Of a safetensors file of that hash; raises one of DAMAGE."""
+    if sha256 != _sha256(path):
+        raise ValueError(f"{path.name} is not what was written")
+    # Copied: in the file tensors lie at odd addresses, and there a matrix product differs in its last bit.
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+
+def folder_name(place: Place) -> str:
+    """Of a checkpoint."""
+    task, step = place
+    return f"task-{task:02d}-step-{step:06d}"
 
 
 def _sha256(path: Path) -> str:

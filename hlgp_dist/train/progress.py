@@ -6,7 +6,7 @@ import operator
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from hlgp_dist.train.checkpoint import Position
+from hlgp_dist.train.checkpoint import Checkpoint, Position
 from hlgp_dist.train.supply import Skipped
 
 
@@ -46,6 +46,13 @@ class Progress:
     def task_identification(self) -> float:
         """Part of the test pictures whose task was found after the last task so far, mean over tasks (macro)."""
         return fmean(_ratios(self.task_right[-1], self.tested[-1]))
+
+
+def progress_of(checkpoint: Checkpoint) -> Progress:
+    """What had been done and measured when a checkpoint was saved."""
+    saved = dict(checkpoint.record["progress"])
+    saved.setdefault("tested", [saved["totals"][: len(row)] for row in saved["right"]])  # once always all
+    return Progress(position=checkpoint.position, **saved)
 
 
 def _ratios(right: list[int], tested: list[int]) -> list[float]:

@@ -35,7 +35,7 @@ from hlgp_dist.train.checkpoint import (
 )
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.learner import Learner
-from hlgp_dist.train.progress import Progress
+from hlgp_dist.train.progress import Progress, progress_of
 from hlgp_dist.train.retention import is_kept
 from hlgp_dist.train.supply import Supply, manifest_of
 from hlgp_dist.types import Engine, TaskSpec, WorkerContext
@@ -208,9 +208,7 @@ class Session:
                 raise DataError(f"{key}: {self.folder} was begun with content {saved}, now it is {now}")
         for name, part in self._saved().items():
             restore_module(part, without_prefix(name, checkpoint.tensors))
-        progress = checkpoint.record["progress"]
-        progress.setdefault("tested", [progress["totals"][: len(row)] for row in progress["right"]])  # once always all
-        self.progress = Progress(position=checkpoint.position, **progress)
+        self.progress = progress_of(checkpoint)
 
 
 def open_session(config: RunConfig, context: WorkerContext, folder: RunFolder) -> Session:

@@ -1,0 +1,1 @@
+from tests.export.exported import trained, weights  # noqa: F401
