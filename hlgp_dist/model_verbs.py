@@ -46,16 +46,14 @@ def predict(
     """The likeliest classes of pictures, by an exported model; exit 3 where the backbone's weights are others."""
     if (data is None) == (not pictures):
         raise ConfigError("--data: give either pictures or a shard folder")
-    import torch
-
     from hlgp_dist.export.description import specs
     from hlgp_dist.export.pictures import of_files, of_shards
     from hlgp_dist.export.predict import Tally, check_out, write_predictions
-    from hlgp_dist.export.predictor import open_export
+    from hlgp_dist.export.predictor import open_export, usable_device
     from hlgp_dist.terminal import counting
 
     check_out(out)
-    predictor = open_export(model, weights=weights, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    predictor = open_export(model, weights=weights, device=usable_device(device))
     tally, size, top = Tally(), predictor.size, min(top, len(predictor.described.classes))
     if data is None:
         source = of_files(pictures or [], size, batch, tally.leave_out)

@@ -25,7 +25,9 @@ COLUMNS = ("class", "probability")
 
 @dataclass
 class Tally:
-    """What has been predicted so far. labelled: pictures whose class is known; right: of those the most likely was."""
+    """What has been predicted so far. labelled: pictures of classes that the model has learned; right: of
+    those the likeliest class is the true one.
+    """
 
     pictures: int = 0
     labelled: int = 0
@@ -78,10 +80,11 @@ def write_predictions(
 def _predictions(
     predictor: Predictor, source: Source, tally: Tally, top: int, progress: Callable[[int, int], None]
 ) -> Iterator[Prediction]:
+    known = frozenset(predictor.described.classes)
     for batch in source.batches:
         for prediction in predicted(predictor, batch, top):
             tally.pictures += 1
-            if prediction.true_class is not None:
+            if prediction.true_class in known:
                 tally.labelled += 1
                 tally.right += prediction.true_class == prediction.top[0][0]
             yield prediction

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.data.augment import to_float
-from hlgp_dist.errors import DataError
+from hlgp_dist.errors import ConfigError, DataError, first_line
 from hlgp_dist.export.description import TENSORS, Description, read_description, specs
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
@@ -36,6 +36,21 @@ class Predictor:
     def logits(self, images: Tensor) -> Tensor:
         """Float32 [B, C] on the host of uint8 pictures [B, 3, S, S], as `evaluate_task` has them."""
         return self.learner.predict(to_float(images.to(self.device))).logits.float().cpu()
+
+
+def usable_device(name: str | None) -> str:
+    """The one that is named, else a GPU if there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        raise ConfigError(f"--device={name}: {first_line(error)}") from error
+    return name
 
 
 def open_export(folder: Path, *, weights: str | None = None, device: str = "cpu") -> Predictor:
