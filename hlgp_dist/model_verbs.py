@@ -17,6 +17,7 @@ def export(
     run: Annotated[str, typer.Argument(help="The folder of a finished run, a path or s3://, gs://.")],
     out: Annotated[Path | None, typer.Option(help="The folder to make; else export/ in the run's.")] = None,
     checkpoint: Annotated[str, typer.Option(help="last, best or a folder of checkpoints/.")] = "last",
+    torch_export: Annotated[bool, typer.Option("--torch-export", help="With model.pt2, backbone and all.")] = False,
 ) -> None:
     """A finished run -> safetensors, JSON and a model card, without weights of a frozen backbone; docs/export.md."""
     from hlgp_dist.export.write import write_export
@@ -25,7 +26,7 @@ def export(
     with opened(run) as storage:
         folder = storage.run()
         target = folder.path / "export" if out is None else out
-        described = write_export(folder, target, checkpoint)
+        described = write_export(folder, target, checkpoint, as_program=torch_export)
         size = sum(file.stat().st_size for file in target.iterdir())
     where = f"{run.rstrip('/')}/export" if out is None else out
     typer.echo(f"{where}: {len(described.classes)} classes in {size:,} bytes; docs/export.md says how to use it")

@@ -21,6 +21,8 @@ from hlgp_dist.errors import ConfigError
 from hlgp_dist.export.card import card
 from hlgp_dist.export.choose import chosen
 from hlgp_dist.export.description import CARD, DESCRIPTION, TENSORS, Description
+from hlgp_dist.export.predictor import open_export
+from hlgp_dist.export.program import write_program
 from hlgp_dist.files import file_sha256, filling, sync, write_text
 from hlgp_dist.models.backbone import meta_trunk
 from hlgp_dist.train import metrics
@@ -35,8 +37,10 @@ PARTS = ("method.", "head.", "trunk.")
 PACKAGES = ("hlgp_dist", "torch", "torchvision", "timm")
 
 
-def write_export(folder: RunFolder, target: Path, which: str = "last") -> Description:
+def write_export(folder: RunFolder, target: Path, which: str = "last", *, as_program: bool = False) -> Description:
     """Put the model of a checkpoint (see `chosen`) into `target`, which appears whole or not at all.
+
+    as_program: with it `write_program`'s, which holds the backbone's weights and needs them.
 
     Raises:
         ConfigError: the run has not finished, or `target` holds something else than an earlier export.
@@ -50,6 +54,8 @@ def write_export(folder: RunFolder, target: Path, which: str = "last") -> Descri
         described = _described(config, checkpoint, result, file_sha256(aside / TENSORS))
         described.write(aside)
         write_text(aside / CARD, card(described, folder.name, trains_trunk=config.method.trains_trunk))
+        if as_program:
+            write_program(open_export(aside), aside)
     return described
 
 

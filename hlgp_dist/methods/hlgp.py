@@ -104,7 +104,7 @@ class Hlgp(Method):
         matching = self.options.matching
         if unprompted is not None and self.options.prediction == "combined":
             logits = logits.log_softmax(1) + (unprompted / matching.temperature).log_softmax(1)
-        return Output(logits, weights.expand(len(images), -1) if self.matches_tasks else None)
+        return Output(logits, weights.expand(images.shape[0], -1) if self.matches_tasks else None)
 
     def _unprompted(self, trunk: Trunk, images: Tensor, seen: int) -> Tensor | None:
         """Logits [B, C] of the auxiliary classifier where they have a say: it knows finished tasks alone."""

@@ -46,7 +46,8 @@ class PromptedAttention(nn.Module):
         return inner.proj_drop(inner.proj(out))  # type: ignore[no-any-return]
 
     def _joined(self, prompt: Prefix | ClsAddition, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        prompt_key, prompt_value = self._by_head(prompt, len(key), key.dtype)
+        # Not len(key), which torch.export takes for a constant.
+        prompt_key, prompt_value = self._by_head(prompt, key.shape[0], key.dtype)
         join = _before if isinstance(prompt, Prefix) else _onto_cls
         return join(prompt_key, key), join(prompt_value, value)
 

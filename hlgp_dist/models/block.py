@@ -64,6 +64,6 @@ class PromptedBlock(nn.Module):
 
     def _among_tokens(self, x: Tensor, prompt: Tokens) -> Tensor:
         first, length = self.first_patch, prompt.vectors.shape[1]
-        tokens = prompt.vectors.to(x.dtype).expand(len(x), -1, -1)
+        tokens = prompt.vectors.to(x.dtype).expand(x.shape[0], -1, -1)
         x = self.through(self.inner, torch.cat([x[:, :first], tokens, x[:, first:]], 1))
         return x if prompt.keep else torch.cat([x[:, :first], x[:, first + length :]], 1)

@@ -41,9 +41,9 @@ class Normalisation(nn.Module):
         """[B, 3, R, R] in `dtype` of float32 pictures, which stay as they are: a method may look at them twice.
 
         On a CPU, where fresh pages cost several times the arithmetic, the next call overwrites what this one gave,
-        unless it `is_kept`.
+        unless it `is_kept`, or is being compiled, where memory is not ours to plan.
         """
-        if is_kept or images.device.type != "cpu":
+        if is_kept or images.device.type != "cpu" or torch.compiler.is_compiling():
             return (images - self.mean).div_(self.std).to(dtype)
         out = self._reused(images, dtype)
         for part, pixels in zip(images.split(_AT_ONCE), out.split(_AT_ONCE), strict=True):
