@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_a_run_is_exported(
     assert hlgp(monkeypatch, "export", trained("default").path, "--out", tmp_path / "made") == 0
     assert f"{tmp_path}/made: {CLASSES} classes in " in capsys.readouterr().out
     assert open_export(tmp_path / "made").described.learned == TASKS
+    run = shutil.copytree(trained("default").path, tmp_path / "run")
+    assert hlgp(monkeypatch, "export", run) == 0
+    assert f"{run}/export: " in capsys.readouterr().out
+    assert (run / "export" / "model.json").read_bytes() == (tmp_path / "made" / "model.json").read_bytes()
+    assert hlgp(monkeypatch, "export", tmp_path) == 2
+    assert "is no finished run" in capsys.readouterr().err
 
 
 def test_shards_are_predicted_and_counted(

@@ -75,3 +75,10 @@ def test_it_refuses_other_weights(trained: Trained, tmp_path: Path) -> None:
     done = run(script(tmp_path), tmp_path / "model", other, *pictures(tmp_path))
     assert done.returncode != 0 and done.stdout == ""
     assert "these are other weights" in done.stderr
+
+
+def test_it_refuses_another_variant(trained: Trained, weights: Path, tmp_path: Path) -> None:
+    write_export(trained("sinusoidal"), tmp_path / "model")
+    done = run(script(tmp_path), tmp_path / "model", weights, *pictures(tmp_path))
+    assert done.returncode != 0 and done.stdout == ""
+    assert "this script is of another HLGP" in done.stderr
