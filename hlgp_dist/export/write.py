@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from hlgp_dist.config.identity import identity_hash
@@ -23,7 +23,7 @@ from hlgp_dist.export.choose import chosen
 from hlgp_dist.export.description import CARD, DESCRIPTION, TENSORS, Description
 from hlgp_dist.export.predictor import open_export
 from hlgp_dist.export.program import write_program
-from hlgp_dist.files import file_sha256, filling, sync, write_text
+from hlgp_dist.files import file_sha256, filling, sync, write_atomically, write_text
 from hlgp_dist.models.backbone import meta_trunk
 from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Checkpoint
@@ -63,9 +63,7 @@ def _save(checkpoint: Checkpoint, path: Path) -> None:
     tensors: dict[str, Tensor] = {
         name: tensor.contiguous() for name, tensor in checkpoint.tensors.items() if name.startswith(PARTS)
     }
-    with filling(path.parent):
-        save_file(tensors, path)
-    sync(path)
+    write_atomically(path, save(tensors))  # safetensors' own save_file makes files that nobody else may read
 
 
 def _described(config: RunConfig, checkpoint: Checkpoint, result: dict[str, Any], tensors: str) -> Description:

@@ -108,6 +108,7 @@ def test_it_says_where_it_comes_from(one_pass: Path, trained: Trained, weights: 
     assert all(name in card for name in (*result["class_order"], result["dataset"], "tiny.safetensors"))
     assert str(weights.parent) not in card
     assert sorted(path.name for path in one_pass.iterdir()) == ["README.md", "model.json", "model.safetensors"]
+    assert len({path.stat().st_mode for path in one_pass.iterdir()}) == 1, "who may read one may read all"
     assert not {name for name in load_file(one_pass / "model.safetensors") if not name.startswith(("method.", "head."))}
 
 
