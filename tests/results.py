@@ -75,6 +75,8 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "passes_per_image": {"training": 1, "test": 2},
         "training_seconds": 12.5,
         "num_workers": config.launch.num_workers,
+        "micro_batch_size": config.train.global_batch_size // config.launch.num_workers,
+        "evaluation_batch_size": config.evaluation.batch_size,
         "images_per_second": 100.0 + config.seed,
         "attempts": [],
         "decoded_images": [1] * 5,

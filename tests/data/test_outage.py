@@ -32,6 +32,6 @@ def test_a_rank_waits_and_a_command_is_told(drawn: Path, tmp_path: Path, monkeyp
         supply = Supply(config, manifest, PictureSize(8, 0.875, "bilinear"), World(0, 1, 1))
         (task, *_) = split_tasks(manifest.classes, config.benchmark)
         outage = way.break_for("refuse", SECONDS)
-        assert len(supply.evaluation(task, "test")) == 10
+        assert len(supply.evaluation(task, "test", None)) == 10
         outage.join()
         supply.close()

@@ -7,6 +7,8 @@ import json
 import uuid
 from pathlib import Path
 
+import pytest
+
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 from tests.launch.test_search import hlgp, left_over
@@ -20,6 +22,8 @@ SEARCH = {
     "old_task_fraction": 0.34,
     "max_tasks": 3,
 }
+
+pytestmark = pytest.mark.soak
 
 
 def test_trials_test_in_part_and_the_winner_is_tested_whole(tmp_path: Path) -> None:
