@@ -32,8 +32,11 @@ def compiled() -> Through:
     call = torch.compile(as_it_is)
 
     def through(block: nn.Module, x: Tensor) -> Tensor:
+        attention = cast(PromptedAttention, block.attn)
+        attention.num_seen += len(x)
         torch._dynamo.maybe_mark_dynamic(x, 0)
-        cast(PromptedAttention, block.attn).num_seen += len(x)
+        if attention.prompt is not None and len(attention.prompt.vectors) > 1:  # one a picture
+            torch._dynamo.maybe_mark_dynamic(attention.prompt.vectors, 0)
         return call(block, x)
 
     return through

@@ -15,11 +15,11 @@ from hlgp_dist.models.trunk import Trunk
 SPEC = Backbone(name="vit_tiny_patch16_224", weights="none", img_size=32, kwargs={"depth": 3})
 
 
-def passes(trunk: Trunk, pictures: int) -> list[Tensor]:
-    """Features without and with prompts, and the prompts' gradient."""
+def passes(trunk: Trunk, pictures: int, *, apart: bool) -> list[Tensor]:
+    """Features without and with prompts, and the prompts' gradient; apart: each picture has its own."""
     random = torch.Generator().manual_seed(pictures)
     images = torch.rand(pictures, 3, 32, 32, generator=random)
-    prompt = torch.randn(1, 2, 3, 192, generator=random).requires_grad_()
+    prompt = torch.randn(pictures if apart else 1, 2, 3, 192, generator=random).requires_grad_()
     with torch.no_grad():
         queries = trunk(images)
     features = trunk(images, ByBlock({1: Prefix(prompt)}))
@@ -28,14 +28,16 @@ def passes(trunk: Trunk, pictures: int) -> list[Tensor]:
     return [queries, features.detach(), prompt.grad]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_compiled_blocks_compute_the_same_and_once_for_all_sizes(precision: str) -> None:
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", True), ("int8", False)])
+def test_compiled_blocks_compute_the_same_and_once_for_all_sizes(precision: str, apart: bool) -> None:
     plain, fast = (build_trunk(SPEC, precision=precision, seed=0)[0] for _ in range(2))
     fast.compile_blocks()
     tolerance = {"fp32": 1e-5, "int8": 0.04}[precision]
     made = 0
     for pictures in (6, 4):
-        for ours, expected in zip(passes(fast, pictures), passes(plain, pictures), strict=True):
+        for ours, expected in zip(
+            passes(fast, pictures, apart=apart), passes(plain, pictures, apart=apart), strict=True
+        ):
             assert (ours - expected).norm() <= tolerance * expected.norm()
         made = made or counters["stats"]["unique_graphs"]
     assert counters["stats"]["unique_graphs"] == made > 0
