@@ -149,14 +149,15 @@ def demo(
 @app.command()
 def report(
     folders: Annotated[list[str], typer.Argument(metavar="DIR", help="Runs, searches or folders of them; s3://, too.")],
-    out: Annotated[Path | None, typer.Option(help="A folder for the files; else the first DIR.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for the files; else DIR/report of the first DIR.")] = None,
     baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
     apart: Annotated[bool, typer.Option("--apart", help="Unlike results in tables of their own.")] = False,
+    bench: Annotated[Path | None, typer.Option(help="JSON of `hlgp bench step`: the peak that MFU is of.")] = None,
 ) -> None:
-    """Finished runs side by side: comparison.csv, comparison.md; refuses to mix unlike results."""
-    from hlgp_dist.study.report import run_report
+    """Finished runs as a page with figures, and as CSV, Markdown and LaTeX; refuses to mix unlike results."""
+    from hlgp_dist.study.report import ReportOptions, run_report
 
-    run_report(folders, out=out, baseline=baseline, apart=apart)
+    run_report(folders, ReportOptions(out=out, baseline=baseline, apart=apart, bench=bench))
 
 
 @app.command()

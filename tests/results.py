@@ -44,6 +44,7 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "weights": config.backbone.weights,
         "sha256": "5ead" * 16,
         "timm_version": "1.0.31",
+        "num_parameters": 21_000_000,
     }
     return {
         "exit_code": 0,
@@ -75,6 +76,7 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "passes_per_image": {"training": 1, "test": 2},
         "training_seconds": 12.5,
         "num_workers": config.launch.num_workers,
+        "peak_memory_bytes": 10**9,
         "micro_batch_size": config.train.global_batch_size // config.launch.num_workers,
         "evaluation_batch_size": config.evaluation.batch_size,
         "images_per_second": 100.0 + config.seed,

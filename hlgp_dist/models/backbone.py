@@ -37,13 +37,15 @@ DTYPES = {"bf16": torch.bfloat16, "int8": torch.bfloat16, "fp32": torch.float32}
 class BackboneIdentity:
     """What a result must say of its backbone for a comparison to be fair.
 
-    name: timm's, with the tag that says how pictures are put in; weights: `hub` (those of the tag), `none`, or a file.
+    name: timm's, with the tag that says how pictures are put in; weights: `hub` (those of the tag), `none`, or a file;
+    num_parameters: of the trunk as it is built, its classifier apart.
     """
 
     name: str
     weights: str
     sha256: str
     timm_version: str
+    num_parameters: int
 
 
 def build_trunk(
@@ -56,7 +58,8 @@ def build_trunk(
         DataError: weights that are missing or do not fit.
     """
     vit = _vit(spec, seed)
-    identity = BackboneIdentity(spec.name, spec.weights, weights_sha256(vit, spec.weights), timm.__version__)
+    sha256, size = weights_sha256(vit, spec.weights), sum(parameter.numel() for parameter in vit.parameters())
+    identity = BackboneIdentity(spec.name, spec.weights, sha256, timm.__version__, size)
     check_hash(spec, identity.sha256)
     return _trunk(spec, vit, precision, device, trained), identity
 

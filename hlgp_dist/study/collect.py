@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.cells import study_cells
 from hlgp_dist.config.grammar import GrammarError, read_document
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
@@ -19,10 +20,20 @@ from hlgp_dist.train.folder import TRIALS, RunFolder
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
 """Without these a result cannot be known to be like another."""
 ROUNDING = 1e-9
-STUDY_FILE = "study.yaml"
-"""In a study's folder, whose folders are its cells."""
+STUDY_FILE, PLAN_FILE = "study.yaml", "plan.json"
+"""In a study's folder, whose folders are its cells: its configuration, and what it planned of each cell."""
 TRACES = ("result.json", "env.json", "logs", TRIALS)
 """What a run or a search leaves beside its config.yaml; any folder may hold a file of that name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of a study: a cell's name, its choice on each axis, and what was planned of a run, as `hlgp plan --json` says."""
+
+    study: str
+    cell: str
+    choices: Mapping[str, str]
+    planned: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,13 @@ class Run:
     config: RunConfig
     result: Mapping[str, Any]
     environment: Mapping[str, Any]
-    cell: str | None = None
-    """Its name in the study that it is of."""
+    part: Part | None = None
+    """Where it stands in a study."""
+
+    @property
+    def cell(self) -> str | None:
+        """Its name in the study that it is of."""
+        return None if self.part is None else self.part.cell
 
     def matrix(self) -> list[list[float]]:
         """a[t][i] with i <= t."""
@@ -65,26 +81,34 @@ def find_runs(folders: Sequence[RunFolder]) -> tuple[list[Run], list[Unfinished]
     return runs, [entry for entry in found.values() if isinstance(entry, Unfinished)]
 
 
-def _below(folder: RunFolder, cell: str | None = None) -> Iterator[Run | Unfinished]:
+def _below(folder: RunFolder, part: Part | None = None) -> Iterator[Run | Unfinished]:
     if _is_left_by_a_run(folder):
-        yield from (replace(entry, cell=cell) if isinstance(entry, Run) else entry for entry in _read(folder))
+        yield from (replace(entry, part=part) if isinstance(entry, Run) else entry for entry in _read(folder))
         return
     cells = _cells(folder)
+    order = list(cells)
     inside = [path for path in folder.path.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
-    for path in sorted(inside, key=lambda path: (cells.index(path.name) if path.name in cells else len(cells), path)):
-        yield from _below(folder.below(path.name), path.name if cells else cell)
+    for path in sorted(inside, key=lambda path: (order.index(path.name) if path.name in cells else len(cells), path)):
+        own = cells.get(path.name, Part(str(folder), path.name, {}, None)) if cells else part
+        yield from _below(folder.below(path.name), own)
 
 
-def _cells(folder: RunFolder) -> list[str]:
+def _cells(folder: RunFolder) -> dict[str, Part]:
     """Of a study's folder, in the study's own order; empty for other folders."""
     try:
         document = read_document((folder.path / STUDY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return []
+        return {}
     except GrammarError as error:
         raise ConfigError(f"{folder}/{STUDY_FILE}:{error.line}: {error}") from None
-    study = document.values.get("study")
-    return list(study["cells"]) if isinstance(study, dict) and isinstance(study.get("cells"), dict) else []
+    study, plan = document.values.get("study"), read_object(folder.path / PLAN_FILE)
+    cells = study_cells(study) if isinstance(study, dict) else {}
+    return {name: Part(str(folder), name, choices, _run_of(plan, name)) for name, choices in cells.items()}
+
+
+def _run_of(plan: Mapping[str, Any], cell: str) -> Mapping[str, Any] | None:
+    planned: Mapping[str, Any] | None = plan.get("cells", {}).get(cell, {}).get("run")
+    return planned
 
 
 def _is_left_by_a_run(folder: RunFolder) -> bool:
@@ -109,7 +133,7 @@ def _read(folder: RunFolder) -> Iterator[Run | Unfinished]:
     if result is None or reason is not None:
         yield Unfinished(folder, str(reason))
     else:
-        yield Run(folder, config, result, _environment(folder))
+        yield Run(folder, config, result, read_object(folder.environment))
 
 
 def _defect(result: Mapping[str, Any]) -> str | None:
@@ -150,9 +174,10 @@ def _why(folder: RunFolder) -> str:
     return "result.json is damaged" if folder.result.exists() else "no result.json: at work, or ended without a word"
 
 
-def _environment(folder: RunFolder) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file's; empty where there is none, or a damaged one."""
     try:
-        environment = json.loads(folder.environment.read_text())
+        found = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return environment if isinstance(environment, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -1,26 +1,46 @@
-"""`hlgp report`: finished runs side by side, on the terminal, as comparison.md and as comparison.csv."""
+"""`hlgp report`: finished runs side by side, on the terminal and as DIR/report/, a page with its figures and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hlgp_dist.errors import ConfigError, DataError
-from hlgp_dist.files import as_csv, write_text
+from hlgp_dist.files import as_csv, write_atomically, write_text
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.storage import View, of_report
-from hlgp_dist.study.collect import Unfinished, find_runs
+from hlgp_dist.study.collect import Run, Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
-from hlgp_dist.terminal import Grid, console, show_grid
+from hlgp_dist.terminal import Grid, console, counting, show_grid
+from hlgp_dist.train.estimate.speed import peak_of_bench
 from hlgp_dist.train.folder import RunFolder
 
+if TYPE_CHECKING:
+    from hlgp_dist.study.reporting.style import Drawing
 
-def run_report(places: Sequence[str], *, out: Path | None, baseline: str | None, apart: bool = False) -> None:
-    """Compare what finished below the paths or URLs; the files go to `out`, else into the first of them.
+REPORT = "report"
+"""Below the first folder, for all that a report writes."""
+PAGE = "index.html"
 
-    apart: unlike runs stand in tables of their own, in place of being refused.
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the command line says beside the folders. apart: unlike runs stand in tables of their own, in place of being
+    refused, as a study's always do; bench: JSON of `hlgp bench step`, whose peak MFU is of.
+    """
+
+    out: Path | None = None
+    baseline: str | None = None
+    apart: bool = False
+    bench: Path | None = None
+
+
+def run_report(places: Sequence[str], options: ReportOptions) -> None:
+    """Compare what finished below the paths or URLs.
 
     Raises:
         ConfigError: the runs do not stand in one table, or no row of any is the baseline.
@@ -28,25 +48,89 @@ def run_report(places: Sequence[str], *, out: Path | None, baseline: str | None,
     """
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(place, View(of_report))).run() for place in places]
-        _report(folders, folders[0] if out is None else RunFolder(out), baseline, apart)
+        _report(folders, options)
 
 
-def _report(folders: Sequence[RunFolder], target: RunFolder, baseline: str | None, apart: bool) -> None:
+def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
     runs, unfinished = find_runs(folders)
     left_out = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
     if not runs:
         places = ", ".join(map(str, folders))
         raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
-    comparisons = [compare(like, baseline) for like in (alike(runs) if apart else [runs])]
-    _check_baseline(baseline, [label for comparison in comparisons for label in comparison.labels])
-    rows = [dict(row) for comparison in comparisons for row in comparison.rows]
-    write_text(target.path / "comparison.csv", as_csv(rows))
-    write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
+    tables = alike(runs) if options.apart or _is_of_one_study(runs) else [runs]
+    comparisons = [compare(like, options.baseline) for like in tables]
+    _check_baseline(options.baseline, [label for comparison in comparisons for label in comparison.labels])
+    target = folders[0].below(REPORT) if options.out is None else RunFolder(options.out)
     for comparison in comparisons:
         _show(comparison)
     for line in left_out:
         console.print(f"left out: {line}", markup=False, soft_wrap=True)
-    console.print(f"one row a run: {target}/comparison.csv\nas Markdown:   {target}/comparison.md", soft_wrap=True)
+    _write(target, folders, runs, unfinished, comparisons, options)
+    console.print(
+        f"the whole report: {target}/{PAGE}\none row a run:    {target}/comparison.csv\n"
+        f"as Markdown:      {target}/comparison.md, for LaTeX {target}/tables.tex",
+        soft_wrap=True,
+    )
+
+
+def _is_of_one_study(runs: Sequence[Run]) -> bool:
+    """What a study varies is unlike because it was asked to be."""
+    studies = {None if run.part is None else run.part.study for run in runs}
+    return len(studies) == 1 and None not in studies
+
+
+def _write(
+    target: RunFolder,
+    folders: Sequence[RunFolder],
+    runs: Sequence[Run],
+    unfinished: Sequence[Unfinished],
+    comparisons: Sequence[Comparison],
+    options: ReportOptions,
+) -> None:
+    """The page last: where it is, all that it is made of is there."""
+    from hlgp_dist.study.frames import frames_of
+    from hlgp_dist.study.reporting.latex import booktabs
+    from hlgp_dist.study.reporting.page import render
+    from hlgp_dist.study.reporting.places import placed
+    from hlgp_dist.study.reporting.ranking import answers
+    from hlgp_dist.study.reporting.searches import find_searches
+    from hlgp_dist.study.reporting.sections import Material, Writer
+
+    peak = None if options.bench is None else peak_of_bench(options.bench)
+    cells, searches = placed(runs), find_searches(folders)
+    material = Material(folders, cells, comparisons, searches, unfinished, peak)
+    with counting("drawing") as progress:
+        writer = Writer(material, _counted(progress))
+        sections = writer.sections()
+    write_text(target.path / "comparison.csv", as_csv([dict(row) for each in comparisons for row in each.rows]))
+    write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
+    write_text(target.path / "tables.tex", booktabs(writer.grids))
+    for name, frame in frames_of(runs, searches, unfinished).tables().items():
+        if len(frame):
+            write_text(target.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    _write_figures(target.path / "figures", writer.drawings)
+    write_text(target.path / PAGE, render(f"Report of {folders[0].name}", list(answers(cells)), sections))
+
+
+def _write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """And remove those of an earlier report that this one has not."""
+    for name, drawing in drawings.items():
+        write_atomically(folder / f"{name}.svg", drawing.svg)
+        write_atomically(folder / f"{name}.png", drawing.png)
+    for path in folder.glob("*.[sp][vn]g"):
+        if path.stem not in drawings:
+            path.unlink()
+
+
+def _counted(progress: Callable[[int, int], None]) -> Callable[[str], None]:
+    done = 0
+
+    def count(name: str) -> None:
+        nonlocal done
+        done += 1
+        progress(done, done + 1)
+
+    return count
 
 
 def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.worker import as_failure
 from hlgp_dist.study.collect import STUDY_FILE
-from hlgp_dist.study.report import run_report
+from hlgp_dist.study.report import ReportOptions, run_report
 from hlgp_dist.study.tables import show_search
 from hlgp_dist.terminal import console
 from hlgp_dist.train.preflight import check_fit, preflight
@@ -74,7 +74,7 @@ def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     performance.run(parts)
     failed = performance.failed
     try:
-        run_report([place], out=None, baseline=None, apart=True)
+        run_report([place], ReportOptions(apart=True))
     except DataError:  # nothing has finished
         if not failed:
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from hlgp_dist.errors import Failure
 from hlgp_dist.train import metrics
+from hlgp_dist.train.device_memory import DeviceMemory
 from hlgp_dist.train.session import Session
 
 
@@ -44,6 +45,7 @@ def finished(session: Session) -> dict[str, Any]:
         "passes_per_image": progress.passes,
         "training_seconds": progress.trained_seconds,
         "num_workers": session.context.world.size,
+        "peak_memory_bytes": DeviceMemory(str(session.context.device)).peak(),
         "micro_batch_size": session.micro_batch_size,
         "evaluation_batch_size": session.config.evaluation.batch_size,
         "attempts": session.folder.read_attempts(),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hlgp_dist.config.search_options import Choice, Domain, LogUniform, OptunaSearch, Search, Uniform
+from hlgp_dist.config.search_options import OptunaSearch, Search
+from hlgp_dist.tuning.distributions import distribution
 from hlgp_dist.tuning.observation import Observation, Values
 
 STATES = {
@@ -26,21 +27,10 @@ def suggest(search: Search, options: OptunaSearch, number: int, observations: Se
     seed = int.from_bytes(f"{search.seed}/{number}".encode()) % 2**32
     sampler = optuna.samplers.TPESampler(n_startup_trials=options.startup_trials, constant_liar=True, seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = {key: _distribution(domain) for key, domain in search.space.items()}
+    distributions = {key: distribution(domain) for key, domain in search.space.items()}
     study.add_trials([_known(observation, distributions) for observation in observations])
     asked = study.ask(distributions)
     return {key: asked.params[key] for key in search.space}
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    match domain:
-        case Choice():
-            return CategoricalDistribution(domain.choice)
-        case Uniform():
-            return FloatDistribution(*domain.uniform)
-        case LogUniform():
-            return FloatDistribution(*domain.loguniform, log=True)
-    raise AssertionError(f"the schema refuses {domain}")
 
 
 def _known(observation: Observation, distributions: dict[str, BaseDistribution]) -> FrozenTrial:

@@ -147,9 +147,9 @@ def test_a_plugin_is_searched_and_compared(site: Path, drawn: Path, tmp_path: Pa
     assert result["test"]["num_trainable_parameters"] == 6 * 2 * 3 * 32
     reported = hlgp(site, "report", runs)
     assert reported.returncode == 0, reported.stderr
-    with open(runs / "comparison.csv", newline="") as table:
+    with open(runs / "report" / "comparison.csv", newline="") as table:
         (row,) = csv.DictReader(table)
-    assert row["method"] == "one_prompt" and "| one_prompt | 1 |" in (runs / "comparison.md").read_text()
+    assert row["method"] == "one_prompt" and "| one_prompt | 1 |" in (runs / "report" / "comparison.md").read_text()
 
 
 def test_the_example_keeps_the_contract(site: Path) -> None:

@@ -300,7 +300,7 @@ def test_a_baseline_is_looked_for_in_every_table(
     leave_run(two_methods / "elsewhere", "method.kind=l2p", dataset="0" * 64)
     assert hlgp(monkeypatch, "report", two_methods, "--apart", "--baseline", "dualprompt") == 2
     assert "--baseline: no row is 'dualprompt'; there are: l2p; hlgp; independent" in capsys.readouterr().err
-    assert not (two_methods / "comparison.csv").exists()
+    assert not (two_methods / "report" / "comparison.csv").exists()
     assert hlgp(monkeypatch, "report", two_methods, "--apart", "--baseline", "hlgp") == 0
     assert capsys.readouterr().out.count("difference to hlgp") == 1
 
@@ -379,7 +379,7 @@ def test_the_command_writes_both_files_and_shows_the_table(
     assert f"left out: {two_methods / 'failed'}: exit code 5: out of memory" in shown
     assert "da7a" in shown and "100 test pictures" in shown
 
-    with open(two_methods / "comparison.csv", newline="") as file:
+    with open(two_methods / "report" / "comparison.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["seed"]) for row in rows] == [
         *(("hlgp", str(seed)) for seed in range(3)),
@@ -391,7 +391,7 @@ def test_the_command_writes_both_files_and_shows_the_table(
     assert rows[1]["run"] == str(two_methods / "hlgp_1")
     assert rows[1]["devices"] == "[cpu]" and rows[1]["backbone.sha256"] == "5ead" * 16
 
-    text = (two_methods / "comparison.md").read_text()
+    text = (two_methods / "report" / "comparison.md").read_text()
     assert "| hlgp | 3 | 74.0 ± 0.0 |" in text
     assert "| method | seeds in both | final | forgetting |" in text
     assert "exit code 5: out of memory" in text
@@ -400,8 +400,9 @@ def test_the_command_writes_both_files_and_shows_the_table(
 
 def test_the_files_go_where_they_are_told_to(two_methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hlgp(monkeypatch, "report", two_methods / "hlgp_0", two_methods / "hlgp_1", "--out", two_methods / "o") == 0
-    assert sorted(path.name for path in (two_methods / "o").iterdir()) == ["comparison.csv", "comparison.md"]
-    assert not (two_methods / "hlgp_0" / "comparison.csv").exists()
+    written = {path.name for path in (two_methods / "o").iterdir()}
+    assert {"index.html", "comparison.csv", "comparison.md", "tables.tex", "figures"} <= written
+    assert not (two_methods / "hlgp_0" / "report").exists()
 
 
 def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -413,7 +414,7 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     leave_run(tmp_path / "b", "method.kind=independent", dataset="0" * 64)
     assert hlgp(monkeypatch, "report", tmp_path) == 2
     assert "dataset: " in capsys.readouterr().err
-    assert not (tmp_path / "comparison.csv").exists(), "what is refused is not written"
+    assert not (tmp_path / "report").exists(), "what is refused is not written"
 
 
 def test_runs_that_were_run_are_compared(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:

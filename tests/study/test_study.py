@@ -65,7 +65,7 @@ def make(drawn: Path, weights: str, tmp_path: Path) -> Make:
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "comparison.csv", newline="") as file:
+    with open(folder / "report" / "comparison.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -102,7 +102,7 @@ def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make,
     assert json.loads((folder / "searched" / "search" / "result.json").read_text())["best_values"] == {
         "optimizer.prompt_lr": 0.01
     }
-    tables = (folder / "comparison.md").read_text()
+    tables = (folder / "report" / "comparison.md").read_text()
     assert tables.count("# Comparison") == 2, "tasks of other sizes have a table of their own"
     assert "diverges/seed-0: exit code 6" in tables
 

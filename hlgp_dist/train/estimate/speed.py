@@ -92,6 +92,18 @@ def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
     return Speed(f"{file}: {shown}", train, test, flops)
 
 
+def peak_of_bench(file: Path) -> float:
+    """FLOP/s of the matrix products alone.
+
+    Raises:
+        ConfigError: the file cannot be read or has none.
+    """
+    peak = _numbers(file).get("gemm_peak_flops")
+    if peak is None:
+        raise ConfigError(f"--bench {file}: has no gemm_peak_flops; give the JSON of `hlgp bench step`")
+    return peak
+
+
 def _numbers(file: Path) -> dict[str, float]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

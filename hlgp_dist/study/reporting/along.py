@@ -1,0 +1,133 @@
+"""One axis of a study: what its choices do, and how the error falls with what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hlgp_dist.study.comparison import number_of
+from hlgp_dist.study.reporting.places import Line, Placed, axes_of, lines_along
+from hlgp_dist.study.reporting.style import Look, legend_below, logarithmic, panels
+from hlgp_dist.study.scaling import PowerLaw, power_law
+from hlgp_dist.study.statistics import spread
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What an error may fall with. is_timed: another run of the same takes another time."""
+
+    label: str
+    of: Callable[[Placed], float | None]
+    is_timed: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Of one line, over one quantity; `law` is None where there are too few points."""
+
+    axis: str
+    quantity: Quantity
+    line: Line
+    quantities: Sequence[float]
+    errors: Sequence[Sequence[float]]
+    law: PowerLaw | None
+
+
+def planned_flops(cell: Placed) -> float | None:
+    """Of all a run's passes, as `hlgp plan` counts them."""
+    return None if cell.planned is None else float(cell.planned["flops"])
+
+
+def device_hours(cell: Placed) -> float | None:
+    """Of training, all ranks, the mean over seeds; tests and start-up apart."""
+    found = [
+        number_of(run, "training_seconds") * run.result["num_workers"] / 3600
+        for run in cell.cell.runs.values()
+        if run.result.get("training_seconds") and run.result.get("num_workers")
+    ]
+    return float(np.mean(found)) if found else None
+
+
+QUANTITIES = (
+    Quantity("parameters of the backbone", lambda cell: number_of(cell.run, "backbone.num_parameters")),
+    Quantity("trained parameters a task", lambda cell: number_of(cell.run, "num_trainable_parameters")),
+    Quantity("FLOP of a run, as planned", planned_flops),
+    Quantity("device-hours of training", device_hours, is_timed=True),
+)
+
+
+def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
+    """Of each quantity that varies along the axis, and each line of at least two points that has it.
+
+    None along an axis of methods, which are no more or less of one thing.
+    """
+    if any(len({cell.run.config.method.kind for cell in line.members}) > 1 for line in lines_along(axis, cells)):
+        return []
+    return [
+        _fit(axis, quantity, line)
+        for quantity in QUANTITIES
+        for line in lines_along(axis, cells)
+        if len({quantity.of(cell) for cell in line.members} - {None, 0.0}) > 1
+    ]
+
+
+def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure:
+    """Final accuracy and forgetting by the choice on the axis, means and deviations over seeds."""
+    order = axes_of(cells)[axis]
+    figure, every = panels(2)
+    for axes, key, label in zip(
+        every, ("final_average_accuracy", "forgetting"), ("final average accuracy, %", "forgetting, %"), strict=True
+    ):
+        for line in lines_along(axis, cells):
+            _choices(axes, line, axis, order, key, looks[line.series])
+        axes.set(xlabel=axis, ylabel=label, xlim=(-0.35, len(order) - 0.65))
+        axes.set_xticks(range(len(order)), order)
+    legend_below(figure, every)
+    return figure
+
+
+def error_plots(fits: Sequence[Fit], looks: Mapping[str, Look]) -> Figure:
+    """A panel a quantity: the error on logarithmic axes, with the power law of each line that has one."""
+    quantities = list(dict.fromkeys(fit.quantity for fit in fits))
+    figure, every = panels(len(quantities))
+    for axes, quantity in zip(every, quantities, strict=True):
+        for fit in fits:
+            if fit.quantity is quantity:
+                _error(axes, fit, looks[fit.line.series])
+        axes.set(xlabel=quantity.label, ylabel="error, % (100 - final accuracy)")
+        logarithmic(axes.xaxis, prefixes=True)
+        logarithmic(axes.yaxis, prefixes=False)
+    legend_below(figure, every)
+    return figure
+
+
+def _fit(axis: str, quantity: Quantity, line: Line) -> Fit:
+    known = [(value, cell) for cell in line.members if (value := quantity.of(cell))]
+    quantities = [value for value, _ in known]
+    errors = [[1.0 - final for final in cell.finals()] for _, cell in known]
+    return Fit(axis, quantity, line, quantities, errors, power_law(quantities, errors))
+
+
+def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Look) -> None:
+    at, means, deviations = [], [], []
+    for cell in line.members:
+        values = [100 * value for run in cell.cell.runs.values() if (value := number_of(run, key)) is not None]
+        if values:
+            found = spread(values)
+            at.append(order.index(cell.choices[axis]))
+            means.append(found.mean)
+            deviations.append(found.deviation or 0.0)
+    axes.errorbar(at, means, yerr=deviations, capsize=2.5, label=line.series or axis, **look.line())
+
+
+def _error(axes: Axes, fit: Fit, look: Look) -> None:
+    means = [100 * float(np.mean(values)) for values in fit.errors]
+    style = look.line() | {"linestyle": "none" if fit.law else look.dash}
+    axes.plot(fit.quantities, means, label=fit.line.series or fit.axis, **style)
+    if fit.law is not None:
+        span = np.geomspace(min(fit.quantities), max(fit.quantities), 50)
+        axes.plot(span, 100 * fit.law.at(span), color=look.color, linestyle=look.dash, linewidth=1.1)

@@ -1,0 +1,114 @@
+"""What accuracy costs: the settings that no other beats in both, speed, and what was planned beside what was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from matplotlib.figure import Figure
+
+from hlgp_dist.study.comparison import NOTHING, number_of
+from hlgp_dist.study.reporting.along import Quantity
+from hlgp_dist.study.reporting.places import Placed
+from hlgp_dist.study.reporting.style import INK, Look, legend_below, logarithmic, panels
+from hlgp_dist.study.scaling import front
+from hlgp_dist.terminal import Grid
+
+GIGA, MIB, HOUR = 1e9, 2**20, 3600
+
+
+def pareto(cells: Sequence[Placed], quantity: Quantity) -> list[Placed]:
+    """Those of the cells that know the cost, and that none beats in both it and final accuracy; cheapest first."""
+    known = [(cost, cell) for cell in cells if (cost := quantity.of(cell)) is not None]
+    places = front([cost for cost, _ in known], [fmean(cell.finals()) for _, cell in known])
+    return [known[place][1] for place in places]
+
+
+def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Sequence[Quantity]) -> Figure | None:
+    """Final accuracy over each cost that two cells or more know, with the front of what is worth it."""
+    shown = [each for each in quantities if len({each.of(cell) for cell in cells} - {None}) > 1]
+    if not shown:
+        return None
+    figure, every = panels(len(shown))
+    for axes, quantity in zip(every, shown, strict=True):
+        for cell in cells:
+            cost, look = quantity.of(cell), looks[cell.series]
+            if cost is not None:
+                final = 100 * fmean(cell.finals())
+                axes.plot(cost, final, label=cell.series, color=look.color, marker=look.marker, linestyle="none")
+        best = pareto(cells, quantity)
+        steps = [quantity.of(cell) or 0.0 for cell in best], [100 * fmean(cell.finals()) for cell in best]
+        axes.step(*steps, where="post", color=INK, linewidth=0.9, linestyle=":", label="worth its cost")
+        axes.set(xlabel=quantity.label, ylabel="final average accuracy, %")
+        if all(quantity.of(cell) for cell in cells if quantity.of(cell) is not None):
+            logarithmic(axes.xaxis, prefixes=True)
+    legend_below(figure, every)
+    return figure
+
+
+def planned_grid(cells: Sequence[Placed]) -> Grid | None:
+    """What `hlgp plan` counts for each cell that its study planned."""
+    rows = [[cell.name, *_planned(cell)] for cell in cells if cell.planned is not None]
+    columns = ["cell", "steps", "GFLOP a pass", "TFLOP of a run", "trained pictures", "memory of a rank, MiB"]
+    return Grid("planned for one run of each cell", columns, rows) if rows else None
+
+
+def actual_grid(cells: Sequence[Placed], peak: float | None) -> Grid:
+    """What its runs took, means over seeds; peak: FLOP/s of a device's matrix products, for MFU."""
+    rows = [[cell.name, *_actual(cell, peak)] for cell in cells]
+    columns = ["cell", "workers", "device-hours", "training images/s", "TFLOP/s a device", "MFU, %"]
+    return Grid("what its runs took, mean over seeds", [*columns, "peak memory, MiB", "of that planned, %"], rows)
+
+
+def throughput(cells: Sequence[Placed]) -> dict[str, list[float]]:
+    """Training pictures a second and device, by cell, one value a seed."""
+    found = {
+        cell.name: [
+            rate / run.result["num_workers"]
+            for run in cell.cell.runs.values()
+            if (rate := number_of(run, "images_per_second")) is not None and run.result.get("num_workers")
+        ]
+        for cell in cells
+    }
+    return {name: rates for name, rates in found.items() if rates}
+
+
+def _planned(cell: Placed) -> Iterator[str]:
+    plan = cell.planned
+    assert plan is not None
+    yield f"{plan['steps']:,}"
+    yield f"{plan['pass_flops'] / GIGA:,.2f}"
+    yield f"{plan['flops'] / GIGA / 1000:,.2f}"
+    yield f"{sum(stage['trained'] for stage in plan['stages']):,}"
+    yield f"{plan['memory']['peak'] / MIB:,.0f}"
+
+
+def _actual(cell: Placed, peak: float | None) -> Iterator[str]:
+    results = [run.result for run in cell.cell.runs.values()]
+    seconds = _mean(results, "training_seconds")
+    workers = results[0].get("num_workers")
+    yield str(workers or NOTHING)
+    yield NOTHING if seconds is None or not workers else f"{seconds * workers / HOUR:.4g}"
+    rate = _mean(results, "images_per_second")
+    yield NOTHING if rate is None else f"{rate:.4g}"
+    reached = _reached(cell, rate, workers)
+    yield NOTHING if reached is None else f"{reached / 1e12:.3g}"
+    yield NOTHING if reached is None or peak is None else f"{100 * reached / peak:.1f}"
+    memory = _mean(results, "peak_memory_bytes")
+    yield NOTHING if memory is None else f"{memory / MIB:,.0f}"
+    plan = cell.planned
+    yield NOTHING if memory is None or plan is None else f"{100 * memory / plan['memory']['peak']:.0f}"
+
+
+def _reached(cell: Placed, rate: float | None, workers: int | None) -> float | None:
+    """FLOP/s a device in training, of those that the method needs."""
+    plan = cell.planned
+    if plan is None or rate is None or not workers:
+        return None
+    trained = sum(stage["trained"] for stage in plan["stages"])
+    return rate / workers * sum(stage["training"] for stage in plan["stages"]) / trained if trained else None
+
+
+def _mean(results: Sequence[Mapping[str, float]], key: str) -> float | None:
+    values = [result[key] for result in results if result.get(key) is not None]
+    return fmean(values) if values else None

@@ -1,0 +1,168 @@
+"""Cells by their place on the axes of a study, and the lines through them that differ along one axis alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlgp_dist.config.grammar import flow
+from hlgp_dist.config.schema import ShardData
+from hlgp_dist.study.cells import Cell, cells_of, labels_of
+from hlgp_dist.study.collect import Run
+from hlgp_dist.study.likeness import alike, grouped, must_agree
+
+METHOD, BACKBONE = "method", "backbone"
+"""The axes of runs that no study has placed."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A cell with its choice on each axis; table: of the cells that are like it in all that a table must share;
+    series: what tells it from the others of its table.
+    """
+
+    cell: Cell
+    choices: Mapping[str, str]
+    table: int
+    series: str
+
+    @property
+    def run(self) -> Run:
+        """Of its first seed."""
+        return _first(self.cell)
+
+    @property
+    def planned(self) -> Mapping[str, Any] | None:
+        """What its study planned of one of its runs."""
+        return None if self.run.part is None else self.run.part.planned
+
+    @property
+    def name(self) -> str:
+        """As its study calls it, or what makes it differ."""
+        return self.run.cell or self.cell.label
+
+    def other(self, axis: str) -> tuple[str, ...]:
+        """Its choices on all axes but one."""
+        return tuple(choice for name, choice in self.choices.items() if name != axis)
+
+    def finals(self) -> list[float]:
+        """Final average accuracy by seed, a fraction."""
+        return [run.result["final_average_accuracy"] for run in self.cell.runs.values()]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cells that differ along one axis alone, in the axis' order; `series` names what they share."""
+
+    series: str
+    members: Sequence[Placed]
+
+
+def placed(runs: Sequence[Run]) -> list[Placed]:
+    """Every cell of the runs, by tables of like ones.
+
+    Raises:
+        ConfigError: two runs are of one cell and one seed.
+    """
+    tables = [cells_of(members) for members in alike(runs)]
+    everything = [(number, cell) for number, cells in enumerate(tables) for cell in cells]
+    choices = [dict(part.choices) if (part := _first(cell).part) is not None else {} for _, cell in everything]
+    if not all(choices) or len({tuple(mine) for mine in choices}) > 1:
+        choices = _derived([cell for _, cell in everything])
+    apart = _axes_of_tables([(number, mine) for (number, _), mine in zip(everything, choices, strict=True)])
+    return [
+        Placed(cell, mine, number, _series(cell, mine, apart))
+        for (number, cell), mine in zip(everything, choices, strict=True)
+    ]
+
+
+def axes_of(cells: Sequence[Placed]) -> dict[str, list[str]]:
+    """The choices on each axis along which cells differ, in the order in which they come up."""
+    names = cells[0].choices
+    found = {axis: list(dict.fromkeys(cell.choices[axis] for cell in cells)) for axis in names}
+    return {axis: choices for axis, choices in found.items() if len(choices) > 1}
+
+
+def lines_along(axis: str, cells: Sequence[Placed]) -> list[Line]:
+    """Those of at least two cells."""
+    order = axes_of(cells)[axis]
+    varied = [name for name in axes_of(cells) if name != axis]
+    lines = []
+    for _, members in grouped((cell, list(cell.other(axis))) for cell in cells):
+        members.sort(key=lambda cell: order.index(cell.choices[axis]))
+        series = "-".join(members[0].choices[name] for name in varied)
+        lines.append(Line(series, members))
+    return [line for line in lines if len(line.members) > 1]
+
+
+def title_of(run: Run) -> str:
+    """Pictures and tasks in a few words."""
+    same = must_agree(run)
+    own = Path(run.config.data.path).name if isinstance(run.config.data, ShardData) else "drawn pictures"
+    pictures = same["prepared_from"] or own
+    validation = " (validation pictures)" if same["evaluated_on"] == "validation" else ""
+    return f"{pictures}, {len(same['task_sizes'])} tasks of {sizes(same['task_sizes'])} classes{validation}"
+
+
+def sizes(counts: Sequence[int]) -> str:
+    """`10`, or `4 + 5` where the first differs."""
+    first, rest = counts[0], set(counts[1:])
+    if rest in (set(), {first}):
+        return str(first)
+    return f"{first} + {rest.pop()}" if len(rest) == 1 else ", ".join(map(str, counts))
+
+
+def _axes_of_tables(cells: Sequence[tuple[int, Mapping[str, str]]]) -> set[str]:
+    """The axes on which the cells of a table share their choice, and those that nothing varies on."""
+    found = set(cells[0][1])
+    for _, members in grouped((mine, number) for number, mine in cells):
+        found -= {axis for axis in members[0] if len({mine[axis] for mine in members}) > 1}
+    return found
+
+
+def _series(cell: Cell, choices: Mapping[str, str], apart: set[str]) -> str:
+    return "-".join(choice for axis, choice in choices.items() if axis not in apart) or cell.label
+
+
+def _derived(cells: Sequence[Cell]) -> list[dict[str, str]]:
+    """Method and backbone, and data where there are several."""
+    settings = [cell.settings for cell in cells]
+    distinct = [members[0] for _, members in grouped((mine, mine) for mine in map(dict, settings))]
+    labels = labels_of(distinct)
+    named = [labels[distinct.index(dict(mine))] for mine in settings]
+    places = {(label, flow(_backbone(cell)), title_of(_first(cell))) for label, cell in zip(named, cells, strict=True)}
+    if len(places) < len(cells):
+        named = [cell.label for cell in cells]
+    return [
+        {METHOD: label, BACKBONE: backbone, "data": title_of(_first(cell))}
+        for label, backbone, cell in zip(named, _backbone_names(cells), cells, strict=True)
+    ]
+
+
+def _backbone(cell: Cell) -> dict[str, Any]:
+    """What a backbone is, one value a key."""
+    same = must_agree(_first(cell))
+    own: dict[str, Any] = {
+        key.removeprefix("backbone."): value for key, value in same.items() if key.startswith("backbone.")
+    }
+    kwargs: dict[str, Any] = own.pop("kwargs")
+    return own | kwargs
+
+
+def _backbone_names(cells: Sequence[Cell]) -> list[str]:
+    """timm's name without its tag, and what else is not the same for all of one name."""
+    backbones = [_backbone(cell) for cell in cells]
+
+    def varied(backbone: Mapping[str, Any]) -> str:
+        peers = [other for other in backbones if other["name"] == backbone["name"]]
+        keys = [key for key in backbone if any(other.get(key) != backbone[key] for other in peers)]
+        keys = [key for key in keys if key != "sha256"] or keys
+        return "".join(f" {key}={flow(backbone[key])}" for key in keys)
+
+    return [f"{backbone['name'].partition('.')[0]}{varied(backbone)}" for backbone in backbones]
+
+
+def _first(cell: Cell) -> Run:
+    return next(iter(cell.runs.values()))

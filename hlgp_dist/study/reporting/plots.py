@@ -1,0 +1,124 @@
+"""The figures of finished runs: over tasks, as matrices, what was kept against what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hlgp_dist.study.reporting.places import Placed
+from hlgp_dist.study.reporting.style import BAND, COLORS, INK, Look, legend_below, outer_labels, panels, whole_numbers
+from hlgp_dist.study.statistics import spread
+from hlgp_dist.train import metrics
+
+NUMBERED = 12
+"""Tasks up to which a matrix has room for its numbers."""
+
+
+def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
+    """Average accuracy over the tasks seen, after each task; a panel a table, a band of a deviation over seeds."""
+    shown = [cell for cell in cells if len(cell.run.matrix()) > 1]
+    if not shown:
+        return None
+    tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
+    figure, every = panels(len(tables), share=len({len(cell.run.matrix()) for cell in shown}) == 1)
+    for axes, table in zip(every, tables, strict=True):
+        for cell in table:
+            name = cell.series
+            curves = 100 * np.array([[np.mean(row) for row in run.matrix()] for run in cell.cell.runs.values()])
+            mean, tasks = curves.mean(0), range(1, curves.shape[1] + 1)
+            axes.plot(tasks, mean, label=name, **looks[name].line())
+            if len(curves) > 1:
+                deviation = curves.std(0, ddof=1)
+                axes.fill_between(tasks, mean - deviation, mean + deviation, color=looks[name].color, alpha=BAND, lw=0)
+        axes.set(xlabel="tasks learned", ylabel="average accuracy, %", title=panel_title(table, cells))
+        whole_numbers(axes.xaxis)
+    outer_labels(every)
+    legend_below(figure, every)
+    return figure
+
+
+def matrices(cells: Sequence[Placed]) -> Figure | None:
+    """Accuracy on each task after each task, a panel a cell, a row a table, means over seeds."""
+    shown = [cell for cell in cells if len(cell.run.matrix()) > 1]
+    if not shown:
+        return None
+    columns = max(len(list(members)) for _, members in groupby(shown, key=lambda cell: cell.table))
+    figure, every = panels(len(shown), columns=min(columns, 5), inches=(2.3, 2.3))
+    image = None
+    for axes, cell in zip(every, shown, strict=True):
+        values = np.mean([square(run.matrix()) for run in cell.cell.runs.values()], axis=0)
+        image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100)
+        axes.grid(visible=False)
+        axes.set(title=cell.name, xlabel="tested on task", ylabel="after task")
+        whole_numbers(axes.xaxis, axes.yaxis)
+        if len(values) <= NUMBERED:
+            _numbers(axes, 100 * values)
+    assert image is not None
+    figure.colorbar(image, ax=every, label="accuracy, %", shrink=0.8)
+    return figure
+
+
+def square(matrix: metrics.Matrix) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """[T, T], not a number above the diagonal."""
+    return np.array([[*row, *[np.nan] * (len(matrix[-1]) - len(row))] for row in matrix])
+
+
+def stability(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
+    """Forgetting against plasticity, a point a run: to the right learns more, lower forgets less."""
+    shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and len(cell.run.matrix()) > 1]
+    if not shown:
+        return None
+    tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
+    figure, every = panels(len(tables), share=True)
+    for axes, table in zip(every, tables, strict=True):
+        for cell in table:
+            name = cell.series
+            learned = [100 * run.result["plasticity"] for run in cell.cell.runs.values()]
+            lost = [100 * run.result["forgetting"] for run in cell.cell.runs.values()]
+            look = looks[name]
+            axes.plot(learned, lost, label=name, color=look.color, marker=look.marker, linestyle="none", alpha=0.85)
+        axes.set(xlabel="plasticity, %", ylabel="forgetting, %", title=panel_title(table, cells))
+    outer_labels(every)
+    legend_below(figure, every)
+    return figure
+
+
+def bars(values: Mapping[str, Sequence[float]], label: str) -> Figure:
+    """A bar for each name, with a standard deviation over seeds."""
+    figure, (axes,) = panels(1)
+    figure.set_size_inches(6.5, 0.9 + 0.28 * len(values))
+    names = list(values)[::-1]
+    found = [spread(list(values[name])) for name in names]
+    axes.barh(
+        names,
+        [each.mean for each in found],
+        xerr=[each.deviation or 0.0 for each in found],
+        ecolor=INK,
+        color=COLORS[5],
+    )
+    axes.set(xlabel=label)
+    axes.grid(visible=False, axis="y")
+    axes.margins(y=0.01)
+    return figure
+
+
+def panel_title(table: Sequence[Placed], cells: Sequence[Placed]) -> str:
+    """The choices that all cells of a table share and other tables have not."""
+    shared = {
+        axis: choice
+        for axis, choice in table[0].choices.items()
+        if all(cell.choices[axis] == choice for cell in table) and any(cell.choices[axis] != choice for cell in cells)
+    }
+    return ", ".join(f"{axis} {choice}" for axis, choice in shared.items()) if len(table) < len(cells) else ""
+
+
+def _numbers(axes: Axes, values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+    size = 8.5 if len(values) <= 6 else 6.0
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            color = "white" if value < 50 else "black"  # on a colour of its own, whatever the page
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=size, color=color)

@@ -1,0 +1,73 @@
+"""Where the numbers come from: commands, configurations, versions, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hlgp_dist.config.write import dump
+from hlgp_dist.study.collect import STUDY_FILE, Run
+from hlgp_dist.study.likeness import differing, folder_of, grouped, told
+from hlgp_dist.study.reporting.page import Block, code, folded, listed, table, text
+from hlgp_dist.study.reporting.places import Placed
+from hlgp_dist.terminal import Grid
+from hlgp_dist.train.folder import RunFolder
+
+
+def blocks(folders: Sequence[RunFolder], cells: Sequence[Placed]) -> list[Block]:
+    """Of the report's last section."""
+    runs = [run for cell in cells for run in cell.cell.runs.values()]
+    configurations = [folded(cell.name, [code(dump(cell.run.config))]) for cell in cells]
+    return [
+        text("Made by:"),
+        code("\n".join(_commands(folders, runs))),
+        table(_weights(runs)),
+        text("Versions and machines:"),
+        listed(list(_versions(runs))),
+        text("The whole configuration of each cell, of its first seed; a run's folder has its own config.yaml:"),
+        *configurations,
+    ]
+
+
+def _commands(folders: Sequence[RunFolder], runs: Sequence[Run]) -> Iterator[str]:
+    for folder in folders:
+        if (folder.path / STUDY_FILE).is_file():
+            yield f"hlgp study {folder}/{STUDY_FILE}"
+            continue
+        for run in runs:
+            if run.folder.path.resolve().is_relative_to(folder.path.resolve()):
+                yield f"hlgp train {run.folder}/config.yaml"
+    yield f"hlgp report {' '.join(map(str, folders))}"
+
+
+def _weights(runs: Sequence[Run]) -> Grid:
+    columns = ["backbone", "weights", "sha256", "parameters", "timm"]
+    rows = [row for row, _ in grouped((_weight_row(run), _weight_row(run)) for run in runs)]
+    return Grid("backbones", columns, rows)
+
+
+def _weight_row(run: Run) -> list[str]:
+    found, weights = run.result["backbone"], run.config.backbone.weights
+    size = found.get("num_parameters")
+    return [
+        found["name"],
+        weights if weights in ("hub", "none") else Path(weights).name,
+        found["sha256"],
+        "unknown" if size is None else f"{size:,}",
+        str(found.get("timm_version", "unknown")),
+    ]
+
+
+def _versions(runs: Sequence[Run]) -> Iterator[str]:
+    """`name value`, or who has which."""
+    unlike = differing(runs, _environment)
+    for key, value in _environment(runs[0]).items():
+        yield f"{key}: {told(unlike[key], folder_of)}" if key in unlike else f"{key} {value}"
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    found = dict(run.environment)
+    packages = found.pop("packages", {})
+    shown = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in found.items()}
+    return {**shown, **(packages if isinstance(packages, dict) else {})}

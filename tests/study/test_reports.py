@@ -1,0 +1,264 @@
+"""The page of `hlgp report`: what it says, that it says it again byte for byte, and its arithmetic."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hlgp_dist.config.write import dump
+from hlgp_dist.files import write_json, write_text
+from hlgp_dist.study.frames import load, load_scalars
+from hlgp_dist.study.report import ReportOptions, run_report
+from hlgp_dist.study.reporting.latex import booktabs, escaped
+from hlgp_dist.study.reporting.page import without_times
+from hlgp_dist.study.reporting.places import axes_of, lines_along, placed
+from hlgp_dist.study.reporting.style import compact
+from hlgp_dist.study.scaling import front, power_law
+from hlgp_dist.terminal import Grid
+from hlgp_dist.tuning.importance import importances
+from tests.jobs import job
+from tests.results import leave_run
+from tests.study.studies import leave_study
+from tests.study.test_cli import hlgp
+from tests.study.test_comparison import found
+
+
+def read(folder: Path) -> str:
+    return (folder / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def cells_of_table(page: str, caption: str) -> list[list[str]]:
+    """The body of the first table whose caption begins so."""
+    body = re.search(rf"<caption>{re.escape(caption)}.*?<tbody>(.*?)</tbody>", page, re.DOTALL)
+    assert body is not None, caption
+    rows = re.findall(r"<tr>(.*?)</tr>", body.group(1), re.DOTALL)
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = leave_study(tmp_path_factory.mktemp("reports") / "scaling")
+    run_report([str(folder)], ReportOptions())
+    return folder
+
+
+def test_the_page_answers_first(study: Path) -> None:
+    page = read(study)
+    assert "Best on shards, 5 tasks of 2 classes: l-hlgp, final average accuracy" in page
+    crossed = cells_of_table(page, "final average accuracy, % (backbone across)")
+    assert [row[0] for row in crossed] == ["hlgp", "independent", "linear"]
+    assert all(re.fullmatch(r"(≈ )?\d+\.\d ± \d+\.\d", cell) for row in crossed for cell in row[1:])
+    assert page.count('class="best"') == 3, "the best of each backbone"
+
+
+def test_the_page_needs_no_network(study: Path) -> None:
+    page = read(study)
+    assert not re.search(r"<script|<link|src=|@import|url\((?!#)", page)
+    outside = {address for address in re.findall(r'https?://[^"<\s]+', page) if "www.w3.org" not in address}
+    assert not outside
+    assert page.count("<svg ") == len(list((study / "report" / "figures").glob("*.svg"))) >= 8
+
+
+def test_every_figure_is_there_as_svg_and_png(study: Path) -> None:
+    figures = {path.name for path in (study / "report" / "figures").iterdir()}
+    for name in ("over_tasks", "matrices", "stability", "along_backbone", "along_method", "error_backbone", "tradeoff"):
+        assert {f"{name}.svg", f"{name}.png"} <= figures
+    assert "error_method.svg" not in figures, "methods are no more or less of one thing"
+
+
+def test_a_second_report_is_the_same_byte_for_byte(study: Path, tmp_path: Path) -> None:
+    run_report([str(study)], ReportOptions(out=tmp_path))
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (study / "report" / file).read_bytes(), file
+
+
+def test_other_times_change_what_is_marked_as_time_alone(study: Path) -> None:
+    before = read(study)
+    kept = study.with_name("kept")
+    study.rename(kept)
+    try:
+        leave_study(study, seconds=17.0)
+        run_report([str(study)], ReportOptions())
+        after = read(study)
+    finally:
+        study.rename(study.with_name("slower"))
+        kept.rename(study)
+    assert after != before
+    assert without_times(after) == without_times(before)
+
+
+def test_a_power_law_has_an_interval_and_an_exponent(study: Path) -> None:
+    rows = cells_of_table(read(study), "error = a × quantity^-exponent")
+    mine = {row[1]: row for row in rows if row[0] == "hlgp"}
+    _, _, points, exponent, interval, _ = mine["parameters of the backbone"]
+    assert points == "3" and float(exponent) > 0
+    low, high = map(float, interval.strip("[]").split(", "))
+    assert low <= float(exponent) <= high
+
+
+def test_plan_and_what_was_stand_side_by_side(study: Path) -> None:
+    planned = {row[0]: row for row in cells_of_table(read(study), "planned for one run of each cell")}
+    assert planned["s-hlgp"] == ["s-hlgp", "100", "7.50", "30.00", "1,000", "1,024"]
+    took = {row[0]: row for row in cells_of_table(read(study), "what its runs took")}
+    # 100 pictures a second, of 0.8 x 30 TFLOP over 1,000 pictures, on one worker; 1 GB held where 1 GiB was planned
+    assert took["s-hlgp"][3:6] == ["100", "2.4", "-"]
+    assert took["s-hlgp"][6:] == ["954", "93"]
+
+
+def test_mfu_is_of_a_measured_peak(study: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "bench.json", {"gemm_peak_flops": 4.8e12, "mfu": 0.5})
+    run_report([str(study)], ReportOptions(out=tmp_path / "out", bench=tmp_path / "bench.json"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert {row[0]: row[5] for row in cells_of_table(page, "what its runs took")}["s-hlgp"] == "50.0"
+
+
+def test_a_peak_that_is_not_there_is_told(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(tmp_path / "bench.json", {"mfu": 0.5})
+    assert hlgp(monkeypatch, "report", study, "--bench", tmp_path / "bench.json", "--out", tmp_path / "out") == 2
+    assert "has no gemm_peak_flops; give the JSON of `hlgp bench step`" in capsys.readouterr().err
+
+
+def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a")
+    stale = tmp_path / "report" / "figures" / "along_width.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"")
+    run_report([str(tmp_path)], ReportOptions())
+    assert not stale.exists() and (tmp_path / "report" / "figures" / "over_tasks.png").exists()
+
+
+def test_runs_without_a_study_are_placed_by_method_and_backbone(tmp_path: Path) -> None:
+    for depth in (2, 4):
+        for method in ("hlgp", "independent"):
+            overrides = (f"method.kind={method}", f"backbone.kwargs.depth={depth}")
+            leave_run(tmp_path / f"{method}_{depth}", *overrides)
+    cells = placed(found(tmp_path))
+    assert axes_of(cells) == {
+        "method": ["hlgp", "independent"],
+        "backbone": ["vit_tiny_patch16_224 depth=2", "vit_tiny_patch16_224 depth=4"],
+    }
+    lines = lines_along("backbone", cells)
+    assert [line.series for line in lines] == ["hlgp", "independent"]
+    assert all(len(line.members) == 2 for line in lines)
+
+
+def leave_search(folder: Path, count: int) -> None:
+    """Accuracy that grows with one key and not with the other; the fifth trial failed."""
+    space = "search.space={optimizer.head_lr: {loguniform: [0.001, 0.1]}, train.epochs: {choice: [1, 2]}}"
+    write_text(folder / "config.yaml", dump(job(Path("shards"), folder, space)))
+    trials: list[dict[str, Any]] = [
+        {
+            "trial": f"trial-{place:05d}",
+            "optimizer.head_lr": 0.001 * 1.5**place,
+            "train.epochs": 1 + place % 2,
+            "status": "failed" if place == 4 else "done",
+            "tasks_finished": 5,
+            "objective": None if place == 4 else 0.4 + 0.04 * place,
+            "seconds": 10.0,
+            "reason": "out of memory" if place == 4 else "",
+        }
+        for place in range(count)
+    ]
+    write_json(folder / "result.json", {"exit_code": 0, "reason": "done", "trials": trials, "test": {}})
+    leave_run(folder / "best")
+
+
+def test_a_search_has_its_history_and_which_key_mattered(tmp_path: Path) -> None:
+    leave_search(tmp_path / "search", 12)
+    run_report([str(tmp_path)], ReportOptions())
+    page = read(tmp_path)
+    assert "search: 12 trials of optimizer.head_lr, train.epochs" in page
+    assert "importance (PED-ANOVA)" in page and "best so far" in page
+    rows = cells_of_table(page, "trials, best first")
+    assert rows[0][0] == "trial-00011" and rows[-1][-1] == "out of memory"
+
+
+def test_importance_finds_the_key_that_matters() -> None:
+    space = job(
+        Path("shards"), Path("x"), "search.space={seed: {choice: [0, 1]}, optimizer.head_lr: {uniform: [0.1, 1.0]}}"
+    ).search
+    assert space is not None
+    values = [{"seed": place % 2, "optimizer.head_lr": 0.1 + place / 25} for place in range(20)]
+    parts = importances(space.space, values, [value["optimizer.head_lr"] for value in values])
+    assert next(iter(parts)) == "optimizer.head_lr" and parts["optimizer.head_lr"] > 0.8
+    assert sum(parts.values()) == pytest.approx(1.0)
+    assert importances(space.space, values[:7], [0.1] * 7) == {}, "too few to say"
+
+
+def test_a_power_law_is_found_again() -> None:
+    sizes = [1e6, 1e7, 1e8, 1e9]
+    law = power_law(sizes, [[0.5 * size**-0.25] * 3 for size in sizes])
+    assert law is not None
+    assert law.exponent == pytest.approx(0.25) and law.scale == pytest.approx(0.5)
+    assert law.r_squared == pytest.approx(1.0) and law.low == pytest.approx(0.25)
+    assert law.at(np.array([1e10])) == pytest.approx([0.5 * 1e10**-0.25])
+
+
+def test_a_power_law_wants_three_points_and_its_interval_three_seeds() -> None:
+    assert power_law([1e6, 1e7], [[0.5], [0.4]]) is None
+    assert power_law([1e6, 1e7, 1e8], [[0.5], [0.4], [0.0]]) is None
+    law = power_law([1e6, 1e7, 1e8], [[0.5, 0.6], [0.4, 0.5], [0.3, 0.4]])
+    assert law is not None and law.low is None
+
+
+def test_an_interval_widens_with_the_seeds_spread() -> None:
+    sizes = [1e6, 1e7, 1e8]
+    near = power_law(sizes, [[e - 0.001, e, e + 0.001] for e in (0.5, 0.4, 0.3)])
+    far = power_law(sizes, [[e - 0.1, e, e + 0.1] for e in (0.5, 0.4, 0.3)])
+    assert near is not None and far is not None and near.low and near.high and far.low and far.high
+    assert far.high - far.low > 10 * (near.high - near.low)
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    assert front([1, 2, 3, 2.5, 1], [0.5, 0.6, 0.55, 0.7, 0.4]) == [0, 1, 3]
+    assert front([5], [0.1]) == [0]
+    assert front([1, 1], [0.5, 0.5]) == [0], "of equal ones the first"
+
+
+def test_numbers_on_an_axis_are_short() -> None:
+    assert [compact(value) for value in (0.0056, 5, 500, 21e6, 2e13)] == ["0.0056", "5", "500", "21 M", "20 T"]
+
+
+def test_latex_is_escaped() -> None:
+    assert escaped("a_b & 5 % ± 1") == r"a\_b \& 5 \% $\pm$ 1"
+    table = booktabs([Grid("a_b", ["method", "final"], [["x", "1.0"]])])
+    assert r"\toprule" in table and r"x & 1.0 \\" in table and r"\begin{tabular}{lr}" in table
+
+
+def test_frames_are_tidy(study: Path) -> None:
+    frames = load(str(study))
+    assert len(frames.runs) == 27 and len(frames.accuracy) == 27 * 15
+    assert set(frames.runs["axis.backbone"]) == {"s", "b", "l"}
+    by_cell = frames.runs.groupby("cell", sort=False)["final_average_accuracy"].mean()
+    assert by_cell.idxmax() == "l-hlgp" and list(by_cell.index)[:2] == ["s-hlgp", "s-independent"]
+    last = frames.accuracy[frames.accuracy.after_task == 4].groupby("run")["accuracy"].mean()
+    joined = frames.runs.set_index("run")["final_average_accuracy"]
+    assert np.allclose(last.sort_index(), joined.sort_index())
+    assert frames.runs["method.kind"].eq(frames.runs["method"]).all()
+
+
+def test_frames_hold_searches_and_what_did_not_finish(tmp_path: Path) -> None:
+    leave_search(tmp_path / "search", 3)
+    write_text(tmp_path / "gone" / "config.yaml", dump(job(Path("shards"), tmp_path)))
+    write_json(tmp_path / "gone" / "result.json", {"exit_code": 5, "reason": "out of memory"})
+    frames = load(str(tmp_path))
+    assert list(frames.trials["optimizer.head_lr"]) == pytest.approx([0.001, 0.0015, 0.00225])
+    assert list(frames.unfinished["reason"]) == ["exit code 5: out of memory"]
+
+
+def test_scalars_are_a_frame_of_their_own(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a")
+    line = '{"schema_version": 1, "wall_time": 5.0, "axis": "step", "step": 3, "tags": {"train/loss": 0.5}}\n'
+    write_text(tmp_path / "a" / "metrics.jsonl", line)
+    frame = load_scalars(str(tmp_path))
+    assert frame.to_dict("records") == [
+        {"run": str(tmp_path / "a"), "axis": "step", "step": 3, "tag": "train/loss", "value": 0.5, "time": 5.0}
+    ]
