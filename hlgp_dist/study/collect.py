@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.cells import study_cells
 from hlgp_dist.config.grammar import GrammarError, read_document
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
@@ -84,7 +85,7 @@ def _cells(folder: RunFolder) -> list[str]:
     except GrammarError as error:
         raise ConfigError(f"{folder}/{STUDY_FILE}:{error.line}: {error}") from None
     study = document.values.get("study")
-    return list(study["cells"]) if isinstance(study, dict) and isinstance(study.get("cells"), dict) else []
+    return list(study_cells(study)) if isinstance(study, dict) else []
 
 
 def _is_left_by_a_run(folder: RunFolder) -> bool:

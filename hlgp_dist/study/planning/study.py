@@ -60,14 +60,12 @@ def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> 
     ConfigError: a cell does not fit.
     """
     assert config.study is not None
-    chosen = config.study.only or config.study.cells
-    found: list[CellEstimate] = []
-    for name, cell in cells(config).items():
-        if name in chosen:
-            try:
-                found.append(_cell(name, cell, len(config.study.seeds), cluster, speed))
-            except ConfigError as error:
-                raise ConfigError(f"study.cells.{name}: {error}") from error
+    every, found = cells(config), list[CellEstimate]()
+    for name in config.study.chosen():
+        try:
+            found.append(_cell(name, every[name], len(config.study.seeds), cluster, speed))
+        except ConfigError as error:
+            raise ConfigError(f"{config.study.place_of(name)}: {error}") from error
     return found
 
 

@@ -13,7 +13,7 @@ from hlgp_dist.data.crops import crop_boxes
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_shape
 from hlgp_dist.data.plan import steps_per_epoch
-from hlgp_dist.data.selection import Part, Selection, sample, select
+from hlgp_dist.data.selection import Part, Selection, sample, select, selected
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.train.plan import TaskPlan
@@ -47,12 +47,12 @@ class DataWork:
 
 def stage_works(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec]) -> list[StageWork]:
     """Of every stage, in order."""
-    tasks, fraction = split_tasks(manifest.classes, config.benchmark), config.benchmark.validation_fraction
-    whole = [select(manifest, task, config.benchmark.evaluated_on, fraction) for task in tasks]
+    tasks = split_tasks(manifest.classes, config.benchmark)
+    whole = [selected(config, manifest, task, config.benchmark.evaluated_on) for task in tasks]
     tested, later = list(map(len, whole)), [_tested_later(config, manifest, each) for each in whole]
     works = []
     for stage in stages:
-        pictures = len(select(manifest, stage, "train", fraction))
+        pictures = len(selected(config, manifest, stage, "train"))
         seen = tested if stage.index == len(stages) - 1 else [*later[: stage.index], tested[stage.index]]
         steps, trained = _steps(config, pictures)
         works.append(StageWork(stage.index, len(stage.classes), pictures, steps, trained, sum(seen)))
@@ -75,7 +75,7 @@ def _steps(config: RunConfig, pictures: int) -> tuple[int, int]:
 
 
 def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec], size: PictureSize) -> DataWork:
-    """Whole classes are decoded: a validation part lies among its class's training pictures."""
+    """Whole classes are decoded: whatever part of their training pictures counts, or validates."""
     forms: dict[Part, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
     if config.benchmark.evaluated_on == "validation":
         forms = {"train": {config.data.stored, "scaled"}, "test": set()}
@@ -99,7 +99,7 @@ def seen_shapes(
     config: RunConfig, manifest: Manifest, stage: TaskSpec, size: PictureSize, count: int
 ) -> NDArray[np.int64]:
     """int64 [count, 2]: heights and widths of the parts that a first batch of a stage sees."""
-    chosen = select(manifest, stage, "train", config.benchmark.validation_fraction).indices
+    chosen = selected(config, manifest, stage, "train").indices
     indices = np.resize(chosen, count)
     split, options = manifest.splits["train"], config.data.augmentation
     if options is None:
