@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +37,27 @@ class StageWork:
 class DataWork:
     """Of all classes, once a host: bytes read of shards, pictures decoded, bytes stored on local disk.
 
-    pixels: of each picture those of its file or those stored, whichever are more: what decoding and scaling go by.
+    pixels: of each picture those of its file or those stored, whichever are more: what decoding and scaling go by;
+    stores: bytes by what is stored, so that runs that share it can be seen to.
     """
 
     read: int
     decoded: int
     pixels: int
-    stored: int
+    stores: Mapping[str, int]
+
+    @property
+    def stored(self) -> int:
+        """Bytes."""
+        return sum(self.stores.values())
+
+
+def stored_by_all(works: Iterable[DataWork]) -> int:
+    """Bytes on local disk of a host where all of them are run."""
+    largest = Counter[str]()
+    for work in works:
+        largest |= Counter(work.stores)
+    return largest.total()
 
 
 def stage_works(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec]) -> list[StageWork]:
@@ -79,13 +94,14 @@ def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec],
     forms: dict[Part, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
     if config.benchmark.evaluated_on == "validation":
         forms = {"train": {config.data.stored, "scaled"}, "test": set()}
-    found = [
-        _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
-        for stage in stages
-        for split, chosen in forms.items()
-        for form in sorted(chosen)
-    ]
-    return DataWork(*(sum(column) for column in zip(*found, strict=True)))
+    found, stores = [], Counter[str]()
+    for split, form in [(split, form) for split, chosen in forms.items() for form in sorted(chosen)]:
+        name = " ".join([split, form, *([str(size)] if form == "scaled" else []), manifest.digest])
+        for stage in stages:
+            *counts, stored = _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
+            found.append(counts)
+            stores[name] += stored
+    return DataWork(*(sum(column) for column in zip(*found, strict=True)), stores)
 
 
 def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
