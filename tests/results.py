@@ -57,6 +57,7 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "peer_metrics": metrics.peer_summary(matrix, IMAGES),
         "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
         "num_test_images": IMAGES,
+        "train_fraction": config.data.train_fraction,
         "old_task_fraction": None,
         "tested_images": [IMAGES[: t + 1] + [None] * (len(matrix) - t - 1) for t in range(len(matrix))],
         "estimated": [],

@@ -28,7 +28,7 @@ from hlgp_dist.errors import ConfigError
 
 MISSING = object()
 CELL = "cell"
-"""The origin of what a study's cell says."""
+"""The origin of what a configuration is varied by."""
 UNTOLD = ("", "default", "given", CELL)
 """Origins that name no place."""
 VALUE_CHARACTERS = 80
@@ -61,13 +61,20 @@ class Problem:
         return f"{place}{self.key}{_shown(self.value)}: {self.rule}"
 
 
+class Invalid(ConfigError):
+    """`lines`: everything that is wrong, each by itself."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        several = [f"{len(lines)} errors in the configuration:"] if len(lines) > 1 else []
+        super().__init__("\n  ".join([*several, *lines]))
+        self.lines = tuple(lines)
+
+
 def raise_problems(problems: Sequence[Problem]) -> None:
-    """ConfigError with every problem; nothing if there is none."""
+    """Invalid with every problem; nothing if there is none."""
     lines = list(dict.fromkeys(str(problem) for problem in problems))
-    if len(lines) == 1:
-        raise ConfigError(lines[0])
     if lines:
-        raise ConfigError("\n  ".join([f"{len(lines)} errors in the configuration:", *lines]))
+        raise Invalid(lines)
 
 
 def schema_problems(error: ValidationError, data: dict[str, Any], origin_of: Callable[[str], str]) -> list[Problem]:
@@ -140,8 +147,10 @@ def _locate(loc: Sequence[str | int], data: dict[str, Any]) -> _Place:
             if section is not None and kinds(field) and rest:
                 rest.pop(0)
         elif field is not None and is_mapping(field) and isinstance(value, dict) and str(rest[0]) in value:
-            name = str(rest.pop(0))
-            return _Place(f"{key}.{name}", None, field, value[name])
+            while rest and isinstance(value, dict) and str(rest[0]) in value:
+                name = str(rest.pop(0))
+                key, value = f"{key}.{name}", value[name]
+            return _Place(key, None, field, value)
         elif isinstance(rest[0], int) and isinstance(value, list) and rest[0] < len(value):
             index = rest.pop(0)
             key, value = f"{key}[{index}]", value[int(index)]
@@ -191,7 +200,8 @@ def _is_untried_domain(loc: Sequence[str | int], data: dict[str, Any]) -> bool:
 
 
 def _leaf_rule(place: _Place, detail: Any) -> str:
-    if place.field is not None and is_mapping(place.field) and isinstance(place.value, list | dict):
+    is_nested = isinstance(place.value, list | dict) and detail["type"] != "dict_type"
+    if place.field is not None and is_mapping(place.field) and is_nested:
         return SCALARS
     if detail["type"] == "string_type" and isinstance(place.value, bool | int | float):
         return "must be text; quote it"

@@ -57,12 +57,15 @@ class Augmentation(Section):
 class Data(Section):
     """How pictures reach the model, wherever they come from.
 
+    train_fraction: of each class only that part of the training pictures, at least one and always the same; a smaller
+    part lies in a larger one, and `benchmark.validation_fraction` is a part of it.
     stored: how training pictures are kept once decoded: `scaled`, the whole picture at the size from which the central
     crop is taken, or `full`. cache_dir and cache_limit_gb (10^9 bytes): where they are kept on each host, and the
     bound; null: the user's cache folder, and all but a twentieth of its disk. loader_workers: threads that copy the
     next batches of a rank; 0 has the training thread do it.
     """
 
+    train_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     stored: Literal["scaled", "full"] = "scaled"
     cache_dir: str | None = operational(None)
     cache_limit_gb: PositiveFloat | None = operational(None)

@@ -22,6 +22,7 @@ JUDGED_BY = (
     *(
         "data.kind",
         "data.path",
+        "data.train_fraction",
         "data.classes",
         "data.train_per_class",
         "data.test_per_class",

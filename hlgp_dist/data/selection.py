@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.types import TaskSpec
@@ -34,11 +35,20 @@ class Selection:
         return len(self.indices)
 
 
-def select(manifest: Manifest, task: TaskSpec, part: Part, validation_fraction: float) -> Selection:
+def selected(config: RunConfig, manifest: Manifest, task: TaskSpec, part: Part) -> Selection:
+    """`select` as a configuration says."""
+    return select(manifest, task, part, config.benchmark.validation_fraction, config.data.train_fraction)
+
+
+def select(
+    manifest: Manifest, task: TaskSpec, part: Part, validation_fraction: float, train_fraction: float = 1.0
+) -> Selection:
     """The samples of `task` for `part`.
 
-    The validation part is taken out of each training class by a hash of the sample's key: the same for every seed,
-    order and task size. It holds round(fraction * n) of a class's n pictures, but at least 1 and at most n - 1.
+    Of each training class round(train_fraction * n) pictures count, but at least 1: those whose keys hash highest, so
+    that it is the same for every seed, order and task size. The validation part is those of them that hash lowest:
+    round(validation_fraction * n) of n, but at least 1 and at most n - 1. So what a smaller part leaves to train on
+    lies in what a larger one does.
 
     Raises:
         ConfigError: a validation part is asked for and `validation_fraction` is 0.
@@ -51,6 +61,8 @@ def select(manifest: Manifest, task: TaskSpec, part: Part, validation_fraction: 
     chosen = []
     for label, class_name in enumerate(task.classes, start=task.start):
         indices = _of_class(manifest, name, class_name)
+        if name == "train":
+            indices = _kept(split, indices, train_fraction)
         if name == "train" and validation_fraction > 0.0:
             held_out = _held_out(split, indices, class_name, validation_fraction)
             indices = indices[held_out == (part == "validation")]
@@ -76,7 +88,9 @@ def sample(manifest: Manifest, whole: Selection, fraction: float) -> Selection:
     return Selection(whole.split, indices, whole.labels[chosen], int(split.size[indices].sum()))
 
 
-def check_pictures(manifest: Manifest, tasks: Sequence[TaskSpec], validation_fraction: float) -> None:
+def check_pictures(
+    manifest: Manifest, tasks: Sequence[TaskSpec], validation_fraction: float, train_fraction: float = 1.0
+) -> None:
     """For the preflight: every class of the stream has what its training, validation and test need.
 
     Raises:
@@ -86,7 +100,7 @@ def check_pictures(manifest: Manifest, tasks: Sequence[TaskSpec], validation_fra
         train = _of_class(manifest, "train", class_name)
         _of_class(manifest, "test", class_name)
         if validation_fraction > 0.0:
-            _num_held_out(len(train), class_name, validation_fraction)
+            _num_held_out(_num_kept(len(train), train_fraction), class_name, validation_fraction)
 
 
 def _of_class(manifest: Manifest, split: str, class_name: str) -> NDArray[np.int64]:
@@ -99,6 +113,16 @@ def _of_class(manifest: Manifest, split: str, class_name: str) -> NDArray[np.int
     if start == stop:
         raise DataError(f"class {class_name!r} has no {'training' if split == 'train' else 'test'} picture")
     return np.arange(start, stop, dtype=np.int64)
+
+
+def _kept(split: Split, indices: NDArray[np.int64], train_fraction: float) -> NDArray[np.int64]:
+    """Those of a class that count."""
+    count = _num_kept(len(indices), train_fraction)
+    return indices if count == len(indices) else indices[~_first(split, indices, len(indices) - count)]
+
+
+def _num_kept(pictures: int, train_fraction: float) -> int:
+    return max(round(train_fraction * pictures), 1)
 
 
 def _held_out(
@@ -119,7 +143,7 @@ def _first(split: Split, indices: NDArray[np.int64], count: int) -> NDArray[np.b
 def _num_held_out(pictures: int, class_name: str, validation_fraction: float) -> int:
     if pictures < 2:
         raise DataError(
-            f"class {class_name!r} has a single training picture; "
+            f"class {class_name!r} has a single training picture, of those that data.train_fraction leaves; "
             f"benchmark.validation_fraction={validation_fraction} needs two"
         )
     return min(max(round(validation_fraction * pictures), 1), pictures - 1)

@@ -17,6 +17,7 @@ from hlgp_dist.config.identity import difference, place_of
 from hlgp_dist.config.load import apply, cells, vary
 from hlgp_dist.config.places import joined
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.config.study_options import Study
 from hlgp_dist.config.write import dump
 from hlgp_dist.errors import AtWork, BudgetReached, ConfigError, DataError, Interrupted, TrialsFailed, Unreachable
 from hlgp_dist.files import write_text
@@ -90,14 +91,13 @@ def parts_of(config: RunConfig, place: str) -> list[Part]:
         ConfigError: a cell does not fit.
     """
     assert config.study is not None
-    chosen = config.study.only or config.study.cells
-    by_name = {name: cell for name, cell in cells(config).items() if name in chosen}
-    first, *others = config.study.seeds
+    every, (first, *others) = cells(config), config.study.seeds
+    by_name = {name: every[name] for name in config.study.chosen()}
     searches = {name: _search(place, name, cell, first) for name, cell in by_name.items() if cell.search is not None}
     alone = [_run(place, name, cell, first, None) for name, cell in by_name.items() if name not in searches]
     rest = [_run(place, name, cell, seed, searches.get(name)) for seed in others for name, cell in by_name.items()]
     parts = [*searches.values(), *alone, *rest]
-    _check(parts)
+    _check(parts, config.study)
     return parts
 
 
@@ -111,7 +111,7 @@ def _run(place: str, name: str, cell: RunConfig, seed: int, search: Part | None)
     return Part(f"{name}/seed-{seed}", vary(cell, values), search)
 
 
-def _check(parts: Sequence[Part]) -> None:
+def _check(parts: Sequence[Part], study: Study) -> None:
     """Every cell against data and backbone, and each backbone's weights once."""
     seen = set()
     for part in parts:
@@ -124,7 +124,7 @@ def _check(parts: Sequence[Part]) -> None:
             else:
                 preflight(part.config)
         except ConfigError as error:
-            raise ConfigError(f"study.cells.{part.name.partition('/')[0]}: {error}") from error
+            raise ConfigError(f"{study.place_of(part.name.partition('/')[0])}: {error}") from error
         check_contract(part.config.method)
         seen.add(backbone)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config.schema import CheckpointOptions, GaussianAlignment, RunConfig
-from hlgp_dist.data.selection import select
+from hlgp_dist.data.selection import selected
 from hlgp_dist.engine.options import state_keys
 from hlgp_dist.errors import EnvironmentFailure, counted
 from hlgp_dist.methods.build import build_method
@@ -156,7 +156,7 @@ def _stages(config: RunConfig) -> Iterator[Sizes]:
         memory = ClassMemory(width, config.alignment.kind).to("meta")
     for stage in setting.tasks:
         learner.begin_task(stage)
-        pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
+        pictures = len(selected(config, manifest, stage, "train"))
         number = _saved_inside(config, pictures) if learner.method.has_gradients else 0
         inside = file_bytes(_tensors(learner, memory) | _moments(config, learner)) if number else 0
         stream = NoPictures(stage)

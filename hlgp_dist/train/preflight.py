@@ -10,7 +10,7 @@ from hlgp_dist.benchmarks.admission import check_origin
 from hlgp_dist.config.schema import Backbone, RunConfig, ShardData
 from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import length_problems
-from hlgp_dist.data.selection import check_pictures, select
+from hlgp_dist.data.selection import check_pictures, selected
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import file_sha256
@@ -64,9 +64,9 @@ def _fit(config: RunConfig) -> tuple[Manifest, tuple[TaskSpec, ...]]:
     setting = setting_of(config, trunk.dimensions, manifest)
     with torch.device("meta"):
         build_method(config.method, setting)
-    check_pictures(manifest, tasks, config.benchmark.validation_fraction)
+    check_pictures(manifest, tasks, config.benchmark.validation_fraction, config.data.train_fraction)
     for stage in setting.tasks:
-        pictures = len(select(manifest, stage, "train", config.benchmark.validation_fraction))
+        pictures = len(selected(config, manifest, stage, "train"))
         _check_ranks(config, stage, pictures)
         if config.method.takes_gradients:
             _check_warmup(config, stage, TaskPlan.of(config, pictures, config.launch.num_workers))

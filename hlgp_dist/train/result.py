@@ -26,6 +26,7 @@ def finished(session: Session) -> dict[str, Any]:
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
         "num_test_images": progress.totals,
+        "train_fraction": session.config.data.train_fraction,
         "old_task_fraction": session.config.evaluation.old_task_fraction,
         "tested_images": [row + [None] * (len(matrix[-1]) - len(row)) for row in progress.tested],
         "estimated": metrics.estimated_in_result(sampled),

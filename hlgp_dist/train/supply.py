@@ -24,7 +24,7 @@ from hlgp_dist.data.patience import LASTING, Patience
 from hlgp_dist.data.picture import Form
 from hlgp_dist.data.pictures import Pictures
 from hlgp_dist.data.recipe import Recipe
-from hlgp_dist.data.selection import Part, Selection, sample, select
+from hlgp_dist.data.selection import Part, Selection, sample, selected
 from hlgp_dist.data.source import BadSample
 from hlgp_dist.engine.collectives import gather_text, reduce_sum
 from hlgp_dist.errors import DataError
@@ -66,7 +66,7 @@ class Supply:
 
     def selection(self, task: TaskSpec, part: Part) -> Selection:
         """The samples of a task."""
-        return select(self._manifest, task, part, self._config.benchmark.validation_fraction)
+        return selected(self._config, self._manifest, task, part)
 
     def training(self, task: TaskSpec) -> Training:
         """The same on every rank, however their hosts differ.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hlgp_dist.config.load import vary
+from hlgp_dist.config.load import cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json
@@ -83,10 +83,18 @@ def _given(config: RunConfig, options: PlanOptions) -> _Given:
         speed = speed_of_device(sheet, options.mfu)
     if speed is None and (options.price is not None or options.mfu is not None):
         raise ConfigError("--price, --mfu: have no effect without --device or --bench")
-    gpus = options.gpus or config.launch.num_workers
+    gpus = options.gpus or _gpus_of_a_run(config)
     cluster = Cluster(gpus, options.nodes, None if sheet is None else sheet.memory)
     site = Site(bits_per_second=1e9 * options.gbits, loader_threads=config.data.loader_workers)
     return _Given(options, sheet, speed, cluster, site)
+
+
+def _gpus_of_a_run(config: RunConfig) -> int:
+    """Of a study, of the largest of its cells."""
+    if config.study is None:
+        return config.launch.num_workers
+    every = cells(config)
+    return max(every[name].launch.num_workers for name in config.study.chosen())
 
 
 def _plan_run(config: RunConfig, run: RunEstimate, given: _Given) -> dict[str, Any]:
@@ -122,9 +130,11 @@ def _plan_search(config: RunConfig, search: SearchEstimate, given: _Given) -> di
 def _plan_study(found: Sequence[CellEstimate], given: _Given) -> dict[str, Any]:
     show_grid(tables.study_grid(found, given.speed, given.options.price))
     _say(_fits(max(cell.peak for cell in found), given.sheet), tables.study_line(found, given.speed, given.cluster))
+    _say(tables.disk_line(found))
     return {
         "cells": {
             cell.name: {
+                "axes": cell.choices,
                 "runs": cell.runs,
                 "run": run_json(cell.run, given.speed),
                 "search": None if cell.search is None else search_json(cell.search, given.speed),
@@ -169,7 +179,7 @@ def run_json(run: RunEstimate, speed: Speed | None) -> dict[str, Any]:
         "memory": asdict(run.memory) | {"peak": run.memory.peak},
         "costs": [asdict(cost) for cost in run.costs],
         "stages": [stage | {"device_seconds": each} for stage, each in zip(stages, seconds, strict=True)],
-        "data": asdict(run.data),
+        "data": asdict(run.data) | {"stored": run.data.stored},
         "checkpoints": run.checkpoints._asdict(),
         "all_reduce_bytes": run.traffic,
         "gathered_bytes": run.gathered,

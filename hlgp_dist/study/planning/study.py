@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hlgp_dist.config.cells import Choices
 from hlgp_dist.config.load import cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
@@ -11,13 +12,18 @@ from hlgp_dist.study.planning.cluster import Cluster
 from hlgp_dist.study.planning.search import SearchEstimate, estimate_search
 from hlgp_dist.train.estimate.run import RunEstimate, estimate_run
 from hlgp_dist.train.estimate.speed import Speed
+from hlgp_dist.train.estimate.work import DataWork
 
 
 @dataclass(frozen=True)
 class CellEstimate:
-    """search: ends with its winner's run, which is that of the first seed; runs: over seeds beside that."""
+    """search: ends with its winner's run, which is that of the first seed; runs: over seeds beside that.
+
+    choices: on each axis of the study, none of a cell beside them.
+    """
 
     name: str
+    choices: Choices
     run: RunEstimate
     search: SearchEstimate | None
     runs: int
@@ -32,12 +38,12 @@ class CellEstimate:
     @property
     def flops(self) -> float:
         searched = 0.0 if self.search is None else self.search.expected.flops
-        return searched + self._all_runs * self.run.flops
+        return searched + self.all_runs * self.run.flops
 
     @property
     def steps(self) -> float:
         searched = 0.0 if self.search is None else self.search.expected.steps
-        return searched + self._all_runs * self.run.steps
+        return searched + self.all_runs * self.run.steps
 
     @property
     def checkpoints(self) -> int:
@@ -51,8 +57,20 @@ class CellEstimate:
         return self.run.memory.peak if self.search is None else self.search.peak
 
     @property
-    def _all_runs(self) -> int:
+    def all_runs(self) -> int:
+        """The winner's among them."""
         return self.runs + (self.search is not None)
+
+    @property
+    def trials(self) -> float:
+        """That begin at most."""
+        return 0.0 if self.search is None else self.search.most.trials
+
+    @property
+    def data(self) -> list[DataWork]:
+        """Of its runs and trials."""
+        searched = [] if self.search is None else [self.search.refit.data, *(run.data for run in self.search.trials)]
+        return [self.run.data, *searched]
 
 
 def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> list[CellEstimate]:
@@ -60,19 +78,19 @@ def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> 
     ConfigError: a cell does not fit.
     """
     assert config.study is not None
-    chosen = config.study.only or config.study.cells
-    found: list[CellEstimate] = []
-    for name, cell in cells(config).items():
-        if name in chosen:
-            try:
-                found.append(_cell(name, cell, len(config.study.seeds), cluster, speed))
-            except ConfigError as error:
-                raise ConfigError(f"study.cells.{name}: {error}") from error
+    every, choices, found = cells(config), config.study.choices(), list[CellEstimate]()
+    for name in config.study.chosen():
+        try:
+            found.append(_cell(name, choices[name], every[name], len(config.study.seeds), cluster, speed))
+        except ConfigError as error:
+            raise ConfigError(f"{config.study.place_of(name)}: {error}") from error
     return found
 
 
-def _cell(name: str, cell: RunConfig, seeds: int, cluster: Cluster, speed: Speed | None) -> CellEstimate:
+def _cell(
+    name: str, choices: Choices, cell: RunConfig, seeds: int, cluster: Cluster, speed: Speed | None
+) -> CellEstimate:
+    run = estimate_run(vary(cell, {"search": None}), room=cluster.gpu_bytes)
     if cell.search is None:
-        return CellEstimate(name, estimate_run(cell, room=cluster.gpu_bytes), None, seeds)
-    search = estimate_search(cell, cluster, speed)
-    return CellEstimate(name, estimate_run(vary(cell, {"search": None}), room=cluster.gpu_bytes), search, seeds - 1)
+        return CellEstimate(name, choices, run, None, seeds)
+    return CellEstimate(name, choices, run, estimate_search(cell, cluster, speed), seeds - 1)

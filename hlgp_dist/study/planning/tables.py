@@ -15,6 +15,7 @@ from hlgp_dist.train.estimate.bounds import Bound, sent_bytes
 from hlgp_dist.train.estimate.devices import RESERVE
 from hlgp_dist.train.estimate.run import RunEstimate
 from hlgp_dist.train.estimate.speed import Speed
+from hlgp_dist.train.estimate.work import stored_by_all
 from hlgp_dist.train.largest import RESERVE as FREE
 
 GIB = 2**30
@@ -208,30 +209,35 @@ def search_lines(search: SearchEstimate, cluster: Cluster) -> list[str]:
 
 def study_grid(found: Sequence[CellEstimate], speed: Speed | None, price: float | None) -> Grid:
     """A row a cell, and their sum."""
-    columns = ["cell", "runs", "steps", "FLOP", "peak, MiB", "checkpoints", "GPU-hours", *(["cost"] if price else [])]
-    total = [cell.hours(speed) for cell in found] if speed is not None else []
-    rows = [
-        (
-            cell.name,
-            f"search + {cell.runs}" if cell.search is not None else str(cell.runs),
-            f"{cell.steps:,.0f}",
-            si(cell.flops, ""),
-            _mib(cell.peak),
-            si(cell.checkpoints, "B"),
-            *_priced(total[number] if total else None, price),
-        )
-        for number, cell in enumerate(found)
+    counted_columns = ["GPUs a run", "trials", "runs", "steps", "FLOP", "peak, MiB", "checkpoints"]
+    columns = ["cell", *counted_columns, "GPU-hours", *(["cost"] if price else [])]
+    used = [None if speed is None else cell.hours(speed) for cell in found]
+    rows = [_study_row(cell.name, [cell], hours, price) for cell, hours in zip(found, used, strict=True)]
+    last = _study_row(counted(len(found), "cell"), found, None if speed is None else sum(filter(None, used)), price)
+    return Grid("the study", columns, [*rows, last])
+
+
+def _study_row(name: str, cells: Sequence[CellEstimate], used: float | None, price: float | None) -> list[str]:
+    """Of one cell, or the sum of several."""
+    trials = sum(cell.trials for cell in cells)
+    return [
+        name,
+        _spread([cell.run.ranks for cell in cells]),
+        f"{trials:g}" if trials else "-",
+        str(sum(cell.all_runs for cell in cells)),
+        f"{sum(cell.steps for cell in cells):,.0f}",
+        si(sum(cell.flops for cell in cells), ""),
+        _mib(max(cell.peak for cell in cells)),
+        si(sum(cell.checkpoints for cell in cells), "B"),
+        *_priced(used, price),
     ]
-    sums = (
-        sum(cell.steps for cell in found),
-        sum(cell.flops for cell in found),
-        sum(cell.checkpoints for cell in found),
-    )
-    peak = max(cell.peak for cell in found)
-    last = _priced(sum(total) if total else None, price)
-    runs = str(sum(cell.runs for cell in found))
-    rows.append(("all", runs, f"{sums[0]:,.0f}", si(sums[1], ""), _mib(peak), si(sums[2], "B"), *last))
-    return Grid("the study", columns, rows)
+
+
+def disk_line(found: Sequence[CellEstimate]) -> str:
+    """Where what stays lies."""
+    decoded = stored_by_all(data for cell in found for data in cell.data)
+    kept = si(sum(cell.checkpoints for cell in found), "B")
+    return f"disk: {kept} of checkpoints where results go, {si(decoded, 'B')} of decoded pictures on each host"
 
 
 def study_line(found: Sequence[CellEstimate], speed: Speed | None, cluster: Cluster) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from hlgp_dist.data.crops import crop_boxes
 from hlgp_dist.data.manifest import Manifest, Split
 from hlgp_dist.data.picture import Form, stored_shape
 from hlgp_dist.data.plan import steps_per_epoch
-from hlgp_dist.data.selection import Part, Selection, sample, select
+from hlgp_dist.data.selection import Part, Selection, sample, select, selected
 from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.data.uniforms import Key
 from hlgp_dist.train.plan import TaskPlan
@@ -36,23 +37,37 @@ class StageWork:
 class DataWork:
     """Of all classes, once a host: bytes read of shards, pictures decoded, bytes stored on local disk.
 
-    pixels: of each picture those of its file or those stored, whichever are more: what decoding and scaling go by.
+    pixels: of each picture those of its file or those stored, whichever are more: what decoding and scaling go by;
+    stores: bytes by what is stored, so that runs that share it can be seen to.
     """
 
     read: int
     decoded: int
     pixels: int
-    stored: int
+    stores: Mapping[str, int]
+
+    @property
+    def stored(self) -> int:
+        """Bytes."""
+        return sum(self.stores.values())
+
+
+def stored_by_all(works: Iterable[DataWork]) -> int:
+    """Bytes on local disk of a host where all of them are run."""
+    largest = Counter[str]()
+    for work in works:
+        largest |= Counter(work.stores)
+    return largest.total()
 
 
 def stage_works(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec]) -> list[StageWork]:
     """Of every stage, in order."""
-    tasks, fraction = split_tasks(manifest.classes, config.benchmark), config.benchmark.validation_fraction
-    whole = [select(manifest, task, config.benchmark.evaluated_on, fraction) for task in tasks]
+    tasks = split_tasks(manifest.classes, config.benchmark)
+    whole = [selected(config, manifest, task, config.benchmark.evaluated_on) for task in tasks]
     tested, later = list(map(len, whole)), [_tested_later(config, manifest, each) for each in whole]
     works = []
     for stage in stages:
-        pictures = len(select(manifest, stage, "train", fraction))
+        pictures = len(selected(config, manifest, stage, "train"))
         seen = tested if stage.index == len(stages) - 1 else [*later[: stage.index], tested[stage.index]]
         steps, trained = _steps(config, pictures)
         works.append(StageWork(stage.index, len(stage.classes), pictures, steps, trained, sum(seen)))
@@ -75,17 +90,18 @@ def _steps(config: RunConfig, pictures: int) -> tuple[int, int]:
 
 
 def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec], size: PictureSize) -> DataWork:
-    """Whole classes are decoded: a validation part lies among its class's training pictures."""
+    """Whole classes are decoded: whatever part of their training pictures counts, or validates."""
     forms: dict[Part, set[Form]] = {"train": {config.data.stored}, "test": {"scaled"}}
     if config.benchmark.evaluated_on == "validation":
         forms = {"train": {config.data.stored, "scaled"}, "test": set()}
-    found = [
-        _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
-        for stage in stages
-        for split, chosen in forms.items()
-        for form in sorted(chosen)
-    ]
-    return DataWork(*(sum(column) for column in zip(*found, strict=True)))
+    found, stores = [], Counter[str]()
+    for split, form in [(split, form) for split, chosen in forms.items() for form in sorted(chosen)]:
+        name = " ".join([split, form, *([str(size)] if form == "scaled" else []), manifest.digest])
+        for stage in stages:
+            *counts, stored = _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
+            found.append(counts)
+            stores[name] += stored
+    return DataWork(*(sum(column) for column in zip(*found, strict=True)), stores)
 
 
 def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
@@ -99,7 +115,7 @@ def seen_shapes(
     config: RunConfig, manifest: Manifest, stage: TaskSpec, size: PictureSize, count: int
 ) -> NDArray[np.int64]:
     """int64 [count, 2]: heights and widths of the parts that a first batch of a stage sees."""
-    chosen = select(manifest, stage, "train", config.benchmark.validation_fraction).indices
+    chosen = selected(config, manifest, stage, "train").indices
     indices = np.resize(chosen, count)
     split, options = manifest.splits["train"], config.data.augmentation
     if options is None:
