@@ -28,7 +28,8 @@ from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.worker import as_failure
-from hlgp_dist.study.collect import STUDY_FILE
+from hlgp_dist.study.collect import PLAN_FILE, STUDY_FILE
+from hlgp_dist.study.planning.kept import keep_plan
 from hlgp_dist.study.report import ReportOptions, run_report
 from hlgp_dist.study.tables import show_search
 from hlgp_dist.terminal import console
@@ -69,8 +70,9 @@ def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     """
     place = place_of(config, stem)
     parts = parts_of(config, place)
-    with opened(place, View(parts=(STUDY_FILE,))) as storage:
+    with opened(place, View(parts=(STUDY_FILE, PLAN_FILE))) as storage:
         write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None})))
+        keep_plan(storage.path, config)
     performance = Performance(stop or Stop())
     performance.run(parts)
     failed = performance.failed

@@ -96,7 +96,7 @@ def _actual(cell: Placed, peak: float | None) -> Iterator[str]:
     yield NOTHING if reached is None or peak is None else f"{100 * reached / peak:.1f}"
     memory = _mean(results, "peak_memory_bytes")
     yield NOTHING if memory is None else f"{memory / MIB:,.0f}"
-    plan = cell.planned
+    plan = None if set(cell.run.environment.get("devices", ["cpu"])) == {"cpu"} else cell.planned  # which is for GPUs
     yield NOTHING if memory is None or plan is None else f"{100 * memory / plan['memory']['peak']:.0f}"
 
 
