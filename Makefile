@@ -25,7 +25,7 @@ demo: $(READY)
 	@$(BIN)/hlgp demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
