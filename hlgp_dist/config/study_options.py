@@ -11,9 +11,10 @@ from hlgp_dist.config.section import FOLDER_NAME, Section, Seed
 
 
 class Study(Section):
-    """Named cells, each the configuration with values of its own (nested, or by dotted key), over every seed.
+    """Cells, each the configuration with values of its own, over every seed.
 
-    What the configuration says and a cell's method has no use for is left out of the cell. only: some of the cells.
+    What the configuration says and a cell's method has no use for is left out of the cell. seeds: that every cell runs
+    with. only: some of the cells. cells: by name, values nested or by dotted key.
     """
 
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
