@@ -51,17 +51,13 @@ def verbs_of(group: Any, before: str = "hlgp") -> Iterator[tuple[str, Any]]:
 
 def _verb(words: str, command: Any) -> str:
     places = [_place(parameter) for parameter in command.params if parameter.param_type_name == "argument"]
-    usage = " ".join([words, "[OPTIONS]", *places]) if _has_options(command) else " ".join([words, *places])
+    usage = " ".join([words, *places])
     rows = [
         [_name(parameter), _type(parameter), _default(parameter), parameter.help or ""] for parameter in command.params
     ]
     return f"\n## {words}\n\n{command.help}\n\n    {usage}\n\n" + table(
         ["argument", "type", "default", "meaning"], rows
     )
-
-
-def _has_options(command: Any) -> bool:
-    return any(parameter.param_type_name == "option" for parameter in command.params)
 
 
 def _place(parameter: Any) -> str:

@@ -21,7 +21,10 @@ def markdown_files() -> list[Path]:
 
 @dataclass(frozen=True)
 class Block:
-    """Code that stands on lines of its own; language: of a fence, empty where there is none or it is indented."""
+    """Code that stands on lines of its own.
+
+    line: number of the first; language: of a fence, empty where there is none or it is indented.
+    """
 
     line: int
     language: str
@@ -39,7 +42,7 @@ def blocks(text: str) -> Iterator[Block]:
         fence = FENCE.match(lines[at])
         if fence:
             end = next((row for row in range(at + 1, len(lines)) if lines[row].strip() == fence[1]), len(lines))
-            yield Block(at + 1, fence[2].strip(), tuple(lines[at + 1 : end]))
+            yield Block(at + 2, fence[2].strip(), tuple(lines[at + 1 : end]))
             at = end + 1
         elif lines[at].startswith("    ") and not is_list and (at == 0 or not lines[at - 1].strip()):
             end = next(
@@ -58,9 +61,8 @@ def prose(text: str) -> str:
     lines = text.splitlines()
     for block in blocks(text):
         first = block.line - 1
-        for row in range(first, min(len(lines), first + len(block.lines) + (2 if FENCE.match(lines[first]) else 0))):
-            lines[row] = ""
-    return "\n".join(lines)
+        lines[first : first + len(block.lines)] = [""] * len(block.lines)
+    return "\n".join("" if FENCE.match(line) else line for line in lines)
 
 
 def inline_code(text: str) -> Iterator[tuple[int, str]]:
