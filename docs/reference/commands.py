@@ -51,7 +51,10 @@ def verbs_of(group: Any, before: str = "hlgp") -> Iterator[tuple[str, Any]]:
 
 def _verb(words: str, command: Any) -> str:
     places = [_place(parameter) for parameter in command.params if parameter.param_type_name == "argument"]
-    usage = " ".join([words, *places])
+    options = [
+        parameter for parameter in command.params if parameter.param_type_name == "option" and parameter.required
+    ]
+    usage = " ".join([words, *places, *(f"{option.opts[0]} {option.name.upper()}" for option in options)])
     rows = [
         [_name(parameter), _type(parameter), _default(parameter), parameter.help or ""] for parameter in command.params
     ]

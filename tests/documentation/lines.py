@@ -83,7 +83,7 @@ def wrong(command: Command) -> str | None:
     verb, arguments, path = CLI, list(command.words), []
     while hasattr(verb, "commands"):
         if not arguments or arguments[0] not in verb.commands:
-            is_general = not command.is_whole and (not arguments or PLACEHOLDER.fullmatch(arguments[0]))
+            is_general = not command.is_whole and (not arguments or re.match("[A-Z-]", arguments[0]))
             return None if is_general else f"no such verb: {' '.join(command.words)}"
         path.append(arguments.pop(0))
         verb = verb.commands[path[-1]]
