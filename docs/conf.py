@@ -5,6 +5,8 @@ The pages are plain Markdown that reads on a forge as well. Formulae become Math
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
@@ -29,6 +31,21 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 
+PAGES = {"README.md": "tour.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+"""Files beside this folder, and the page that each of them is."""
+
+
+def lead_from_here(app: Sphinx, path: object, page: str, content: list[str]) -> None:
+    """Links and pictures of a file that lies beside this folder."""
+
+    def turned(link: re.Match[str]) -> str:
+        file, hash_sign, heading = link[2].partition("#")
+        here = file[5:] if file.startswith("docs/") else PAGES.get(file, f"../{file}")
+        return link[1] + here + hash_sign + heading
+
+    content[0] = re.sub(r"""(\]\(|src=")(?![a-z]+:|#)([^)"]+)""", turned, content[0])
+
+
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
     """A formula in a line."""
     self.body.append(tex2mathml(node.astext()))
@@ -43,4 +60,5 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     """Sphinx calls it."""
+    app.connect("include-read", lead_from_here)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
