@@ -21,7 +21,7 @@ version = release = __version__
 extensions = ["myst_parser"]
 highlight_language = "text"
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "html_image"]
 myst_dmath_allow_digits = False  # `$1` is no formula
 myst_heading_anchors = 4
 

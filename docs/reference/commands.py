@@ -56,9 +56,10 @@ def _verb(words: str, command: Any) -> str:
     ]
     usage = " ".join([words, *places, *(f"{option.opts[0]} {option.name.upper()}" for option in options)])
     rows = [
-        [_name(parameter), _type(parameter), _default(parameter), parameter.help or ""] for parameter in command.params
+        [_name(parameter), _type(parameter), _default(parameter), paragraph(parameter.help)]
+        for parameter in command.params
     ]
-    return f"\n## {words}\n\n{command.help}\n\n    {usage}\n\n" + table(
+    return f"\n## {words}\n\n{paragraph(command.help)}\n\n    {usage}\n\n" + table(
         ["argument", "type", "default", "meaning"], rows
     )
 

@@ -28,5 +28,6 @@ def code(text: str) -> str:
 
 
 def paragraph(docstring: str | None) -> str:
-    """A docstring as one line."""
-    return " ".join((docstring or "").split())
+    """A docstring as one line, in which pages of docs/ are links."""
+    line = " ".join((docstring or "").split())
+    return re.sub(r"docs/(\w+)\.md", r"[docs/\1.md](../\1.md)", line)
