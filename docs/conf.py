@@ -15,7 +15,7 @@ from sphinx.writers.html5 import HTML5Translator
 from hlgp_dist import __version__
 
 project = "hlgp_dist"
-author = "The hlgp_dist authors"
+author = copyright = "The hlgp_dist authors"
 version = release = __version__
 
 extensions = ["myst_parser"]

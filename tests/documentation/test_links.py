@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.documentation.pages import ROOT, anchors, links, markdown_files
+from tests.documentation.pages import ROOT, anchors, inline_code, links, markdown_files
+
+NAMED = re.compile(r"(?:configs|cluster|docker|docs|hlgp_dist|tests)/[a-z0-9_/.-]+")
 
 
 def broken(file: Path, root: Path) -> list[str]:
@@ -24,6 +27,16 @@ def broken(file: Path, root: Path) -> list[str]:
 
 def test_links_lead_somewhere() -> None:
     assert [told for file in markdown_files() for told in broken(file, ROOT)] == []
+
+
+def missing(file: Path) -> list[str]:
+    """Files of the project that are named in a sentence and are not there."""
+    named = ((line, code.rstrip("/")) for line, code in inline_code(file.read_text()) if NAMED.fullmatch(code))
+    return [f"{file.relative_to(ROOT)}:{line}: {name}" for line, name in named if not (ROOT / name).exists()]
+
+
+def test_files_that_are_named_are_there() -> None:
+    assert [told for file in markdown_files() for told in missing(file)] == []
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
