@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check docs clean
 
 help:
 	@echo "make demo   the whole main job on the embedded pictures: shards, search, tables, TensorBoard"
 	@echo "make test   all tests that need no accelerator"
 	@echo "make check  format, lint, types and the import rule"
+	@echo "make docs   the documentation as a site: build/docs/index.html"
 	@echo "make clean  remove .venv, builds and caches; results in demo/ and runs/ stay"
 
 # Installed again only when the requirements change. DeepSpeed comes as source, whose set-up wants bash on the PATH.
@@ -32,6 +33,9 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(READY)
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
 
 clean:
 	@$(PYTHON) -c 'import shutil; [shutil.rmtree(name, ignore_errors=True) for name in ("$(VENV)", "build", "dist", "hlgp_dist.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache")]'

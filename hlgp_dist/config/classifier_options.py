@@ -36,7 +36,8 @@ class Gaussian(UnpromptedClassifier):
 class RanPac(UnpromptedClassifier):
     """Ridge regression behind a random projection and ReLU (RanPAC).
 
-    ridge: in units of the mean diagonal of the Gram matrix, so that it does not depend on widths and counts.
+    projection_width: random features. ridge: in units of the mean diagonal of the Gram matrix, so that it does not
+    depend on widths and counts.
     """
 
     kind: Literal["ranpac"]

@@ -22,7 +22,10 @@ class RootGenerator(Section):
 
 
 class BottleneckGenerator(RootGenerator):
-    """A(r) = r + W_up GELU(W_down r): one residual adapter a group."""
+    """A(r) = r + W_up GELU(W_down r): one residual adapter a group.
+
+    rank: rows of W_down.
+    """
 
     kind: Literal["bottleneck"] = "bottleneck"
     rank: PositiveInt = 16
@@ -64,7 +67,10 @@ class MultiplicativePosition(Section):
 
 
 class SinusoidalPosition(Section):
-    """Fixed sines of the block's index in the backbone times `scale`, added."""
+    """Fixed sines of the block's index in the backbone, added.
+
+    scale: their amplitude.
+    """
 
     kind: Literal["sinusoidal"]
     scale: PositiveFloat = 0.02
@@ -82,7 +88,10 @@ Position = Annotated[
 
 
 class PosteriorMatching(Section):
-    """Task weights from the model's own class posterior; `cycles` passes an image."""
+    """Task weights from the model's own class posterior.
+
+    cycles: passes an image; the first weights all tasks alike. temperature: of the softmax.
+    """
 
     kind: Literal["posterior"] = "posterior"
     cycles: PositiveInt = 2
@@ -96,7 +105,10 @@ class PosteriorMatching(Section):
 
 
 class AuxiliaryMatching(Section):
-    """Task weights from the posterior of a classifier on un-prompted features; two passes an image."""
+    """Task weights from the posterior of a classifier on un-prompted features; two passes an image.
+
+    classifier: which one; temperature: of its softmax.
+    """
 
     kind: Literal["auxiliary"]
     classifier: Unprompted = Gaussian()
@@ -104,7 +116,10 @@ class AuxiliaryMatching(Section):
 
 
 class PrototypeMatching(Section):
-    """Task weights from the nearest un-prompted class mean of each task; two passes an image."""
+    """Task weights from the nearest un-prompted class mean of each task; two passes an image.
+
+    temperature: of the softmax over cosines.
+    """
 
     kind: Literal["prototype"]
     temperature: PositiveFloat = 0.1
@@ -116,7 +131,13 @@ Matching = Annotated[PosteriorMatching | AuxiliaryMatching | PrototypeMatching, 
 class PromptAccumulation(MethodOptions):
     """How the prompts of all tasks so far become one. Shared by every method that keeps a prompt a task.
 
-    prediction: `combined` adds the log-posteriors of the head and of the un-prompted classifier, at its temperature.
+    prompt_length: rows of a prompt, of keys and of values each. layers: the blocks that are prompted; null: all.
+    insertion: prefix to keys and values, tokens beside the patches, or an addition to CLS's key and value.
+    root_init_std: of the normal entries that the first task starts from. accumulation: prompts of all tasks weighted
+    a picture (`soft`), their mean, their sum, a sum whose terms start at zero, a moving average, the last one's alone.
+    ema_decay: of the average so far, at each new task. matching: how `soft` finds its weights. train_mixture: training
+    sees what testing sees, or the current task's prompts alone. prediction: the head's; `combined` adds the
+    log-posteriors of the head and of the un-prompted classifier, at its temperature.
     """
 
     prompt_length: PositiveInt = 10
@@ -156,7 +177,12 @@ class PromptAccumulation(MethodOptions):
 
 
 class Hlgp(PromptAccumulation):
-    """Hierarchical layer-grouped prompts: root prompt -> sub-prompt of each layer group -> prompt of each layer."""
+    """Hierarchical layer-grouped prompts: root prompt -> sub-prompt of each layer group -> prompt of each layer.
+
+    num_groups: groups of neighbouring prompted blocks. group_layout: how many blocks each has; null: as even as can be.
+    generator: from the root prompt to the groups. position: from a group to its layers. carry_over: what a task starts
+    from a copy of.
+    """
 
     kind: Literal["hlgp"] = "hlgp"
     num_groups: PositiveInt = 3
@@ -191,7 +217,10 @@ class Hlgp(PromptAccumulation):
 
 
 class Independent(PromptAccumulation):
-    """A free prompt for every layer and task: the abstract's baseline (num_groups = depth, direct, no position)."""
+    """A free prompt for every layer and task: the abstract's baseline (as many groups as blocks, direct, no position).
+
+    carry_over: whether a task starts from a copy of the former one's prompts.
+    """
 
     kind: Literal["independent"]
     carry_over: Literal["prompts", "none"] = "prompts"

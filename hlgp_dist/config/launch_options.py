@@ -13,11 +13,13 @@ SMALLEST_SHARE = 0.0001
 
 
 class LaunchOptions(Section):
-    """Workers are the DeepSpeed ranks of one run. `ray` with no address starts a local Ray.
+    """Workers are the DeepSpeed ranks of one run.
 
-    gpus_per_worker: null: one where there are any. A part of one lets trials of one worker share a GPU: each takes that
-    part of its memory at most. auto: the part that a rank is estimated to need (docs/plan.md), one where a run has
-    several workers.
+    kind: processes of this machine, or workers of a Ray; a search is always on Ray. num_workers: of one run. address:
+    of a Ray that is there; null: RAY_ADDRESS, else a local one is started. cpus_per_worker: that each reserves.
+    driver_resource: a custom resource of the nodes that drivers of trials may run on; null: the head. gpus_per_worker:
+    null: one where there are any. A part of one lets trials of one worker share a GPU: each takes that part of its
+    memory at most. auto: the part that a rank is estimated to need (docs/plan.md), one where a run has several workers.
     wait_seconds: for the nodes of a cluster to join, at the start and before a retry; for those that an autoscaler
     starts as long as it takes. max_retries: attempts after a worker was lost, in a row that save nothing new; of a
     search's trial also drivers that died. elastic: an attempt may have fewer workers, as many as the cluster holds

@@ -30,7 +30,8 @@ from hlgp_dist.errors import ConfigError
 class L2p(MethodOptions):
     """Learning to Prompt: a pool whose `top_k` prompts nearest to a picture are put in at the input.
 
-    `prefix`: keys and values of block 0 in place of input tokens (L2P++ of CODA-Prompt).
+    pool_size: prompts; prompt_length: rows of each; top_k: that a picture gets. insertion: input tokens, or keys and
+    values of block 0 (`prefix`: L2P++ of CODA-Prompt). pull: the weight of the loss that draws keys to features.
     """
 
     kind: Literal["l2p"]
@@ -50,7 +51,9 @@ class L2p(MethodOptions):
 class DualPrompt(MethodOptions):
     """A general prompt that every task trains, and an expert prompt a task, found by the nearest key.
 
-    keys: one for all expert blocks of a task, or one a block, which then finds its expert alone (CODA-Prompt's code).
+    general_length and general_layers: rows and blocks of the general one; expert_length and expert_layers: of the
+    experts. keys: one for all expert blocks of a task, or one a block, which then finds its expert alone (CODA-Prompt's
+    code). pull: the weight of the loss that draws keys to features.
     """
 
     kind: Literal["dualprompt"]
@@ -76,7 +79,8 @@ class DualPrompt(MethodOptions):
 class Coda(MethodOptions):
     """CODA-Prompt: prompts as sums of components, weighted by the cosine of an attended query and a key.
 
-    num_components: over all tasks; each task gets as many. prompt_length: of keys and of values each.
+    num_components: over all tasks; each task gets as many. prompt_length: of keys and of values each. layers: the
+    prompted blocks. orthogonality: the weight of the loss that keeps components, keys and attention apart.
     """
 
     kind: Literal["coda"]
@@ -94,7 +98,10 @@ class Coda(MethodOptions):
 
 
 class Apt(MethodOptions):
-    """Additive prompts: one vector a layer onto the key and value of CLS, averaged over tasks for tests; one pass."""
+    """Additive prompts: one vector a layer onto the key and value of CLS, averaged over tasks for tests; one pass.
+
+    ema_decay: of the average so far, at each new task; init_std: of the normal entries at the start.
+    """
 
     kind: Literal["apt"]
     ema_decay: Fraction = 0.7

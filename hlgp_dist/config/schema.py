@@ -20,7 +20,11 @@ from hlgp_dist.config.study_options import Study
 
 
 class RunOptions(Section):
-    """Where a run or a search writes: `dir/name`. `name: null` is the config's stem and its identity hash."""
+    """Where a run or a search writes: `dir/name`.
+
+    dir: a folder, or s3://, gs://; name: null is the config's stem and its identity hash; resume: go on with what is in
+    the folder, refuse it (`never`), or refuse to begin (`must`).
+    """
 
     dir: str = operational("runs")
     name: str | None = operational(None, pattern=FOLDER_NAME)
@@ -28,7 +32,10 @@ class RunOptions(Section):
 
 
 class Jitter(Section):
-    """Colour jitter: how far each factor may stray from 1, hue from 0 in turns, in an order drawn per sample."""
+    """Colour jitter: brightness, contrast, saturation and hue in an order drawn per sample.
+
+    brightness, contrast and saturation: how far the factor may stray from 1; hue: how far from 0, in turns.
+    """
 
     brightness: NonNegativeFloat = 0.4
     contrast: NonNegativeFloat = 0.4
@@ -46,7 +53,7 @@ class Augmentation(Section):
     """What is done to a training picture, per sample, on the device.
 
     crop_scale: the least area of the random part of the picture that a step sees; flip: left for right in half of all
-    cases.
+    cases; jitter: of colours; null: none.
     """
 
     crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
@@ -61,8 +68,9 @@ class Data(Section):
     part lies in a larger one, and `benchmark.validation_fraction` is a part of it.
     stored: how training pictures are kept once decoded: `scaled`, the whole picture at the size from which the central
     crop is taken, or `full`. cache_dir and cache_limit_gb (10^9 bytes): where they are kept on each host, and the
-    bound; null: the user's cache folder, and all but a twentieth of its disk. loader_workers: threads that copy the
-    next batches of a rank; 0 has the training thread do it.
+    bound; null: the user's cache folder, and all but a twentieth of its disk. augmentation: null: every epoch sees the
+    central crop. decode_workers: threads of a rank that decode; null: its share of the host's cores. loader_workers:
+    threads that copy the next batches of a rank; 0 has the training thread do it.
     """
 
     train_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -77,8 +85,8 @@ class Data(Section):
 class ShardData(Data):
     """A shard folder with its manifest.
 
-    on_error: whether a bad training picture ends the run or is left out, of each task at most the part
-    `max_bad_fraction`; a bad one to evaluate on always ends it.
+    path: a folder, or s3://, gs://, https://. on_error: whether a bad training picture ends the run or is left out; a
+    bad one to evaluate on always ends it. max_bad_fraction: the part of a task's that may be left out.
     """
 
     kind: Literal["shards"] = "shards"
@@ -96,7 +104,8 @@ class ShardData(Data):
 class SyntheticData(Data):
     """Pictures that are drawn, `size` pixels square, without a file: for scaling studies, and to try a new cluster.
 
-    seed: of the pictures; other seeds of the run leave them as they are.
+    classes: how many; train_per_class and test_per_class: pictures of each; size: their sides, in pixels; seed: of the
+    pictures; other seeds of the run leave them as they are.
     """
 
     kind: Literal["synthetic"]
@@ -111,11 +120,14 @@ AnyData = Annotated[ShardData | SyntheticData, Field(discriminator="kind")]
 
 
 class Benchmark(Section):
-    """Classes into tasks. `validation_fraction` > 0 holds that part of each training class out to evaluate on.
+    """Classes into tasks.
 
     protocol: a published one by name (see `protocols`): it gives sizes and order, and the data must be what it names.
-    split: how `hlgp data prepare` must have divided training and test pictures, e.g. `coda`.
-    class_order_shuffle: what the seed is a seed of, numpy's permutation or Python's shuffle.
+    split: how `hlgp data prepare` must have divided training and test pictures, e.g. `coda`. init_cls: classes of the
+    first task; increment: of each other, but for the last one, which may be smaller. class_order_seed: of a shuffle of
+    the sorted classes; null: as they are sorted. class_order_shuffle: what the seed is a seed of, numpy's permutation
+    or Python's shuffle. class_order: every class in an order of one's own. max_tasks: end after that many.
+    validation_fraction: of each training class, held out and evaluated on in place of the test pictures.
     """
 
     protocol: str | None = None
@@ -167,9 +179,12 @@ _RESERVED = {
 
 
 class Backbone(Section):
-    """A timm VisionTransformer by `name.tag`; `weights` is `hub`, `none` or a local path.
+    """A timm VisionTransformer.
 
-    sha256: what the weights' hash must begin with; every result names it, so that a preset can.
+    name: with the tag of its weights. weights: `hub`, `none` (random ones) or a local path. img_size: of the square
+    that it sees; null: what it was trained with. normalization: of pixels: `pretrained`, as the weights' record says;
+    `none`: 0 to 1; `half`: -1 to 1; `imagenet`. kwargs: further arguments for timm, as `depth`. sha256: what the
+    weights' hash must begin with; every result names it, so that a preset can.
     """
 
     name: str = "vit_base_patch16_224.augreg_in21k"
@@ -194,7 +209,11 @@ class NoAlignment(Section):
 
 
 class GaussianAlignment(Section):
-    """After each task but the first the head is retrained on Gaussian features of every seen class."""
+    """After each task but the first the head is retrained on Gaussian features of every seen class.
+
+    epochs: of the retraining; samples_per_class: features drawn of each class an epoch; batch_size: of these;
+    learning_rate and momentum: of its SGD.
+    """
 
     epochs: PositiveInt = 10
     samples_per_class: PositiveInt = 128
@@ -219,7 +238,12 @@ Alignment = Annotated[NoAlignment | FullAlignment | DiagonalAlignment, Field(dis
 
 
 class Train(Section):
-    """How long each task trains. `joint`: all classes at once, the upper bound; tests stay by task."""
+    """How long each task trains.
+
+    stream: the tasks one after the other, or all classes at once (`joint`: the upper bound; tests stay by task).
+    epochs: of each task. global_batch_size: pictures of a step, over all ranks. max_steps_per_task: a task ends after
+    so many; null: after its epochs.
+    """
 
     stream: Literal["sequential", "joint"] = "sequential"
     epochs: PositiveInt = 20
@@ -228,13 +252,19 @@ class Train(Section):
 
 
 class WarmUp(Section):
-    """Every schedule begins with a linear one."""
+    """Every schedule begins with a linear one.
+
+    warmup_steps: how long it takes, in steps of each task.
+    """
 
     warmup_steps: NonNegativeInt = 0
 
 
 class CosineSchedule(WarmUp):
-    """Half a cosine to `final_fraction` of the rate over each task."""
+    """Half a cosine over each task.
+
+    final_fraction: of the rate, at the task's end.
+    """
 
     kind: Literal["cosine"] = "cosine"
     final_fraction: Fraction = 0.0
@@ -256,7 +286,11 @@ Schedule = Annotated[CosineSchedule | QuarterCosineSchedule | ConstantSchedule, 
 
 
 class OptimizerRates(Section):
-    """What every optimizer has; its state starts anew with each task."""
+    """What every optimizer has; its state starts anew with each task.
+
+    prompt_lr: the rate of what the method trains; head_lr: of the head; max_grad_norm: gradients together are cut to
+    that norm; null: never. schedule: of both rates over a task.
+    """
 
     prompt_lr: PositiveFloat = 0.003
     head_lr: PositiveFloat = 0.003
@@ -265,17 +299,32 @@ class OptimizerRates(Section):
 
 
 class Adam(OptimizerRates):
+    """Adam.
+
+    betas: decays of its two moments.
+    """
+
     kind: Literal["adam"] = "adam"
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
 
 
 class AdamW(OptimizerRates):
+    """Adam with decoupled weight decay.
+
+    betas: decays of its two moments; weight_decay: of everything that is trained.
+    """
+
     kind: Literal["adamw"]
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.01
 
 
 class Sgd(OptimizerRates):
+    """Stochastic gradient descent.
+
+    momentum: of the gradients; weight_decay: of everything that is trained.
+    """
+
     kind: Literal["sgd"]
     momentum: Fraction = 0.9
     weight_decay: NonNegativeFloat = 0.0
@@ -285,14 +334,16 @@ Optimizer = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
 
 
 class EngineOptions(Section):
-    """DeepSpeed. `precision` is the frozen trunk's dtype; prompts, head and reductions are always fp32.
+    """DeepSpeed.
 
-    int8: bf16 but for the weights of its blocks, whose products with rounded tokens are of integers. compile: the
-    blocks run by kernels that torch makes for them, which int8 is slow without.
+    precision: the frozen trunk's dtype; prompts, head and reductions are always fp32. int8: bf16 but for the weights of
+    its blocks, whose products with rounded tokens are of integers. compile: the blocks run by kernels that torch makes
+    for them, which int8 is slow without. zero_stage: what of the training state is divided among the ranks; 3: the
+    trunk, too.
     micro_batch_size: most pictures of a rank that go through the model at a time, the rest of its share in further
     micro-steps; null: all of them at once; `auto`: as many as its device's memory holds, which the ranks find out.
     checkpoint_blocks: activation checkpointing, so that a block keeps its input for the backward pass and computes the
-    rest again; `auto`: where else only few pictures fit.
+    rest again; `auto`: where else only few pictures fit. timeout_seconds: of a collective, after which its rank fails.
     """
 
     precision: Literal["bf16", "fp32", "int8"] = "bf16"
@@ -317,6 +368,7 @@ class EngineOptions(Section):
 class Evaluation(Section):
     """Testing: every picture once, over all ranks.
 
+    batch_size: pictures of a rank at a time.
     old_task_fraction: after a task but the last, of each earlier task's class only that part of the pictures, at least
     one and always the same; null: all of them.
     """
@@ -326,8 +378,9 @@ class Evaluation(Section):
 
 
 class CheckpointOptions(Section):
-    """Saved at each task's end, and inside tasks every `every_steps`; the last `keep` stay.
+    """Saved at each task's end.
 
+    every_steps: inside tasks, too; null: not. keep: how many of the last stay.
     keep_task_ends: those of every task's end stay, too; keep_best: of the task's end with the best average accuracy.
     """
 
@@ -359,8 +412,11 @@ HPARAMS = (
 
 
 class Telemetry(Section):
-    """Scalars leave the device once every `log_every_steps`. `hparams` and `varied` are TensorBoard's columns, those of
-    `varied` first; a search puts in the keys of its space. TensorBoard wants them alike in all runs it shows together.
+    """What is told while a run goes on.
+
+    log_every_steps: how often scalars leave the device, and a stop is looked for. progress: lines on the terminal.
+    hparams: TensorBoard's columns, which it wants alike in all runs that it shows together. varied: which of them come
+    first; a search puts in the keys of its space.
     """
 
     log_every_steps: PositiveInt = operational(10)
@@ -370,7 +426,14 @@ class Telemetry(Section):
 
 
 class RunConfig(Section):
-    """One run, or with `search` one search, or with `study` many of them."""
+    """One run, or with `search` one search, or with `study` many of them.
+
+    seed: of the order of samples, of what is drawn at the start, of augmentation. run: where results go; data: which
+    pictures; benchmark: their classes into tasks; backbone: the frozen ViT; method: what is trained beside it;
+    alignment: of the head, after a task; train: for how long; optimizer: by what steps; engine: how they are computed;
+    evaluation: how it is tested; checkpoint: what is saved; telemetry: what is told; launch: on which machines;
+    search: over which values; study: of which cells.
+    """
 
     seed: Seed = 0
     run: RunOptions = operational(RunOptions())

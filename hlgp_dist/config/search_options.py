@@ -10,7 +10,11 @@ from hlgp_dist.config.section import ProperFraction, Section, Seed, operational
 
 
 class Asha(Section):
-    """Asynchronous successive halving; a rung is a number of finished tasks."""
+    """Asynchronous successive halving; a rung is a number of finished tasks.
+
+    grace_tasks: the first rung; reduction_factor: from one rung to the next, and of those at a rung one part in that
+    many goes on.
+    """
 
     kind: Literal["asha"] = "asha"
     grace_tasks: PositiveInt = 1
@@ -33,7 +37,10 @@ class RandomSearch(Section):
 
 
 class OptunaSearch(Section):
-    """Optuna's tree-structured Parzen estimator; the first `startup_trials` are drawn independently."""
+    """Optuna's tree-structured Parzen estimator.
+
+    startup_trials: the first, which are drawn independently.
+    """
 
     kind: Literal["optuna"]
     startup_trials: PositiveInt = 10
@@ -76,9 +83,12 @@ Domain = Choice | Uniform | LogUniform | Grid
 class Search(Section):
     """A search over dotted keys. Trials see only the validation part; the winner is refitted and tested once.
 
-    seeds: replicates of each configuration, whose mean objective counts; they are stopped together. max_tasks: trials
-    end after that many tasks, so that nothing of later ones has a say, and cost less. old_task_fraction: of the trials'
-    evaluations, see `Evaluation`; the refit's are whole.
+    space: dotted keys and what each is drawn from. algorithm: by which values are chosen. num_samples: configurations;
+    of a grid, times its points. seed: of the draws. seeds: replicates of each configuration, whose mean objective
+    counts; they are stopped together. scheduler: by which trials are stopped. max_tasks: trials end after that many
+    tasks, so that nothing of later ones has a say, and cost less. validation_fraction: of each training class, held out
+    from trials. old_task_fraction: of the trials' evaluations, see `Evaluation`; the refit's are whole.
+    max_concurrent_trials: null: as many as the cluster holds. budget: of all trials.
     """
 
     space: dict[str, Domain] = Field(min_length=1)

@@ -19,10 +19,10 @@ Values = dict[str, Any]
 class Study(Section):
     """Cells, each the configuration with values of its own, over every seed.
 
-    axes: by name the choices of each, by name the values of each choice; every combination is a cell, named by its
-    choices, `s-hlgp`. skip: combinations that are none, by name or pattern (`h-*`). cells: by name, beside the
-    combinations, or under a combination's name what it has beyond its choices. only: the cells to run, likewise.
-    What the configuration says and a cell's method has no use for is left out of the cell.
+    seeds: that every cell runs with. axes: by name the choices of each, by name the values of each choice; every
+    combination is a cell, named by its choices, `s-hlgp`. skip: combinations that are none, by name or pattern (`h-*`).
+    cells: by name, beside the combinations, or under a combination's name what it has beyond its choices. only: the
+    cells to run, likewise. What the configuration says and a cell's method has no use for is left out of the cell.
     """
 
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
