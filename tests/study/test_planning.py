@@ -99,7 +99,34 @@ def test_a_study(planned: Any) -> None:
     assert found["hlgp"]["hours"] == pytest.approx(3 * found["hlgp"]["run"]["device_hours"])
     assert found["searched"]["hours"] > found["hlgp"]["hours"]
     total = sum(cell["hours"] for cell in found.values())
-    assert float(row(shown, "all")[-1]) == pytest.approx(total, rel=0.01)
+    assert float(row(shown, "3 cells")[-1]) == pytest.approx(total, rel=0.01)
+    assert row(shown, "3 cells")[:3] == ["1", "2", "9"] and row(shown, "searched")[:3] == ["1", "2", "3"]
+
+
+def test_a_study_by_axes_counts_each_cell_as_it_runs(planned: Any) -> None:
+    axes = 'study.axes={"size": {"one": {"launch": {"num_workers": 1}}, "two": {"launch": {"num_workers": 2}, '
+    axes += '"train": {"global_batch_size": 32}}}, "part": {"all": {}, "half": {"data": {"train_fraction": 0.5}}}}'
+    shown, plan = planned((axes, "study.seeds=[0]", "study.only=[one-*, two-all]"), *DEVICE)
+    found = plan["cells"]
+    assert list(found) == ["one-all", "one-half", "two-all"]
+    assert found["one-half"]["axes"] == {"size": "one", "part": "half"}
+    assert [cell["run"]["ranks"] for cell in found.values()] == [1, 1, 2] and plan["cluster"]["gpus"] == 2
+    assert [cell["run"]["micro_batch"] for cell in found.values()] == [16, 14, 16]
+    whole, half, two = ([stage["pictures"] for stage in cell["run"]["stages"]] for cell in found.values())
+    assert (whole, half, two) == ([23, 21, 25, 23, 21], [12, 10, 13, 10, 10], whole)
+    alone, shared = found["one-all"], found["two-all"]
+    assert alone["wall_hours"] == alone["hours"] and shared["wall_hours"] == shared["hours"] / 2
+    assert row(shown, "3 cells")[:3] == ["1 to 2", "-", "3"]
+    stored = {cell["run"]["data"]["stored"] for cell in found.values()}
+    assert len(stored) == 1 and f"{si(stored.pop(), 'B')} of decoded pictures on each host" in shown
+
+
+def test_the_disk_of_a_study_counts_what_cells_share_once(planned: Any) -> None:
+    cells = 'study.cells={"a": {}, "b": {"data": {"stored": "full"}}, "c": {"backbone": {"img_size": 64}}}'
+    shown, plan = planned((cells, "study.seeds=[0]"))
+    a, b, c = (set(cell["run"]["data"]["stores"].items()) for cell in plan["cells"].values())
+    assert [len(each) for each in (a, b, c, a & b, a & c)] == [2, 2, 2, 1, 0]
+    assert f"{si(sum(size for _, size in a | b | c), 'B')} of decoded pictures" in shown
 
 
 def test_each_cell_is_priced_in_its_own_precision(planned: Any) -> None:

@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hlgp_dist.config.cells import study_cells
+from hlgp_dist.config.grammar import read_document
 from hlgp_dist.config.identity import run_name
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
@@ -114,6 +116,33 @@ def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make,
     assert {(row["method"], row["seed"]) for row in rows_of(folder)} == once | {("searched", "1")}
     second = RunFolder(folder / "searched" / "seed-1").read_finished()
     assert second is not None and second["seed"] == 1
+
+
+def test_a_study_by_axes_skips_what_is_finished_and_refuses_what_was_changed(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+
+    def crossed(fraction: float) -> RunConfig:
+        methods = {"ncm": {"method.kind": "ncm"}, "broken": {"optimizer.head_lr": 1e30}}
+        axes = {"part": {"some": {"data.train_fraction": fraction}, "all": {}}, "method": methods}
+        config = make({"a": {"method.kind": "gaussian"}}, 0).model_dump(mode="json")
+        return resolve(config | {"study": {"seeds": [0], "axes": axes, "skip": ["all-broken"]}}).config
+
+    with pytest.raises(TrialsFailed, match=r"(?s)1 of 3 parts of the study failed:\n  some-broken/seed-0") as failure:
+        run_study(crossed(0.5), "job")
+    assert failure.value.exit_code == 7
+    assert [row["method"] for row in rows_of(folder)] == ["some-ncm", "all-ncm"], "in the study's order"
+    results = {name: folder / name / "seed-0" / "result.json" for name in ("some-ncm", "all-ncm")}
+    told = {name: json.loads(file.read_text())["train_fraction"] for name, file in results.items()}
+    assert told == {"some-ncm": 0.5, "all-ncm": 1.0}
+    assert "data.train_fraction: 0.5 in some-ncm; 1.0 in all-ncm" in (folder / "comparison.md").read_text()
+    document = read_document((folder / "study.yaml").read_text()).values
+    assert study_cells(document["study"])["all-ncm"] == {"part": "all", "method": "ncm"}
+
+    before = {name: file.stat().st_mtime_ns for name, file in results.items()}
+    with pytest.raises(TrialsFailed, match=r"data.train_fraction: 0.5 -> 0.75") as failure:
+        run_study(apply(crossed(0.75), {"study.only": ["*-ncm"]}), "job")
+    assert "1 of 2 parts" in str(failure.value)
+    assert {name: file.stat().st_mtime_ns for name, file in results.items()} == before
 
 
 def test_what_failed_elsewhere_meanwhile_is_not_tried_again(make: Make, tmp_path: Path) -> None:

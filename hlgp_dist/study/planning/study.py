@@ -35,6 +35,11 @@ class CellEstimate:
             return self.runs * alone
         return (self.search.expected.hours or 0.0) + (self.runs + 1) * alone
 
+    def wall(self, speed: Speed) -> float:
+        """Hours, of one part after the other."""
+        alone = self.run.device_hours(speed) / self.run.ranks
+        return self.all_runs * alone + (0.0 if self.search is None else self.search.expected.wall or 0.0)
+
     @property
     def flops(self) -> float:
         searched = 0.0 if self.search is None else self.search.expected.flops
