@@ -16,7 +16,7 @@ from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
 from hlgp_dist.study.planning.tables import hours, si
 from hlgp_dist.terminal import Grid, show_grid
 from hlgp_dist.train.estimate.devices import GIB
-from tests.jobs import WITHOUT_GRADIENTS, job, written
+from tests.jobs import TRAIN_PICTURES, WITHOUT_GRADIENTS, job, written
 from tests.study.test_cli import hlgp
 
 SPACE = 'search.space={"optimizer.prompt_lr": {"loguniform": [0.001, 0.1]}, "method.num_groups": {"choice": [1, 3]}}'
@@ -111,13 +111,16 @@ def test_a_study_by_axes_counts_each_cell_as_it_runs(planned: Any) -> None:
     assert list(found) == ["one-all", "one-half", "two-all"]
     assert found["one-half"]["axes"] == {"size": "one", "part": "half"}
     assert [cell["run"]["ranks"] for cell in found.values()] == [1, 1, 2] and plan["cluster"]["gpus"] == 2
-    assert [cell["run"]["micro_batch"] for cell in found.values()] == [16, 14, 16]
     whole, half, two = ([stage["pictures"] for stage in cell["run"]["stages"]] for cell in found.values())
-    assert (whole, half, two) == ([23, 21, 25, 23, 21], [12, 10, 13, 10, 10], whole)
+    assert [cell["run"]["micro_batch"] for cell in found.values()] == [16, max(half), -(-max(whole) // 2)]
+    assert sum(whole) == sum(TRAIN_PICTURES) and sum(half) == sum(round(each / 2) for each in TRAIN_PICTURES)
+    assert two == whole
     alone, shared = found["one-all"], found["two-all"]
     assert alone["wall_hours"] == alone["hours"] and shared["wall_hours"] == shared["hours"] / 2
     assert row(shown, "3 cells")[:3] == ["1 to 2", "-", "3"]
     stored = {cell["run"]["data"]["stored"] for cell in found.values()}
+    few = planned((axes, "study.seeds=[0]"), *DEVICE, "--gpus", 1, code=2)[0]
+    assert "study.axes, cell two-all: --gpus 1: a run has launch.num_workers = 2" in few
     assert len(stored) == 1 and f"{si(stored.pop(), 'B')} of decoded pictures on each host" in shown
 
 

@@ -24,7 +24,7 @@ from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.loop import TaskTrainer
 from hlgp_dist.types import World
 from tests.faults import Answer, FaultyServer, from_folder, serving
-from tests.jobs import TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
+from tests.jobs import CLASSES, TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
 from tests.ranks import Ranks
 
 SHORT = ("benchmark.max_tasks=2", "train.epochs=1")
@@ -67,7 +67,8 @@ def test_a_part_of_the_training_pictures_is_trained_on_and_all_are_tested(
     assert codes == [0]
     result, plan = result_of(folder), estimate_run(config)
     assert result["train_fraction"] == 0.5 and result["num_test_images"] == [2 * TEST_PICTURES] * 2
-    assert [work.pictures for work in plan.works] == [12, 10]
+    halves = [round(TRAIN_PICTURES[CLASSES.index(name)] / 2) for name in result["class_order"]]
+    assert [work.pictures for work in plan.works] == [sum(halves[:2]), sum(halves[2:])]
     assert list(step_values(folder)) == [1, 2] and plan.steps == 2, "one batch a task in place of two"
 
 
