@@ -16,10 +16,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import hlgp_dist
 from hlgp_dist.config.cells import study_cells
 from hlgp_dist.config.grammar import read_document
 from hlgp_dist.config.identity import run_name
-from hlgp_dist.config.load import apply, resolve
+from hlgp_dist.config.load import apply, cells, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.contract.rehearsal import TINY
@@ -27,12 +28,14 @@ from hlgp_dist.errors import ConfigError, Interrupted, LostWorker, TrialsFailed,
 from hlgp_dist.files import locked, write_json, write_text
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
-from hlgp_dist.models.backbone import create_vit
+from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 
+STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}
 CELLS: dict[str, Any] = {
     "searched": {"search": SPACE},
@@ -86,6 +89,24 @@ def test_searches_come_first_then_seed_by_seed(make: Make, tmp_path: Path) -> No
 def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
     config = resolve(make(CELLS, 0).model_dump(mode="json"), ["study.only=[two_tasks, closed_form]"]).config
     assert [part.name for part in parts_of(config, str(tmp_path))] == ["closed_form/seed-0", "two_tasks/seed-0"]
+
+
+def test_the_small_study_that_ships_fits_what_the_package_carries(tmp_path: Path) -> None:
+    embedded = Path(hlgp_dist.__file__).parent / "embedded"
+    shard(embedded / "digits.tar", tmp_path / "shards")
+    file = STUDIES / "digits_scaling.yaml"
+    places = [f"data.path={tmp_path / 'shards'}", f"backbone.weights={embedded / 'vit_glyphs.safetensors'}"]
+    parts = parts_of(resolve(file, places).config, str(tmp_path))
+    assert len(parts) == 18 and parts[0].name == "d6-hlgp/seed-0"
+    assert [part.config.backbone.kwargs["depth"] for part in parts[:9]] == [6] * 3 + [9] * 3 + [12] * 3
+
+
+def test_the_scaling_study_that_ships_names_backbones_that_there_are() -> None:
+    found = [cell.backbone for cell in cells(resolve(STUDIES / "backbone_scaling.yaml").config).values()][::4]
+    for backbone in found:
+        check_hub(backbone)
+    depths = [meta_trunk(backbone).dimensions.depth for backbone in found]
+    assert depths == [12, 12, 24, 32, 40]
 
 
 def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:

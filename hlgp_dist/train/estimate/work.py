@@ -101,7 +101,8 @@ def data_work(config: RunConfig, manifest: Manifest, stages: Sequence[TaskSpec],
             *counts, stored = _decoded(manifest.splits[split], select(manifest, stage, split, 0.0).indices, size, form)
             found.append(counts)
             stores[name] += stored
-    return DataWork(*(sum(column) for column in zip(*found, strict=True)), dict(stores))
+    read, decoded, pixels = (sum(column) for column in zip(*found, strict=True))
+    return DataWork(read, decoded, pixels, dict(stores))
 
 
 def _decoded(split: Split, indices: NDArray[np.int64], size: PictureSize, form: Form) -> tuple[int, int, int, int]:
