@@ -25,6 +25,8 @@ from hlgp_dist.errors import ConfigError
 
 DECIDED = ("seed", "run.dir", "run.name", "study")
 """What a cell must not say."""
+MOST_NAMES = 4
+"""Of cells in a message."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def _told(study: Study, line: str, names: Sequence[str]) -> str:
     """What is wrong with some cells: by whose value it is where that is known, else by the cells."""
     if line.startswith("study.cells."):
         return line
-    several = f"cells {', '.join(names)}" if len(names) > 1 else f"cell {names[0]}"
+    rest = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    several = f"cells {', '.join(names[:MOST_NAMES])}{rest}" if len(names) > 1 else f"cell {names[0]}"
     if line.startswith("study.axes."):
         return f"{line} ({several})"
     return f"{study.place_of(names[0]) if len(names) == 1 else f'study, {several}'}: {line}"

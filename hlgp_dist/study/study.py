@@ -148,10 +148,12 @@ class Performance:
         """
         pending = list(parts)
         while pending:
-            left = [part for part in pending if not self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}")]
-            if len(left) == len(pending):
+            before = len(pending)
+            for part in list(pending):
+                if self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}"):
+                    pending.remove(part)
+            if len(pending) == before:
                 self._stop.nap(POLL_SECONDS)
-            pending = left
 
     def _settle(self, part: Part, progress: str) -> bool:
         """Whether the part has come to an end."""

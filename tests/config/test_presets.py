@@ -21,7 +21,12 @@ from hlgp_dist.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GOLDEN = Path(__file__).with_name("presets.txt")
-STUDIES = ("ablation", *(name for name in CLASSES if name != "vtab_rebuild"), "emoji34_comparison", "emoji34_ablation")
+STUDIES = (
+    "ablation",
+    *(name for name in CLASSES if name != "vtab_rebuild"),
+    *("emoji34_comparison", "emoji34_ablation"),
+    *("studies/backbone_scaling", "studies/digits_scaling"),
+)
 
 
 def told() -> str:
@@ -44,7 +49,7 @@ def test_the_presets_are_what_they_were() -> None:
     assert told() == GOLDEN.read_text()
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.stem)
 def test_every_configuration_that_ships_is_valid_and_keeps_all_it_says(file: Path, tmp_path: Path) -> None:
     config = resolve(file).config
     (tmp_path / "dumped.yaml").write_text(dump(config))

@@ -50,6 +50,15 @@ def test_a_study_of_two_weight_files_and_a_search_over_some() -> None:
         assert domain == {"choice": ["/shared/a.safetensors", "/b.safetensors", "none"]}
 
 
+def test_a_study_over_benchmarks() -> None:
+    axes = {"data": {"x": {}, "path": {"data.path": "shards/y"}}, "run": {"dir": {}}}
+    found = cells(placed(SHARED, study={"axes": axes}))
+    assert {name: cell.data.path for name, cell in found.items()} == {
+        "x-dir": "/shared/shards/x",
+        "path-dir": "/shared/shards/y",
+    }
+
+
 def test_what_is_shared_may_be_a_bucket() -> None:
     config = placed(Shared("s3://bucket/hlgp/", Path("/nowhere")), run={"name": "first"})
     assert config.data.path == "s3://bucket/hlgp/shards/x"

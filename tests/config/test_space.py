@@ -56,6 +56,7 @@ HLGP_OR_LINEAR = {"method.kind": {"choice": ["hlgp", "linear"]}}
         ("run.dir", {"choice": ["a"]}, ": cannot be searched: it is operational"),
         ("engine.zero_stage", {"choice": [1]}, ": cannot be searched: it is operational"),
         ("data.path", {"choice": ["a"]}, ": cannot be searched"),
+        ("data.train_fraction", {"choice": [0.5]}, ": cannot be searched: trials that are compared"),
         ("benchmark.validation_fraction", {"choice": [0.0]}, ": cannot be searched: trials that are compared"),
         ("evaluation.old_task_fraction", {"choice": [0.1, 0.2]}, ": cannot be searched: trials that are compared"),
         ("data.kind", {"choice": ["synthetic"]}, ": cannot be searched: trials that are compared"),

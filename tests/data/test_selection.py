@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,33 @@ def test_validation_depends_on_the_keys_alone(shards: tuple[Path, Manifest]) -> 
     assert np.array_equal(alone.indices, among.indices[among.labels == 5])
 
 
+@pytest.mark.parametrize(("fraction", "kept"), [(1.0, [12, 9, 2]), (0.34, [4, 3, 1]), (0.01, [1, 1, 1])])
+def test_a_part_of_the_training_pictures_is_stratified(
+    shards: tuple[Path, Manifest], fraction: float, kept: list[int]
+) -> None:
+    manifest = shards[1]
+    part = select(manifest, TASK, "train", 0.0, fraction)
+    assert [int((part.labels == label).sum()) for label in (5, 6, 4)] == kept
+    alone = select(manifest, TaskSpec(0, 0, ("ant",)), "train", 0.0, fraction)
+    assert np.array_equal(alone.indices, part.indices[part.labels == 5]), "whatever the task"
+    assert len(select(manifest, TASK, "test", 0.0, fraction)) == 9, "all that there are"
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.2, 0.5])
+def test_a_smaller_part_lies_in_a_larger_one_and_validates_on_none_that_either_trains_on(
+    shards: tuple[Path, Manifest], validation: float
+) -> None:
+    manifest, task = shards[1], TaskSpec(0, 0, ("ant", "cat"))
+    fractions = (0.25, 0.4, 0.5, 0.7, 0.9, 1.0)
+    trained = [set(select(manifest, task, "train", validation, fraction).indices.tolist()) for fraction in fractions]
+    assert all(smaller <= larger for smaller, larger in pairwise(trained)) and len(trained[0]) < len(trained[-1])
+    if validation:
+        held = [set(select(manifest, task, "validation", validation, each).indices.tolist()) for each in fractions]
+        kept = [set(select(manifest, task, "train", 0.0, each).indices.tolist()) for each in fractions]
+        assert [own | out for own, out in zip(trained, held, strict=True)] == kept
+        assert not any(smaller & out for smaller, out in product(trained, held[-1:]))
+
+
 def test_test_is_the_test_split(shards: tuple[Path, Manifest]) -> None:
     selection = select(shards[1], TASK, "test", 0.3)
     assert (selection.split, len(selection)) == ("test", 9)
@@ -78,6 +106,8 @@ def test_a_class_without_a_picture_is_named(tmp_path: Path, write_picture: Calla
     shard(tmp_path, tmp_path / "shards")
     manifest = read_manifest(tmp_path / "shards")
     check_pictures(manifest, [TaskSpec(0, 0, ("ant",))], 0.5)
+    with pytest.raises(DataError, match=r"'ant' has a single training picture, of those that data\.train_fraction"):
+        check_pictures(manifest, [TaskSpec(0, 0, ("ant",))], 0.5, 0.5)
     with pytest.raises(DataError, match="'bee' has no test picture"):
         check_pictures(manifest, [TaskSpec(0, 0, ("ant", "bee"))], 0.0)
     with pytest.raises(DataError, match="'cat' has no training picture"):

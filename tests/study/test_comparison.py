@@ -78,6 +78,27 @@ def test_a_studys_cells_stand_under_their_names_in_its_order(tmp_path: Path) -> 
     assert [row[:2] for row in accuracies.rows] == [["second", "2"], ["first", "1"], ["both", "1"]]
 
 
+def test_combinations_of_a_studys_axes_stand_in_its_order(tmp_path: Path) -> None:
+    axes = "axes: {part: {whole: {}, half: {}}, method: {hlgp: {}, coda: {}}}"
+    (tmp_path / "study.yaml").write_text(f"study:\n  {axes}\n  skip: [whole-coda]\n  cells: {{alone: {{}}}}\n")
+    leave_run(tmp_path / "alone" / "seed-0", "method.kind=independent")
+    leave_run(tmp_path / "half-coda" / "seed-0", "method={kind: coda}", "data.train_fraction=0.5")
+    leave_run(tmp_path / "half-hlgp" / "seed-0", "data.train_fraction=0.5")
+    leave_run(tmp_path / "whole-hlgp" / "seed-0")
+    comparison = compared(tmp_path)
+    assert [row[0] for row in comparison.grids[0].rows] == ["whole-hlgp", "half-hlgp", "half-coda", "alone"]
+    assert any("data.train_fraction: 1.0 in whole-hlgp, alone; 0.5 in half" in note for note in comparison.notes)
+
+
+def test_runs_of_unlike_parts_of_the_training_pictures_are_no_seeds_of_one_cell(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a", "data.train_fraction=0.5")
+    leave_run(tmp_path / "b", "seed=1")
+    assert list(column(compared(tmp_path).grids[0], "seeds").items()) == [
+        ("hlgp train_fraction=0.5", "1"),
+        ("hlgp train_fraction=1.0", "1"),
+    ]
+
+
 def test_alignment_and_stream_stand_beside_the_name_that_a_study_gave(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("study:\n  cells: {plain: {}, aligned: {}, joint: {}}\n")
     leave_run(tmp_path / "plain" / "seed-0", "alignment.kind=none")

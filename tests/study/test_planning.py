@@ -16,7 +16,7 @@ from hlgp_dist.study.planning.cluster import Cluster, share_of_gpu
 from hlgp_dist.study.planning.tables import hours, si
 from hlgp_dist.terminal import Grid, show_grid
 from hlgp_dist.train.estimate.devices import GIB
-from tests.jobs import WITHOUT_GRADIENTS, job, written
+from tests.jobs import TRAIN_PICTURES, WITHOUT_GRADIENTS, job, written
 from tests.study.test_cli import hlgp
 
 SPACE = 'search.space={"optimizer.prompt_lr": {"loguniform": [0.001, 0.1]}, "method.num_groups": {"choice": [1, 3]}}'
@@ -99,7 +99,37 @@ def test_a_study(planned: Any) -> None:
     assert found["hlgp"]["hours"] == pytest.approx(3 * found["hlgp"]["run"]["device_hours"])
     assert found["searched"]["hours"] > found["hlgp"]["hours"]
     total = sum(cell["hours"] for cell in found.values())
-    assert float(row(shown, "all")[-1]) == pytest.approx(total, rel=0.01)
+    assert float(row(shown, "3 cells")[-1]) == pytest.approx(total, rel=0.01)
+    assert row(shown, "3 cells")[:3] == ["1", "2", "9"] and row(shown, "searched")[:3] == ["1", "2", "3"]
+
+
+def test_a_study_by_axes_counts_each_cell_as_it_runs(planned: Any) -> None:
+    axes = 'study.axes={"size": {"one": {"launch": {"num_workers": 1}}, "two": {"launch": {"num_workers": 2}, '
+    axes += '"train": {"global_batch_size": 32}}}, "part": {"all": {}, "half": {"data": {"train_fraction": 0.5}}}}'
+    shown, plan = planned((axes, "study.seeds=[0]", "study.only=[one-*, two-all]"), *DEVICE)
+    found = plan["cells"]
+    assert list(found) == ["one-all", "one-half", "two-all"]
+    assert found["one-half"]["axes"] == {"size": "one", "part": "half"}
+    assert [cell["run"]["ranks"] for cell in found.values()] == [1, 1, 2] and plan["cluster"]["gpus"] == 2
+    whole, half, two = ([stage["pictures"] for stage in cell["run"]["stages"]] for cell in found.values())
+    assert [cell["run"]["micro_batch"] for cell in found.values()] == [16, max(half), -(-max(whole) // 2)]
+    assert sum(whole) == sum(TRAIN_PICTURES) and sum(half) == sum(round(each / 2) for each in TRAIN_PICTURES)
+    assert two == whole
+    alone, shared = found["one-all"], found["two-all"]
+    assert alone["wall_hours"] == alone["hours"] and shared["wall_hours"] == shared["hours"] / 2
+    assert row(shown, "3 cells")[:3] == ["1 to 2", "-", "3"]
+    stored = {cell["run"]["data"]["stored"] for cell in found.values()}
+    few = planned((axes, "study.seeds=[0]"), *DEVICE, "--gpus", 1, code=2)[0]
+    assert "study.axes, cell two-all: --gpus 1: a run has launch.num_workers = 2" in few
+    assert len(stored) == 1 and f"{si(stored.pop(), 'B')} of decoded pictures on each host" in shown
+
+
+def test_the_disk_of_a_study_counts_what_cells_share_once(planned: Any) -> None:
+    cells = 'study.cells={"a": {}, "b": {"data": {"stored": "full"}}, "c": {"backbone": {"img_size": 64}}}'
+    shown, plan = planned((cells, "study.seeds=[0]"))
+    a, b, c = (set(cell["run"]["data"]["stores"].items()) for cell in plan["cells"].values())
+    assert [len(each) for each in (a, b, c, a & b, a & c)] == [2, 2, 2, 1, 0]
+    assert f"{si(sum(size for _, size in a | b | c), 'B')} of decoded pictures" in shown
 
 
 def test_each_cell_is_priced_in_its_own_precision(planned: Any) -> None:

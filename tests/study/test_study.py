@@ -16,8 +16,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import hlgp_dist
+from hlgp_dist.config.cells import study_cells
+from hlgp_dist.config.grammar import read_document
 from hlgp_dist.config.identity import run_name
-from hlgp_dist.config.load import apply, resolve
+from hlgp_dist.config.load import apply, cells, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
 from hlgp_dist.contract.rehearsal import TINY
@@ -25,12 +28,14 @@ from hlgp_dist.errors import ConfigError, Interrupted, LostWorker, TrialsFailed,
 from hlgp_dist.files import locked, write_json, write_text
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
-from hlgp_dist.models.backbone import create_vit
+from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
+from hlgp_dist.shards.shard import shard
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 
+STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 SPACE = {"space": {"optimizer.prompt_lr": {"grid": [0.01]}}, "num_samples": 1, "scheduler": {"kind": "fifo"}}
 CELLS: dict[str, Any] = {
     "searched": {"search": SPACE},
@@ -86,6 +91,24 @@ def test_some_of_the_cells(make: Make, tmp_path: Path) -> None:
     assert [part.name for part in parts_of(config, str(tmp_path))] == ["closed_form/seed-0", "two_tasks/seed-0"]
 
 
+def test_the_small_study_that_ships_fits_what_the_package_carries(tmp_path: Path) -> None:
+    embedded = Path(hlgp_dist.__file__).parent / "embedded"
+    shard(embedded / "digits.tar", tmp_path / "shards")
+    file = STUDIES / "digits_scaling.yaml"
+    places = [f"data.path={tmp_path / 'shards'}", f"backbone.weights={embedded / 'vit_glyphs.safetensors'}"]
+    parts = parts_of(resolve(file, places).config, str(tmp_path))
+    assert len(parts) == 18 and parts[0].name == "d6-hlgp/seed-0"
+    assert [part.config.backbone.kwargs["depth"] for part in parts[:9]] == [6] * 3 + [9] * 3 + [12] * 3
+
+
+def test_the_scaling_study_that_ships_names_backbones_that_there_are() -> None:
+    found = [cell.backbone for cell in cells(resolve(STUDIES / "backbone_scaling.yaml").config).values()][::4]
+    for backbone in found:
+        check_hub(backbone)
+    depths = [meta_trunk(backbone).dimensions.depth for backbone in found]
+    assert depths == [12, 12, 24, 32, 40]
+
+
 def test_a_cell_that_does_not_fit_is_refused_before_anything_starts(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study.cells.b: method.num_groups"):
         run_study(make({"a": {}, "b": {"method.num_groups": 7}}, 0), "job")
@@ -114,6 +137,33 @@ def test_a_study_runs_its_cells_tells_failures_and_compares_the_rest(make: Make,
     assert {(row["method"], row["seed"]) for row in rows_of(folder)} == once | {("searched", "1")}
     second = RunFolder(folder / "searched" / "seed-1").read_finished()
     assert second is not None and second["seed"] == 1
+
+
+def test_a_study_by_axes_skips_what_is_finished_and_refuses_what_was_changed(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+
+    def crossed(fraction: float) -> RunConfig:
+        methods = {"ncm": {"method.kind": "ncm"}, "broken": {"optimizer.head_lr": 1e30}}
+        axes = {"part": {"some": {"data.train_fraction": fraction}, "all": {}}, "method": methods}
+        config = make({"a": {"method.kind": "gaussian"}}, 0).model_dump(mode="json")
+        return resolve(config | {"study": {"seeds": [0], "axes": axes, "skip": ["some-broken"]}}).config
+
+    with pytest.raises(TrialsFailed, match=r"(?s)1 of 3 parts of the study failed:\n  all-broken/seed-0") as failure:
+        run_study(crossed(0.5), "job")
+    assert failure.value.exit_code == 7
+    assert [row["method"] for row in rows_of(folder)] == ["some-ncm", "all-ncm"], "in the study's order"
+    results = {name: folder / name / "seed-0" / "result.json" for name in ("some-ncm", "all-ncm")}
+    told = {name: json.loads(file.read_text())["train_fraction"] for name, file in results.items()}
+    assert told == {"some-ncm": 0.5, "all-ncm": 1.0}
+    assert "data.train_fraction: 0.5 in some-ncm; 1.0 in all-ncm" in (folder / "comparison.md").read_text()
+    document = read_document((folder / "study.yaml").read_text()).values
+    assert study_cells(document["study"])["all-ncm"] == {"part": "all", "method": "ncm"}
+
+    before = {name: file.stat().st_mtime_ns for name, file in results.items()}
+    with pytest.raises(TrialsFailed, match=r"data.train_fraction: 0.5 -> 0.75") as failure:
+        run_study(apply(crossed(0.75), {"study.only": ["*-ncm"]}), "job")
+    assert "1 of 2 parts" in str(failure.value)
+    assert {name: file.stat().st_mtime_ns for name, file in results.items()} == before
 
 
 def test_what_failed_elsewhere_meanwhile_is_not_tried_again(make: Make, tmp_path: Path) -> None:

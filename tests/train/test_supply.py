@@ -19,11 +19,12 @@ from hlgp_dist.data.tasks import split_tasks
 from hlgp_dist.launch.local import LocalContext
 from hlgp_dist.launch.worker import work
 from hlgp_dist.shards.shard import shard
+from hlgp_dist.train.estimate.run import estimate_run
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.loop import TaskTrainer
 from hlgp_dist.types import World
 from tests.faults import Answer, FaultyServer, from_folder, serving
-from tests.jobs import TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
+from tests.jobs import CLASSES, TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
 from tests.ranks import Ranks
 
 SHORT = ("benchmark.max_tasks=2", "train.epochs=1")
@@ -56,6 +57,19 @@ def result_of(folder: RunFolder) -> dict:
 
 def reasons(folder: RunFolder) -> list[str]:
     return [json.loads(file.read_text())["reason"] for file in sorted(folder.logs.glob("attempts/*/*.failure.json"))]
+
+
+def test_a_part_of_the_training_pictures_is_trained_on_and_all_are_tested(
+    drawn: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    config = job(drawn, tmp_path / "run", *SHORT, "data.train_fraction=0.5")
+    folder, codes = ranks.run(config)
+    assert codes == [0]
+    result, plan = result_of(folder), estimate_run(config)
+    assert result["train_fraction"] == 0.5 and result["num_test_images"] == [2 * TEST_PICTURES] * 2
+    halves = [round(TRAIN_PICTURES[CLASSES.index(name)] / 2) for name in result["class_order"]]
+    assert [work.pictures for work in plan.works] == [sum(halves[:2]), sum(halves[2:])]
+    assert list(step_values(folder)) == [1, 2] and plan.steps == 2, "one batch a task in place of two"
 
 
 def test_runs_on_a_host_decode_each_picture_once(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:

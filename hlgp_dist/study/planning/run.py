@@ -139,6 +139,7 @@ def _plan_study(found: Sequence[CellEstimate], given: _Given) -> dict[str, Any]:
                 "run": run_json(cell.run, given.speed),
                 "search": None if cell.search is None else search_json(cell.search, given.speed),
                 "hours": None if given.speed is None else cell.hours(given.speed),
+                "wall_hours": None if given.speed is None else cell.wall(given.speed),
             }
             for cell in found
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hlgp_dist.config.cells import Choices
-from hlgp_dist.config.load import cells, vary
+from hlgp_dist.config.load import cells
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.planning.cluster import Cluster
@@ -34,6 +34,11 @@ class CellEstimate:
         if self.search is None:
             return self.runs * alone
         return (self.search.expected.hours or 0.0) + (self.runs + 1) * alone
+
+    def wall(self, speed: Speed) -> float:
+        """Hours, of one part after the other."""
+        alone = self.run.device_hours(speed) / self.run.ranks
+        return self.all_runs * alone + (0.0 if self.search is None else self.search.expected.wall or 0.0)
 
     @property
     def flops(self) -> float:
@@ -90,7 +95,8 @@ def estimate_study(config: RunConfig, cluster: Cluster, speed: Speed | None) -> 
 def _cell(
     name: str, choices: Choices, cell: RunConfig, seeds: int, cluster: Cluster, speed: Speed | None
 ) -> CellEstimate:
-    run = estimate_run(vary(cell, {"search": None}), room=cluster.gpu_bytes)
+    cluster.at_once(cell.launch.num_workers, 1, None)  # refuses one that has no room
     if cell.search is None:
-        return CellEstimate(name, choices, run, None, seeds)
-    return CellEstimate(name, choices, run, estimate_search(cell, cluster, speed), seeds - 1)
+        return CellEstimate(name, choices, estimate_run(cell, room=cluster.gpu_bytes), None, seeds)
+    search = estimate_search(cell, cluster, speed)
+    return CellEstimate(name, choices, search.refit, search, seeds - 1)

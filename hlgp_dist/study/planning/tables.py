@@ -241,11 +241,14 @@ def disk_line(found: Sequence[CellEstimate]) -> str:
 
 
 def study_line(found: Sequence[CellEstimate], speed: Speed | None, cluster: Cluster) -> str | None:
-    """How long it takes where all GPUs are always busy."""
+    """How long it takes: by one command, which runs a part at a time, and where all GPUs are always busy."""
     if speed is None:
         return None
-    wall = sum(cell.hours(speed) for cell in found) / cluster.gpus
-    return f"at least {hours(wall)} on {counted(cluster.gpus, 'GPU')}, by {speed.told}"
+    alone, wall = sum(cell.wall(speed) for cell in found), sum(cell.hours(speed) for cell in found) / cluster.gpus
+    return (
+        f"{hours(alone)} by one `hlgp study`, at least {hours(wall)} by as many as keep "
+        f"{counted(cluster.gpus, 'GPU')} busy; by {speed.told}"
+    )
 
 
 def _priced(used: float | None, price: float | None) -> list[str]:
