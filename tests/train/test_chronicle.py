@@ -22,9 +22,7 @@ def told(folder: Path, matrix: metrics.Matrix, sampled: Sequence[bool] = ()) -> 
     config = resolve({"data": {"path": "x"}}).config
     numbers = metrics.summary(matrix, [10] * len(matrix[-1]))
     screen = io.StringIO()
-    chronicle = Chronicle.open(
-        config, folder, screen=screen, resumed_at=None, matrix=[], sampled=[], num_tasks=1, steps=1
-    )
+    chronicle = Chronicle.open(config, folder, screen=screen, resumed_at=None, num_tasks=1, steps=1)
     with chronicle:
         chronicle.task_end(matrix, sampled, numbers, {"data/wait_seconds": 0.5})
         chronicle.finish(Position(), sampled, numbers)
