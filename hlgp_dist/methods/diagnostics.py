@@ -60,7 +60,7 @@ def mean_over(cosines: Tensor, name: str, pairs: Tensor) -> dict[str, float]:
 
 def ratio_of_norms(parts: Tensor, wholes: Tensor) -> float:
     """The mean over n of |part_n| / |whole_n|, of [N, ...] each."""
-    return (parts.flatten(1).norm(dim=1) / wholes.flatten(1).norm(dim=1)).mean().item()
+    return float((parts.flatten(1).norm(dim=1) / wholes.flatten(1).norm(dim=1)).mean())
 
 
 def _pairs(count: int) -> Tensor:

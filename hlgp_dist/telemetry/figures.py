@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -163,7 +164,12 @@ class _Sheet:
         self._text(MARGIN + 114, top + 5, f"{high:g}")
 
     def _text(self, x: int, y: int, text: str, ink: Color = INK, size: int = 14, anchor: str = "mm") -> None:
-        self.pen.text((x, y), text, fill=ink, font=ImageFont.load_default(size=size), anchor=anchor)
+        self.pen.text((x, y), text, fill=ink, font=_font(size), anchor=anchor)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
 
 
 def _numbers(count: int) -> list[str]:
