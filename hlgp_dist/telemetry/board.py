@@ -35,20 +35,21 @@ COLORS = 128
 """Of a picture, which is then a quarter of its size: a search's folder holds thousands."""
 EVENT_FILES = "events.out.tfevents.*"
 
+PICTURES = 1000
+"""Of a tag, one a task. TensorBoard's default, ten drawn at random, would leave some out; its 0, for all, shows none."""
+
 HParam = bool | int | float | str | None
 
 
-def serve(folder: Path, port: int, *, is_copy: bool = False) -> None:
-    """Show a folder of event files on loopback until interrupted.
-
-    is_copy: files are replaced as they grow, which TensorBoard's faster reader, that keeps them open, does not see.
+def serve(folder: Path, port: int) -> None:
+    """Show a folder of event files, which may grow, on loopback until interrupted.
 
     Raises:
         EnvironmentFailure: the port is taken.
     """
     server = program.TensorBoard()
-    reader = ["--load_fast", "false"] if is_copy else []
-    server.configure(argv=["tensorboard", "--logdir", str(folder), "--host", LOOPBACK, "--port", str(port), *reader])
+    where = ("--logdir", str(folder), "--host", LOOPBACK, "--port", str(port))
+    server.configure(argv=["tensorboard", *where, "--samples_per_plugin", f"images={PICTURES}"])
     try:
         address = server.launch()
     except program.TensorBoardServerException as error:
