@@ -34,9 +34,8 @@ FLUSH_SECONDS = 10.0
 COLORS = 128
 """Of a picture, which is then a quarter of its size: a search's folder holds thousands."""
 EVENT_FILES = "events.out.tfevents.*"
-
 PICTURES = 1000
-"""Of a tag, one a task. TensorBoard's default, ten drawn at random, would leave some out; its 0, for all, shows none."""
+"""Of a tag. By default TensorBoard shows ten, drawn at random, and of 0, which means all, none."""
 
 HParam = bool | int | float | str | None
 
