@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ def test_it_shows_the_run_and_ends_quietly(tmp_path: Path) -> None:
             wait_for(lambda: [picture["step"] for picture in read(address, where)] == list(range(TASKS)))
             recorder.figure("acc_matrix", TASKS, torch.zeros(3, 8, 8, dtype=torch.uint8))
             wait_for(lambda: len(read(address, where)) == TASKS + 1)
+
+
+def test_it_starts_without_what_only_a_run_needs() -> None:
+    code = (
+        "import sys, hlgp_dist.cli, hlgp_dist.launch.opening, hlgp_dist.telemetry.board; print('torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "False\n"
 
 
 def test_a_taken_port_is_a_failure_of_the_machine(tmp_path: Path) -> None:
