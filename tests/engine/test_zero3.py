@@ -72,6 +72,16 @@ def test_zero3_goes_on_with_a_checkpoint_of_another_stage(
     assert matrix(folder) == matrix(divided)
 
 
+def test_what_a_method_tells_of_its_prompts_is_of_whole_ones(drawn: Path, tmp_path: Path, own_ranks: Ranks) -> None:
+    told = []
+    for stage in (0, 3):
+        pool = ("method.kind=l2p", "method.pool_size=4", "method.top_k=2", "benchmark.max_tasks=2", "train.epochs=1")
+        folder, codes = own_ranks.run(job(drawn, tmp_path / str(stage), *pool, *TWO, f"engine.zero_stage={stage}"))
+        assert codes == [0, 0]
+        told.append(step_values(folder, "prompts/similarity_between_components"))
+    assert told[1] == pytest.approx(told[0], rel=1e-3) and list(told[0]) == [0, 1]
+
+
 def test_one_rank_alone(divided: RunFolder, drawn: Path, tmp_path: Path, own_ranks: Ranks) -> None:
     """Last, for the first process then numbers its parameters differently from the second."""
     folder, codes = own_ranks.run(job(drawn, tmp_path / "run", *OPTIONS))

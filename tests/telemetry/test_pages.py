@@ -49,6 +49,11 @@ def test_each_curve_stands_in_one_chart_and_each_chart_has_one(run: RunFolder, d
         assert len(places) == (0 if re.fullmatch(TOGETHER, tag) else 1), (tag, places)
 
 
+def test_the_documentation_asks_the_same_questions() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tensorboard.md").read_text()
+    assert re.findall(r"^\| ([^|]*\?) \|", text, re.MULTILINE) == QUESTIONS
+
+
 @needs_chromium
 def test_each_page_shows_the_run(run: RunFolder, tmp_path: Path) -> None:
     result = run.read_finished()
