@@ -17,6 +17,8 @@ SIDE = 900
 """Of all cells together: more of them are smaller, and below NUMBERED_CELL carry colour only."""
 MARGIN, FOOT = 64, 40
 GAP = 11
+TITLE = 210
+"""Of the longest title."""
 BACKGROUND, EMPTY, INK = (255, 255, 255), (238, 238, 238), (20, 20, 20)
 
 Color = tuple[int, int, int]
@@ -80,11 +82,8 @@ def accuracy_matrix(matrix: Values) -> Tensor:
 
 def task_confusion(weights: Values) -> Tensor:
     """Mean matching weights as uint8 [3, H, W]: row = task of the pictures, column = whose prompts, in percent."""
-    rows, columns = (
-        Axis("of task", _numbers(len(weights))),
-        Axis("weight of the prompts of task", _numbers(len(weights[-1]))),
-    )
-    return heat_map(weights, rows, columns, FRACTIONS)
+    columns = Axis("weight of the prompts of task", _numbers(len(weights[-1])))
+    return heat_map(weights, Axis("of task", _numbers(len(weights))), columns, FRACTIONS)
 
 
 def similarities(cosines: Values, of: str, names: Sequence[str]) -> Tensor:
@@ -117,7 +116,7 @@ class _Sheet:
         self.cell = min(max(SIDE // max(width, len(rows.names)), SMALL_CELL), CELL)
         self.is_numbered = self.cell >= NUMBERED_CELL
         self.bottom = MARGIN + len(rows.names) * self.cell
-        size = (max(MARGIN + width * self.cell + GAP + 12, MARGIN + 4 * CELL), self.bottom + FOOT)
+        size = (max(MARGIN + width * self.cell + GAP + 12, MARGIN + TITLE), self.bottom + FOOT)
         self.picture = Image.new("RGB", size, BACKGROUND)
         self.pen = ImageDraw.Draw(self.picture)
 
@@ -160,8 +159,8 @@ class _Sheet:
             left = MARGIN + place
             fill = self.scale.color_of(low + (high - low) * place / 100)
             self.pen.rectangle((left, top, left, top + 10), fill=fill)
-        self._text(MARGIN - 16, top + 5, f"{low:g}")
-        self._text(MARGIN + 114, top + 5, f"{high:g}")
+        self._text(MARGIN - 20, top + 5, self.scale.write(low))
+        self._text(MARGIN + 108, top + 5, self.scale.write(high), anchor="lm")
 
     def _text(self, x: int, y: int, text: str, ink: Color = INK, size: int = 14, anchor: str = "mm") -> None:
         self.pen.text((x, y), text, fill=ink, font=_font(size), anchor=anchor)
