@@ -201,7 +201,6 @@ def tensorboard(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 6006,
 ) -> None:
     """TensorBoard of a run, a search or a folder of them, on loopback; a URL's event files are fetched as they grow."""
-    from hlgp_dist.config.places import is_remote
     from hlgp_dist.launch.opening import opened
     from hlgp_dist.launch.storage import View, event_files
 
@@ -210,7 +209,7 @@ def tensorboard(
             raise ConfigError(f"{folder}: no such folder")
         from hlgp_dist.telemetry.board import serve
 
-        serve(storage.path, port, is_copy=is_remote(folder))
+        serve(storage.path, port)
 
 
 @data_app.command("shard")

@@ -56,6 +56,7 @@ def result_of(config: RunConfig, right: Sequence[Sequence[int]]) -> dict[str, An
         "within_task_accuracy": 0.875,
         "peer_metrics": metrics.peer_summary(matrix, IMAGES),
         "accuracy_matrix": [row + [None] * (len(matrix) - len(row)) for row in matrix],
+        "task_confusion": [[0.2] * 5] * 5,
         "num_test_images": IMAGES,
         "train_fraction": config.data.train_fraction,
         "old_task_fraction": None,

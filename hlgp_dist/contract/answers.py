@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config.schema import Evaluation
-from hlgp_dist.contract.demand import RTOL, require, require_same, when
+from hlgp_dist.contract.demand import RTOL, listed, require, require_same, when
 from hlgp_dist.contract.rehearsal import Rehearsal, random_pictures
 from hlgp_dist.methods.base import Output
+from hlgp_dist.methods.diagnostics import Diagnostics
 
 BATCHES = (1, 1, 1, 2, 11, 17)
 """Pictures that are shown together."""
@@ -65,6 +66,25 @@ def check_output(output: Output, rehearsal: Rehearsal, count: int) -> None:
     if output.task_weights is not None:
         require((output.task_weights >= 0).all(), f"some task_weights {now} are negative")
         require_same(output.task_weights.sum(1), torch.ones(count), f"task_weights {now} must add up to one", RTOL)
+
+
+def check_diagnostics(rehearsal: Rehearsal) -> None:
+    """What a method tells of its prompts can be drawn, and telling it leaves everything as it was."""
+    now, state, random = when(rehearsal), rehearsal.state(), torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    told = rehearsal.method.diagnostics()
+    require(isinstance(told, Diagnostics), f"diagnostics() must return Diagnostics, not a {type(told).__name__}")
+    for name, likeness in told.likenesses.items():
+        count = len(likeness.names)
+        require(
+            likeness.cosines.shape == (count, count),
+            f"{name} of {count} prompts {now} must be {[count, count]}, they are {list(likeness.cosines.shape)}",
+        )
+        require((likeness.cosines.abs() <= 1.0).all(), f"{name} {now} are not all in -1..1")
+    after = rehearsal.state()
+    changed = [name for name in before if not torch.equal(after[name], before[name])]
+    require(not changed, f"diagnostics() changed {listed(changed)} {now}")
+    require(torch.equal(torch.get_rng_state(), random), "diagnostics() drew from torch's own generator")
 
 
 @torch.no_grad()

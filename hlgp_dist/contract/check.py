@@ -14,6 +14,7 @@ from torch import Tensor
 from hlgp_dist.config import method_options
 from hlgp_dist.contract.answers import (
     check_composition,
+    check_diagnostics,
     check_output,
     check_predictions,
     check_wherever_training_leads,
@@ -64,6 +65,7 @@ def _check(options: method_options.Method) -> None:
             check_same_state(rehearsal, learned, "before it")
         check_predictions(rehearsal)
         check_stored(rehearsal)
+        check_diagnostics(rehearsal)
     check_answers_of_a_restored(rehearsal)
     check_nothing_hidden(options)
     if rehearsal.method.has_gradients:

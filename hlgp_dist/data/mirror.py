@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.place import Facts
 from hlgp_dist.errors import DataError
-from hlgp_dist.files import write_atomically
+from hlgp_dist.files import filling, write_atomically
 
 Wanted = Callable[[str], bool]
 """A question about a file, by its name below the URL."""
@@ -47,6 +47,7 @@ class Mirror:
 
     mine: what is this mirror's to send and to fetch; the rest of the folder is another one's, or nobody's.
     wanted: what of that is fetched.
+    grows: what others only ever add to; here it is added to as well, so that who has it open sees it grow.
     gone_with: what this process removes from the store when a file is gone here; where nothing, it is fetched again.
     permit: is called before anything is sent or removed, and raises where that is no longer this process's right.
     """
@@ -58,12 +59,13 @@ class Mirror:
         parts: Sequence[str] = ("",),
         wanted: Wanted = lambda name: True,
         mine: Wanted = lambda name: True,
+        grows: Wanted = lambda name: False,
         order: Order = lambda name: 0,
         gone_with: Callable[[str], Iterable[str]] = lambda name: (name,),
         permit: Callable[[], None] = lambda: None,
     ) -> None:
         self._bucket, self._folder, self._parts = bucket, folder, parts
-        self._wanted, self._mine, self._order = wanted, mine, order
+        self._wanted, self._mine, self._grows, self._order = wanted, mine, grows, order
         self._gone_with, self._permit = gone_with, permit
         self.listing_seconds = 0.0
         """That the store took for the latest list of what there is."""
@@ -153,11 +155,29 @@ class Mirror:
 
     def _write(self, name: str, content: bytes, facts: Facts) -> None:
         file = self._folder / name
-        write_atomically(file, content)
+        if not (self._grows(name) and self._completed(name, content)):
+            write_atomically(file, content)
         with suppress(FileNotFoundError):  # removed since
             if facts.modified is not None:
                 os.utime(file, (facts.modified, facts.modified))
             self._known[name] = Known(facts.version, _stamp(file.stat()))
+
+    def _completed(self, name: str, content: bytes) -> bool:
+        """Whether the file held the beginning of the content; then the rest is added."""
+        file = self._folder / name
+        try:
+            with filling(file.parent), file.open("r+b") as stream:
+                beginning = stream.read()
+                if not content.startswith(beginning):
+                    return False
+                stream.write(content[len(beginning) :])
+        except FileNotFoundError:
+            return False
+        except OSError:  # some of it may be there: it is fetched anew
+            file.unlink(missing_ok=True)
+            self._known.pop(name, None)
+            raise
+        return True
 
     def _there(self) -> Mapping[str, Facts]:
         began, found = time.monotonic(), dict[str, Facts]()

@@ -24,7 +24,7 @@ from hlgp_dist.errors import DataError, EnvironmentFailure, Interrupted, Unreach
 from hlgp_dist.launch.copy_folders import own_folder, set_aside
 from hlgp_dist.launch.sending import gone_with, order
 from hlgp_dist.launch.stop import Stop
-from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, is_message
+from hlgp_dist.launch.storage import AWAY_SECONDS, Storage, View, clearing, event_files, is_message
 
 log = logging.getLogger("hlgp_dist")
 INTERVAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0
@@ -69,6 +69,7 @@ class Copy(Storage):
             view.parts,
             view.wanted,
             mine=lambda name: not is_message(name),
+            grows=event_files,
             order=order,
             gone_with=gone_with,
             permit=self._permit_results,

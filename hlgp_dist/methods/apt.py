@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hlgp_dist.config.method_options import Apt as AptOptions
 from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.diagnostics import Diagnostics, alike
 from hlgp_dist.methods.initialisation import truncated_
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
@@ -38,6 +39,10 @@ class Apt(Method):
 
     def kept(self) -> list[Tensor]:
         return self.memory()
+
+    def diagnostics(self) -> Diagnostics:
+        """Of the averaged vectors."""
+        return alike(self.averaged[0], "block")
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         vectors = self.vectors if self.training else self.averaged[0]

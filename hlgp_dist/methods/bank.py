@@ -43,13 +43,19 @@ class TaskPrompts:
     def __len__(self) -> int:
         return len(self.sub_prompts)
 
+    def of_block(self, index: int) -> Tensor:
+        """[T, P, L, D] of block `index`, which has one: S_i,g(l) + E_i,l or S_i,g(l) (1 + E_i,l)."""
+        place, group = self.layers.places[index]
+        own, position = self.sub_prompts[:, group], self.positions[:, place, None, None]
+        return own * (1.0 + position) if self.layers.multiplies else own + position
+
     def mixed(self, weights: Tensor) -> Mixture:
         """An injection under task weights [1 or B, T]."""
         return Mixture(self, weights)
 
 
 class Mixture(Injection):
-    """sum_i w_i P_i,l with P_i,l = S_i,g(l) + E_i,l or S_i,g(l) (1 + E_i,l), of one block at a time."""
+    """sum_i w_i P_i,l of one block at a time."""
 
     def __init__(self, prompts: TaskPrompts, weights: Tensor) -> None:
         self.prompts = prompts
@@ -57,11 +63,7 @@ class Mixture(Injection):
 
     def prompt(self, index: int) -> Tensor:
         """[1 or B, P, L, D] of block `index`, which has one."""
-        place, group = self.prompts.layers.places[index]
-        own = self.prompts.sub_prompts[:, group]
-        position = self.prompts.positions[:, place, None, None]
-        own = own * (1.0 + position) if self.prompts.layers.multiplies else own + position
-        return torch.einsum("bt,tpld->bpld", self.weights, own)
+        return torch.einsum("bt,tpld->bpld", self.weights, self.prompts.of_block(index))
 
     def layer(self, index: int) -> BlockPrompt | None:
         if index not in self.prompts.layers.places:

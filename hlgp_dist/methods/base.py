@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hlgp_dist.errors import ConfigError
+from hlgp_dist.methods.diagnostics import Diagnostics
 from hlgp_dist.methods.matching import one_hot_weights
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
@@ -104,6 +105,13 @@ class Method(nn.Module):
 
     def end_task(self, trunk: Trunk, stream: FeatureStream) -> None:
         """Freeze what the task trained and remember what later tasks need."""
+
+    def diagnostics(self) -> Diagnostics:
+        """How alike the prompts are after the tasks so far, for TensorBoard; by default there is nothing to tell.
+
+        The first rank alone asks, at a task's end: it reads, draws nothing and waits for no other rank.
+        """
+        return Diagnostics()
 
     def memory(self) -> list[Tensor]:
         """What is saved beside the parameters: the buffers that a state holds."""

@@ -13,6 +13,7 @@ from torch.nn import functional
 from hlgp_dist.config.method_options import Coda as CodaOptions
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.diagnostics import Diagnostics, alike
 from hlgp_dist.methods.initialisation import orthonormal_
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
@@ -71,6 +72,10 @@ class Coda(Method):
 
     def kept(self) -> list[Tensor]:
         return self.memory()
+
+    def diagnostics(self) -> Diagnostics:
+        """Of the components of all tasks so far, each over all its blocks."""
+        return alike(self.past_prompts.transpose(0, 1), "component")
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         return self._prompted(trunk, images, self._components())

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hlgp_dist.config.method_options import DualPrompt as DualPromptOptions
 from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.diagnostics import Diagnostics, alike
 from hlgp_dist.methods.initialisation import uniform_
 from hlgp_dist.methods.statistics import FeatureStream
 from hlgp_dist.models.head import Head
@@ -51,6 +52,10 @@ class DualPrompt(Method):
 
     def kept(self) -> list[Tensor]:
         return [self.general, *self.memory()]
+
+    def diagnostics(self) -> Diagnostics:
+        """Of the experts."""
+        return alike(self.past_experts, "task")
 
     def features(self, trunk: Trunk, images: Tensor, task_index: int) -> Tensor:
         features: Tensor = trunk(images, self._injection(torch.full((1, 1), task_index, device=images.device)))

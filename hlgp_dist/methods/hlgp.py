@@ -13,6 +13,7 @@ from hlgp_dist.config import classifier_options, hlgp_options
 from hlgp_dist.methods.bank import Layers, PromptBank, TaskPrompts
 from hlgp_dist.methods.base import Method, Output, Setting
 from hlgp_dist.methods.classifiers import closed_form
+from hlgp_dist.methods.diagnostics import Diagnostics, alike, by_group, ratio_of_norms
 from hlgp_dist.methods.generator import PromptShape, sub_prompts
 from hlgp_dist.methods.groups import layer_groups
 from hlgp_dist.methods.initialisation import gaussian_
@@ -152,6 +153,23 @@ class Hlgp(Method):
             self.auxiliary.learn(trunk, stream)
         with torch.no_grad():
             self.bank.store(self.sub_prompts(), self.position)
+
+    @torch.no_grad()
+    def diagnostics(self) -> Diagnostics:
+        """Of the finished tasks' prompts, as they are stored: the last task's blocks, and all tasks.
+
+        `position_ratio`: the mean over blocks of |P_l - S_g(l)| / |S_g(l)|, what the position encoding adds.
+        """
+        stored, places = self.bank.stored(self.position), self.bank.layers.places
+        prompts = torch.stack([stored.of_block(block) for block in places], 1)  # [T, N, P, L, D]
+        groups = [group for _, group in places.values()]
+        blocks, tasks = alike(prompts[-1], "block", [*places]), alike(prompts, "task")
+        likenesses = {**blocks.likenesses, **tasks.likenesses}
+        numbers = by_group(blocks.likenesses["similarity_of_blocks"].cosines, groups) | dict(tasks.numbers)
+        if not isinstance(self.options.position, hlgp_options.NoPosition):
+            shared = stored.sub_prompts[-1, groups]
+            numbers["position_ratio"] = ratio_of_norms(prompts[-1] - shared, shared)
+        return Diagnostics(numbers, likenesses)
 
 
 def _auxiliary(matching: hlgp_options.Matching | None, setting: Setting) -> ClosedForm | None:

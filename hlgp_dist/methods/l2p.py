@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hlgp_dist.config.method_options import L2p as L2pOptions
 from hlgp_dist.methods.base import Method, Output, Setting
+from hlgp_dist.methods.diagnostics import Diagnostics, alike
 from hlgp_dist.methods.initialisation import uniform_
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.injection import ByBlock, Prefix, Tokens
@@ -44,6 +45,9 @@ class L2p(Method):
     ) -> Output:
         features, nearness = self._prompted(trunk, images)
         return Output(head(features), penalties=-self.options.pull * nearness.sum(1))
+
+    def diagnostics(self) -> Diagnostics:
+        return alike(self.pool, "component")
 
     def _prompted(self, trunk: Trunk, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, F], and cosines [B, k] of the query and the keys it chose, the nearest first."""

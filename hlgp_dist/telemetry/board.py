@@ -5,44 +5,52 @@ from __future__ import annotations
 import io
 import signal
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from tensorboard import program
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event as EventProto
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.custom_scalar import metadata as pages_metadata
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
-from torch import Tensor
 
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.telemetry.journal import Event
+from hlgp_dist.telemetry.pages import Page, layout
+
+if TYPE_CHECKING:
+    from torch import Tensor  # `hlgp tensorboard` starts in half the time without it
 
 FLUSH_SECONDS = 10.0
+COLORS = 128
+"""Of a picture, which is then a quarter of its size: a search's folder holds thousands."""
+EVENT_FILES = "events.out.tfevents.*"
+PICTURES = 1000
+"""Of a tag. By default TensorBoard shows ten, drawn at random, and of 0, which means all, none."""
 
 HParam = bool | int | float | str | None
 
 
-def serve(folder: Path, port: int, *, is_copy: bool = False) -> None:
-    """Show a folder of event files on loopback until interrupted.
-
-    is_copy: files are replaced as they grow, which TensorBoard's faster reader, that keeps them open, does not see.
+def serve(folder: Path, port: int) -> None:
+    """Show a folder of event files, which may grow, on loopback until interrupted.
 
     Raises:
         EnvironmentFailure: the port is taken.
     """
     server = program.TensorBoard()
-    reader = ["--load_fast", "false"] if is_copy else []
-    server.configure(argv=["tensorboard", "--logdir", str(folder), "--host", LOOPBACK, "--port", str(port), *reader])
+    where = ("--logdir", str(folder), "--host", LOOPBACK, "--port", str(port))
+    server.configure(argv=["tensorboard", *where, "--samples_per_plugin", f"images={PICTURES}"])
     try:
         address = server.launch()
     except program.TensorBoardServerException as error:
@@ -54,11 +62,19 @@ def serve(folder: Path, port: int, *, is_copy: bool = False) -> None:
         threading.Event().wait()
 
 
+def pictures(folder: Path) -> Iterator[Any]:
+    """The events of a folder's files that hold a picture, as they were written; a torn file's up to where it is."""
+    for path in sorted(folder.glob(EVENT_FILES)):
+        for event in LegacyEventFileLoader(str(path)).Load():
+            if any(value.HasField("image") for value in event.summary.value):
+                yield event
+
+
 class Board:
     """One new event file in `folder`; those that were there are removed, which an open TensorBoard follows."""
 
     def __init__(self, folder: Path) -> None:
-        for old in folder.glob("events.out.tfevents.*"):
+        for old in folder.glob(EVENT_FILES):
             old.unlink()
         self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
 
@@ -70,9 +86,20 @@ class Board:
         """`image`: uint8 [3, H, W]."""
         _, height, width = image.shape
         encoded = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(encoded, format="PNG")
+        drawn = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+        drawn.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(encoded, format="PNG")
         picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())
         self._add(Summary(value=[Summary.Value(tag=tag, image=picture)]), step, wall_time)
+
+    def again(self, event: Any) -> None:
+        """One of `pictures`."""
+        self._writer.add_event(event)
+
+    def pages(self, pages: Sequence[Page], wall_time: float) -> None:
+        """Custom Scalars; TensorBoard joins what several runs declare, question by question."""
+        tensor = TensorProto(dtype=DT_STRING, string_val=[layout(pages).SerializeToString()])
+        metadata, tag = pages_metadata.create_summary_metadata(), pages_metadata.CONFIG_SUMMARY_TAG
+        self._add(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), 0, wall_time)
 
     def text(self, tag: str, markdown: str, wall_time: float) -> None:
         tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.identity import identity
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import Interrupted, LostWorker
-from hlgp_dist.telemetry.board import Board, HParam
+from hlgp_dist.telemetry.board import Board, HParam, pictures
 from hlgp_dist.telemetry.journal import Axis, Event, Journal, read_events
+from hlgp_dist.telemetry.pages import Page
 
 HPARAM_METRICS = ("hparam/final_avg_acc", "hparam/cum_avg_acc", "hparam/forgetting")
 EVALUATED_ON = "evaluated_on"
@@ -69,9 +70,8 @@ class Recorder:
     """Opens a run's record, anew or at a checkpoint's position, and closes it with the run's outcome.
 
     With `resume_from` the journal is cut to what the checkpoint holds and the event file is rebuilt from it, so no
-    step appears twice; without, earlier records are dropped. Configuration, HParams and scalars come back by
-    themselves; figures do not: the caller draws them again from the checkpoint's accuracy matrix. So that no event
-    is lost, record a step or a task before its checkpoint is saved.
+    step appears twice; without, earlier records are dropped. Figures are taken from the earlier event file, where
+    it is still there. So that no event is lost, record a step or a task before its checkpoint is saved.
 
     Steps of a tag must increase.
     """
@@ -83,6 +83,7 @@ class Recorder:
         config_text: str,
         hparams: Mapping[str, HParam],
         varied: Collection[str] = (),
+        pages: Sequence[Page] = (),
         resume_from: ResumePoint | None = None,
     ) -> None:
         folder, journal = run_dir / "tensorboard", run_dir / "metrics.jsonl"
@@ -91,13 +92,17 @@ class Recorder:
         self._steps = _Steps()
         events = [event for event in held if not self._steps.going_back(event)]  # one may have been edited in
         started = events[0].wall_time if events else time.time()
+        drawn = [picture for picture in pictures(folder) if resume_from and picture.step < resume_from.tasks_done]
         self._is_open = True
         self._journal = Journal(journal, events)
         self._board = Board(folder)
         self._board.text("config", f"```yaml\n{config_text}\n```", started)
         self._board.session_start(run_dir.name, hparams, varied, HPARAM_METRICS, started)
+        self._board.pages(pages, started)
         for event in events:
             self._board.scalars(event)
+        for picture in drawn:
+            self._board.again(picture)
         self._board.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -108,9 +113,10 @@ class Recorder:
         """Values after a task, against its index: `task/*`, `eval/task_ii/*`, `val/*`."""
         self._record("task", task_index, values)
 
-    def figure(self, tag: str, step: int, image: Tensor) -> None:
-        """`image`: uint8 [3, H, W]; to TensorBoard only."""
-        self._board.image(tag, step, image, time.time())
+    def figure(self, tag: str, task_index: int, image: Tensor) -> None:
+        """After a task. `image`: uint8 [3, H, W]; to TensorBoard only, hence at once, since nothing else keeps it."""
+        self._board.image(tag, task_index, image, time.time())
+        self._board.flush()
 
     def finish(
         self, step: int, *, final_avg_acc: float | None, cum_avg_acc: float | None, forgetting: float | None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import TextIO
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.write import dump
-from hlgp_dist.telemetry.figures import accuracy_matrix
+from hlgp_dist.methods.diagnostics import Diagnostics
+from hlgp_dist.telemetry.figures import accuracy_matrix, similarities, task_confusion
 from hlgp_dist.telemetry.progress import Display, Snapshot, open_display
 from hlgp_dist.telemetry.recorder import EVALUATED_ON, Recorder, ResumePoint, hparams_of
 from hlgp_dist.train.checkpoint import Position
 from hlgp_dist.train.metrics import METRICS, Matrix, estimates, measured
+from hlgp_dist.train.pages import PAGES
 
 SAMPLED = "_sampled"
 """Ends the tags of estimates: no curve mixes them with what was measured on all pictures."""
@@ -35,26 +38,22 @@ class Chronicle:
         *,
         screen: TextIO,
         resumed_at: Position | None,
-        matrix: Matrix,
-        sampled: Sequence[bool],
         num_tasks: int,
         steps: int,
     ) -> Chronicle:
-        """A new record, or the old one cut back to a checkpoint; `steps` is the run's total; sampled: as `task_end`."""
+        """A new record, or the old one cut back to a checkpoint; `steps` is the run's total."""
         recorder = Recorder(
             folder,
             config_text=dump(config),
             hparams=hparams_of(config),
             varied=(EVALUATED_ON, *config.telemetry.varied),
+            pages=PAGES,
             resume_from=ResumePoint(resumed_at.global_step, resumed_at.task) if resumed_at else None,
         )
         display = open_display(screen, enabled=config.telemetry.progress)
-        chronicle = cls(config, recorder, display, num_tasks=num_tasks, steps=steps)
         if resumed_at is not None:
             display.note(f"resumed after {resumed_at.step} steps of task {resumed_at.task} in {folder}")
-            for task in range(len(matrix)):
-                chronicle._show_matrix(matrix[: task + 1], sampled[: task + 1])
-        return chronicle
+        return cls(config, recorder, display, num_tasks=num_tasks, steps=steps)
 
     def step(self, position: Position, scalars: Mapping[str, float], *, epoch: int) -> None:
         """One logging interval of the loop."""
@@ -79,8 +78,7 @@ class Chronicle:
 
         sampled: of each row, whether tasks before its own were tested in part.
         """
-        task = len(matrix) - 1
-        prefix = "val" if self._is_validation else "task"
+        task, prefix = len(matrix) - 1, self._prefix
         known, guessed = measured(numbers), estimates(sampled)
         scalars = {f"{prefix}/{METRICS[name].tag}{SAMPLED * (name in guessed)}": known[name] for name in known}
         if len(matrix[-1]) == len(matrix):  # else all tasks were learned at once, and none is the new one
@@ -91,15 +89,36 @@ class Chronicle:
             for i, value in enumerate(matrix[-1])
         }
         self._recorder.task_scalars(task, {**scalars, **data})
-        self._show_matrix(matrix, sampled)
+        square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
+        self._recorder.figure(f"acc_matrix{SAMPLED * any(sampled)}", task, accuracy_matrix(square))
         lost = f", forgetting {100 * known['forgetting']:.2f} %" if "forgetting" in known else ""
         part_of = " (by a part of the earlier tasks' pictures)" if guessed else ""
         accuracy = f"average accuracy {100 * known['average_accuracy']:.2f} %"
         self._display.note(f"task {task + 1}/{self._num_tasks} done: {accuracy}{lost}{part_of}")
 
-    def _show_matrix(self, matrix: Matrix, sampled: Sequence[bool]) -> None:
-        square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
-        self._recorder.figure(f"acc_matrix{SAMPLED * any(sampled)}", len(matrix) - 1, accuracy_matrix(square))
+    def matching(self, confusion: Sequence[Sequence[float]], *, is_sampled: bool) -> None:
+        """After a task the mean weights [tasks, tasks seen] of a method that weights tasks, else no rows.
+
+        is_sampled: earlier tasks were tested in part.
+        """
+        if not confusion:
+            return
+        task, suffix = len(confusion) - 1, SAMPLED * is_sampled
+        own = fmean(row[true] for true, row in enumerate(confusion))
+        self._recorder.task_scalars(task, {f"{self._prefix}/true_task_weight{suffix}": own})
+        self._recorder.figure(f"task_confusion{suffix}", task, task_confusion(confusion))
+
+    def prompts(self, task: int, diagnostics: Diagnostics) -> None:
+        """How alike the method's prompts are after a task."""
+        if diagnostics.numbers:
+            self._recorder.task_scalars(task, {f"prompts/{name}": value for name, value in diagnostics.numbers.items()})
+        for name, likeness in diagnostics.likenesses.items():
+            picture = similarities(likeness.cosines.tolist(), likeness.of, likeness.names)
+            self._recorder.figure(f"prompts/{name}", task, picture)
+
+    @property
+    def _prefix(self) -> str:
+        return "val" if self._is_validation else "task"
 
     def finish(self, position: Position, sampled: Sequence[bool], numbers: Mapping[str, float | None]) -> None:
         """The end of the run; the table of all runs shows no estimate."""

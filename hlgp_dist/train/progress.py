@@ -16,6 +16,8 @@ class Progress:
 
     right[t][i]: test pictures of task i classified right after stage t; task_right[t][i]: whose task was found;
     tested[t][i]: of how many; totals[i]: how many there are; final: what only the last evaluation measures;
+    task_confusion[i][j]: the mean weight that pictures of task i gave to task j's prompts in the newest test, no rows
+    where the method gives none;
     bytes_read[t]: of the shards, when the training pictures of stage t were decoded; decoded_images[t]: by this run's
     ranks during stage t; skipped: bad training pictures; passes: through the trunk that a picture takes in training
     and in test; trained_parameters: of the newest stage, head apart.
@@ -29,6 +31,7 @@ class Progress:
     tested: list[list[int]] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
     final: dict[str, float | None] = field(default_factory=dict)
+    task_confusion: list[list[float]] = field(default_factory=list)
     bytes_read: list[int] = field(default_factory=list)
     decoded_images: list[int] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)

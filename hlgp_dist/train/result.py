@@ -25,6 +25,7 @@ def finished(session: Session) -> dict[str, Any]:
         **progress.final,
         "peer_metrics": metrics.peer_summary(matrix, progress.totals),
         "accuracy_matrix": [row + [None] * (len(matrix[-1]) - len(row)) for row in matrix],
+        "task_confusion": progress.task_confusion or None,
         "num_test_images": progress.totals,
         "train_fraction": session.config.data.train_fraction,
         "old_task_fraction": session.config.evaluation.old_task_fraction,

@@ -83,8 +83,6 @@ def _chronicle(session: Session) -> Chronicle | None:
         session.folder.path,
         screen=session.context.screen,
         resumed_at=resumed_at,
-        matrix=session.progress.matrix(),
-        sampled=session.progress.sampled(),
         num_tasks=len(session.stages),
         steps=planned_steps(session.config, map(session.num_samples, session.stages), session.context.world.size),
     )

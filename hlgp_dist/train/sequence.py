@@ -47,6 +47,8 @@ def run_sequence(session: Session, optimizer_state: OptimizerState | None) -> No
             matrix, sampled = session.progress.matrix(), session.progress.sampled()
             session.folder.write_matrix(matrix, sampled)
             session.chronicle.task_end(matrix, sampled, numbers, session.data_numbers)
+            session.chronicle.matching(session.progress.task_confusion, is_sampled=sampled[-1])
+            session.chronicle.prompts(task.index, session.learner.method.diagnostics())
         session.save(engine=None)
         _report(session, metrics.measured(numbers))
 
@@ -154,6 +156,7 @@ def evaluate_seen(session: Session, last_task: TaskSpec) -> None:
     progress.totals += [session.num_tested(task) for task in tested[len(progress.totals) :]]
     progress.passes["test"] = session.learner.passes["test"]
     takes_task_weights = session.learner.method.takes_task_weights and not session.is_joint
+    progress.task_confusion = [[*count.task_weights] for count in counts if count.task_weights is not None]
     progress.final = _oracle_numbers(counts, takes_task_weights) if is_last else {}
 
 

@@ -94,6 +94,26 @@ def test_two_sides(any_url: str, tmp_path: Path) -> None:
     assert {name: text for name, text in contents(left).items() if not is_private(name)} == contents(right)
 
 
+def test_what_grows_is_added_to(url: str, tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    here = Mirror(Bucket(url), left)
+    there = Mirror(Bucket(url), right, grows=lambda name: name.startswith("tensorboard/"))
+    write(left, {"tensorboard/events": "one\n", "tensorboard/new": "one\n", "metrics.jsonl": "one\n"})
+    here.publish()
+    there.refresh()
+    with (right / "tensorboard/events").open() as reader, (right / "metrics.jsonl").open() as other:
+        assert (reader.read(), other.read()) == ("one\n", "one\n")
+        new = {"tensorboard/events": "one\ntwo\n", "tensorboard/new": "anew\n", "metrics.jsonl": "one\ntwo\n"}
+        write(left, new)
+        here.publish()
+        there.refresh()
+        assert reader.read() == "two\n", "who has it open sees it grow"
+        assert other.read() == "", "it was replaced"
+    assert contents(right) == new
+    there.publish()
+    assert contents(left) == new, "it is not taken for this side's own"
+
+
 def test_what_this_process_writes_is_never_replaced(url: str, tmp_path: Path) -> None:
     """Neither before it was sent nor afterwards: it may be open."""
     left, right = tmp_path / "left", tmp_path / "right"

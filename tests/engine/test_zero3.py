@@ -16,6 +16,7 @@ LOSS_RTOL = 1e-5
 """See test_oracle.py."""
 OPTIONS = ("benchmark.max_tasks=2", "engine.zero_stage=3", "checkpoint.every_steps=2", "checkpoint.keep=99")
 TWO = ("launch.num_workers=2",)
+SHORT = (*TWO, "benchmark.max_tasks=2", "train.epochs=1")
 INSIDE_TASK = "task-01-step-000002"
 
 
@@ -70,6 +71,16 @@ def test_zero3_goes_on_with_a_checkpoint_of_another_stage(
     assert codes == [0, 0]
     assert list(step_values(folder).values()) == pytest.approx(list(step_values(divided).values()), rel=LOSS_RTOL)
     assert matrix(folder) == matrix(divided)
+
+
+def test_what_a_method_tells_of_its_prompts_is_of_whole_ones(drawn: Path, tmp_path: Path, own_ranks: Ranks) -> None:
+    told = []
+    pool = ("method.kind=l2p", "method.insertion=prefix", "method.pool_size=4", "method.top_k=2")
+    for stage in (0, 3):
+        folder, codes = own_ranks.run(job(drawn, tmp_path / str(stage), *pool, *SHORT, f"engine.zero_stage={stage}"))
+        assert codes == [0, 0]
+        told.append(step_values(folder, "prompts/similarity_between_components"))
+    assert told[1] == pytest.approx(told[0], rel=1e-3) and list(told[0]) == [0, 1]
 
 
 def test_one_rank_alone(divided: RunFolder, drawn: Path, tmp_path: Path, own_ranks: Ranks) -> None:

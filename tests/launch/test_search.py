@@ -172,7 +172,7 @@ def test_every_trial_has_its_curves_and_the_same_hparams_columns(search: Search)
         )
         assert {"hparam/final_avg_acc", "hparam/forgetting"} <= set(events.Tags()["scalars"])
         columns.append(sorted(hparams(events)))
-        assert events.Tags()["images"] == ["acc_matrix"]
+        assert {"acc_matrix", "task_confusion", "prompts/similarity_of_tasks"} <= set(events.Tags()["images"])
     assert all(column == columns[0] for column in columns) and "evaluated_on" in columns[0]
 
 

@@ -10,6 +10,7 @@ from docs.plugin.one_prompt import OnePrompt
 from hlgp_dist.config import method_options
 from hlgp_dist.config.section import MethodOptions
 from hlgp_dist.methods.base import Output
+from hlgp_dist.methods.diagnostics import Diagnostics, Likeness
 from hlgp_dist.methods.l2p import L2p
 
 
@@ -250,6 +251,21 @@ class Replayed(OldPictures):
 
     def end_task(self, trunk, stream):
         self.level = torch.cat([images.flatten() for images in self.seen] or [self.level[None]]).mean()
+
+
+class NotCosines(OnePrompt):
+    def diagnostics(self):
+        rows = self.prompts.detach().flatten(1)
+        return Diagnostics({}, {"similarity_of_blocks": Likeness(100 * rows @ rows.mT, "block", tuple("012345"))})
+
+
+class ChangedByTelling(OnePrompt):
+    """Norms its prompts where they are."""
+
+    @torch.no_grad()
+    def diagnostics(self):
+        self.prompts /= 2 * self.prompts.norm()
+        return Diagnostics()
 
 
 class Boom(OnePrompt):

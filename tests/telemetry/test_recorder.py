@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -25,6 +26,7 @@ from hlgp_dist.errors import Interrupted
 from hlgp_dist.telemetry.board import FLUSH_SECONDS, HParam
 from hlgp_dist.telemetry.figures import accuracy_matrix
 from hlgp_dist.telemetry.journal import read_events
+from hlgp_dist.telemetry.pages import Chart, Page
 from hlgp_dist.telemetry.recorder import HPARAM_METRICS, Recorder, ResumePoint, hparams_of
 
 HPARAMS: dict[str, HParam] = {
@@ -177,6 +179,34 @@ def test_a_resume_repeats_no_step(tmp_path: Path) -> None:
     assert [event.step for event in events if event.axis == "step"] == list(range(1, 11))
     assert events[0].wall_time == started == board(tmp_path).Scalars("train/loss")[0].wall_time
     assert len(board(tmp_path).Tensors("config")) == 1
+
+
+def test_a_resume_keeps_the_pictures_of_finished_tasks(tmp_path: Path) -> None:
+    images = [torch.full((3, 8, 8), 50 * task, dtype=torch.uint8) for task in range(4)]
+    with open_recorder(tmp_path) as recorder:
+        for task in range(3):
+            recorder.figure("acc_matrix", task, images[task])
+            recorder.figure("prompts/alike", task, images[task + 1])
+    before = board(tmp_path).Images("acc_matrix")
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    events.write_bytes(events.read_bytes()[:-9])  # torn by a kill, in the last picture
+    with open_recorder(tmp_path, ResumePoint(step=0, tasks_done=2)) as recorder:
+        recorder.figure("acc_matrix", 2, images[3])
+    after = board(tmp_path).Images("acc_matrix")
+    assert [picture.step for picture in after] == [0, 1, 2]
+    assert after[:2] == before[:2] and after[2].encoded_image_string != before[2].encoded_image_string
+    assert [picture.step for picture in board(tmp_path).Images("prompts/alike")] == [0, 1]
+
+
+def test_pages_are_declared_as_tensorboard_reads_them(tmp_path: Path) -> None:
+    page = Page("How?", (Chart("loss", ("train/loss",)), Chart("rates", (r"train/lr_\w+", "lr"))))
+    with Recorder(tmp_path, config_text="", hparams={}, pages=[page]):
+        pass
+    (event,) = board(tmp_path).Tensors("custom_scalars__config__")
+    found = Layout.FromString(event.tensor_proto.string_val[0])
+    assert [category.title for category in found.category] == ["How?"]
+    charts = {chart.title: list(chart.multiline.tag) for chart in found.category[0].chart}
+    assert charts == {"loss": ["train/loss$"], "rates": [r"train/lr_\w+$", "lr$"]}
 
 
 def test_the_metrics_of_the_end_are_written_once_after_a_resume(tmp_path: Path) -> None:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import re
-import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.ports import LOOPBACK
 from hlgp_dist.telemetry.board import serve
 from hlgp_dist.telemetry.recorder import Recorder
+from tests.telemetry.browser import read, served, wait_for
 
-SERVE = "import sys; from pathlib import Path; from hlgp_dist.telemetry.board import serve; serve(Path(sys.argv[1]), 0)"
+TASKS = 24
+"""More than TensorBoard would show pictures of."""
 
 
 def test_it_shows_the_run_and_ends_quietly(tmp_path: Path) -> None:
     with Recorder(tmp_path / "run", config_text="", hparams={}) as recorder:
-        recorder.scalars(1, {"train/loss": 1.0})
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    address = re.search(r"http://[^ ;]+", process.stdout.readline())
-    assert address is not None
-    assert LOOPBACK in address[0]
-    with urllib.request.urlopen(f"{address[0]}data/environment", timeout=30) as response:
-        assert json.load(response)["data_location"] == str(tmp_path)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0
-    process.stdout.close()
+        for task in range(TASKS):
+            recorder.figure("acc_matrix", task, torch.full((3, 8, 8), task, dtype=torch.uint8))
+        with served(tmp_path) as address:
+            assert LOOPBACK in address
+            assert read(address, "data/environment")["data_location"] == str(tmp_path)
+            where = "data/plugin/images/images?tag=acc_matrix&run=run/tensorboard&sample=0"
+            wait_for(lambda: "run/tensorboard" in read(address, "data/runs"))
+            wait_for(lambda: [picture["step"] for picture in read(address, where)] == list(range(TASKS)))
+            recorder.figure("acc_matrix", TASKS, torch.zeros(3, 8, 8, dtype=torch.uint8))
+            wait_for(lambda: len(read(address, where)) == TASKS + 1)
+
+
+def test_it_starts_without_what_only_a_run_needs() -> None:
+    code = (
+        "import sys, hlgp_dist.cli, hlgp_dist.launch.opening, hlgp_dist.telemetry.board; print('torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "False\n"
 
 
 def test_a_taken_port_is_a_failure_of_the_machine(tmp_path: Path) -> None:

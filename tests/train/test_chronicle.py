@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from hlgp_dist.config.load import resolve
 from hlgp_dist.launch.trials import objectives
+from hlgp_dist.methods.diagnostics import Diagnostics, alike
 from hlgp_dist.telemetry.journal import read_events
 from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Position
@@ -22,9 +28,7 @@ def told(folder: Path, matrix: metrics.Matrix, sampled: Sequence[bool] = ()) -> 
     config = resolve({"data": {"path": "x"}}).config
     numbers = metrics.summary(matrix, [10] * len(matrix[-1]))
     screen = io.StringIO()
-    chronicle = Chronicle.open(
-        config, folder, screen=screen, resumed_at=None, matrix=[], sampled=[], num_tasks=1, steps=1
-    )
+    chronicle = Chronicle.open(config, folder, screen=screen, resumed_at=None, num_tasks=1, steps=1)
     with chronicle:
         chronicle.task_end(matrix, sampled, numbers, {"data/wait_seconds": 0.5})
         chronicle.finish(Position(), sampled, numbers)
@@ -62,6 +66,26 @@ def test_the_last_test_is_exact_and_what_reads_the_rows_before_is_not(tmp_path: 
     assert scalars["task/acc1_avg"] == scalars["hparam/final_avg_acc"] == fmean(SAMPLED[-1])
     assert {"task/bwt", "task/plasticity", "eval/task_00/acc1", "task/forgetting_sampled"} <= scalars.keys()
     assert not {"task/forgetting", "hparam/forgetting", "task/acc1_cum_avg", "hparam/cum_avg_acc"} & scalars.keys()
+
+
+def test_weights_and_prompts_are_told_as_curves_and_pictures(tmp_path: Path) -> None:
+    """After the second task; then of a method that weights no tasks, and has no prompts."""
+    config = resolve({"data": {"path": "x"}, "benchmark": {"validation_fraction": 0.2}}).config
+    prompts = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    screen = io.StringIO()
+    with Chronicle.open(config, tmp_path, screen=screen, resumed_at=None, num_tasks=2, steps=1) as chronicle:
+        chronicle.matching([[0.75, 0.25], [0.5, 0.5]], is_sampled=True)
+        chronicle.prompts(1, alike(prompts, "task"))
+        chronicle.matching([], is_sampled=False)
+        chronicle.prompts(2, Diagnostics())
+    events = list(read_events(tmp_path / "metrics.jsonl"))
+    assert [(event.axis, event.step, dict(event.tags)) for event in events] == [
+        ("task", 1, {"val/true_task_weight_sampled": 0.625}),
+        ("task", 1, {"prompts/similarity_between_tasks": pytest.approx(math.sqrt(0.5))}),
+    ]
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert board.Tags()["images"] == ["task_confusion_sampled", "prompts/similarity_of_tasks"]
 
 
 def test_the_matrix_says_which_rows_are_sampled(tmp_path: Path) -> None:

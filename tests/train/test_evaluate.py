@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,7 @@ def nearest_mean(means: Tensor) -> tuple[Tensor, Tensor]:
 def one_by_one(learner: Learner, images: Tensor, labels: list[int], tasks: tuple[TaskSpec, ...], true: int) -> Counts:
     """What `Counts` says, picture by picture and word by word."""
     total = right = task_right = oracle_right = within_right = 0
+    sums = [0.0] * len(tasks)
     is_joint = learner.task.index == 0
     knows_tasks = learner.method.takes_task_weights and not is_joint
     for image, label in zip(images.split(1), labels, strict=True):
@@ -129,6 +130,7 @@ def one_by_one(learner: Learner, images: Tensor, labels: list[int], tasks: tuple
         if output.task_weights is not None and not is_joint:
             weights = output.task_weights[0].tolist()
             guessed = weights.index(max(weights))
+            sums = [before + weight for before, weight in zip(sums, weights, strict=True)]
         else:
             guessed = next(task.index for task in tasks if task.start <= predicted < task.stop)
         if knows_tasks:
@@ -142,7 +144,8 @@ def one_by_one(learner: Learner, images: Tensor, labels: list[int], tasks: tuple
         task_right += guessed == true
         oracle_right += known.index(max(known)) == label
         within_right += of_task.index(max(of_task)) == label - tasks[true].start
-    return Counts(total, right, task_right, oracle_right, within_right)
+    means = tuple(weight / total for weight in sums) if any(sums) else None
+    return Counts(total, right, task_right, oracle_right, within_right, means)
 
 
 @torch.no_grad()
@@ -178,8 +181,19 @@ def test_all_five_counts_of_three_tasks(kind: str, is_joint: bool, drawn: Path, 
     first, second = ranks.call(2, all_counts, kind, is_joint, str(drawn), str(tmp_path))
     assert first == second, "counts are of all ranks together"
     found, plain = (list(counts) for counts in zip(*first, strict=True))
-    assert found == plain
-    total, right, _, oracle_right, within_right = (list(count) for count in zip(*map(astuple, found), strict=True))
+    assert [replace(counts, task_weights=None) for counts in found] == [
+        replace(counts, task_weights=None) for counts in plain
+    ]
+    total, right, _, oracle_right, within_right, weights = (
+        list(count) for count in zip(*map(astuple, found), strict=True)
+    )
+    if kind == "linear" or is_joint:
+        assert weights == [None] * 3
+    else:
+        for counts, expected in zip(found, plain, strict=True):
+            assert counts.task_weights == pytest.approx(expected.task_weights, abs=1e-6)
+            assert sum(counts.task_weights) == pytest.approx(1.0)
+        assert kind != "hlgp" or len(set(weights)) == 3, "so that no task can stand for another"
     assert total == [10, 15, 15]
     if kind != "linear":
         assert sum(right) < sum(within_right), "so that one cannot stand for the other"

@@ -114,7 +114,7 @@ def test_golden_task_identification_is_that_of_the_last_row() -> None:
 
 def test_golden_oracle_accuracies() -> None:
     oracle, within = (8, 16, 5, 32), (9, 18, 5, 38)
-    counts = [Counts(n, 0, 0, o, w) for n, o, w in zip(GOLDEN_IMAGES, oracle, within, strict=True)]
+    counts = [Counts(n, 0, 0, o, w, None) for n, o, w in zip(GOLDEN_IMAGES, oracle, within, strict=True)]
     assert _oracle_numbers(counts, True) == {
         "oracle_task_accuracy": pytest.approx(float(Fraction(17, 20))),  # (4/5 + 4/5 + 1 + 4/5) / 4
         "within_task_accuracy": pytest.approx(float(Fraction(15, 16))),  # (9/10 + 9/10 + 1 + 19/20) / 4

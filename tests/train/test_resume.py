@@ -189,7 +189,9 @@ def test_the_record_holds_every_step_once(ordeal: tuple[RunFolder, list[Stage]])
         steps = [event.step for event in board.Scalars(tag)]
         assert steps == [event.step for event in journal if tag in event.tags]
         assert all(before < after for before, after in itertools.pairwise(steps))
-    assert [event.step for event in board.Images("acc_matrix")] == [0, 1, 2, 3, 4]
+    drawn = {tag: [event.step for event in board.Images(tag)] for tag in board.Tags()["images"]}
+    names = ("acc_matrix", "task_confusion", "prompts/similarity_of_blocks", "prompts/similarity_of_tasks")
+    assert drawn == {name: [0, 1, 2, 3, 4] for name in names}
 
 
 def test_a_finished_run_returns_at_once(ordeal: tuple[RunFolder, list[Stage]], drawn: Path) -> None:
