@@ -74,8 +74,9 @@ def test_zero3_goes_on_with_a_checkpoint_of_another_stage(
 
 
 def test_what_a_method_tells_of_its_prompts_is_of_whole_ones(drawn: Path, tmp_path: Path, own_ranks: Ranks) -> None:
+    """Of a method that reads a weight of the trunk, too: the position that its prompts get."""
     told = []
-    pool = ("method.kind=l2p", "method.insertion=prefix", "method.pool_size=4", "method.top_k=2")
+    pool = ("method.kind=l2p", "method.insertion=tokens", "method.pool_size=4", "method.top_k=2")
     for stage in (0, 3):
         folder, codes = own_ranks.run(job(drawn, tmp_path / str(stage), *pool, *SHORT, f"engine.zero_stage={stage}"))
         assert codes == [0, 0]
