@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.files import write_json, write_text
-from tests.results import IMAGES, leave_run
+from tests.results import ENVIRONMENT, IMAGES, leave_run
 
 BACKBONES, METHODS = ("s", "b", "l"), ("hlgp", "independent", "linear")
 STUDY = """study:
@@ -46,6 +46,7 @@ def leave_cell(folder: Path, size: int, rank: int, seed: int, seconds: float) ->
         folder,
         *overrides,
         right=right,
+        environment=ENVIRONMENT | {"devices": ["NVIDIA H100"]},
         backbone=weights | {"num_parameters": 10_000_000 * 4**size},
         num_trainable_parameters=0 if method == "linear" else 1000 * (size + 1) * (rank + 1),
         training_seconds=seconds * (size + 1),
