@@ -19,6 +19,8 @@ from hlgp_dist.train.folder import TRIALS, RunFolder
 
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
 """Without these a result cannot be known to be like another."""
+PLANNED = {"steps", "flops", "pass_flops", "memory", "stages"}
+"""What is read of a plan."""
 ROUNDING = 1e-9
 STUDY_FILE, PLAN_FILE = "study.yaml", "plan.json"
 """In a study's folder, whose folders are its cells: its configuration, and what it planned of each cell."""
@@ -87,6 +89,7 @@ def _below(folder: RunFolder, part: Part | None = None) -> Iterator[Run | Unfini
         return
     cells = _cells(folder)
     order = list(cells)
+    yield from (Unfinished(folder.below(*names), "not begun") for names in _not_begun(folder))
     inside = [path for path in folder.path.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
     for path in sorted(inside, key=lambda path: (order.index(path.name) if path.name in cells else len(cells), path)):
         own = cells.get(path.name, Part(str(folder), path.name, {}, None)) if cells else part
@@ -95,20 +98,39 @@ def _below(folder: RunFolder, part: Part | None = None) -> Iterator[Run | Unfini
 
 def _cells(folder: RunFolder) -> dict[str, Part]:
     """Of a study's folder, in the study's own order; empty for other folders."""
+    plan, cells = read_object(folder.path / PLAN_FILE), study_cells(_study(folder))
+    return {name: Part(str(folder), name, choices, _run_of(plan, name)) for name, choices in cells.items()}
+
+
+def _study(folder: RunFolder) -> dict[str, Any]:
+    """The section of a study's folder; empty for other folders."""
     try:
         document = read_document((folder.path / STUDY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except GrammarError as error:
         raise ConfigError(f"{folder}/{STUDY_FILE}:{error.line}: {error}") from None
-    study, plan = document.values.get("study"), read_object(folder.path / PLAN_FILE)
-    cells = study_cells(study) if isinstance(study, dict) else {}
-    return {name: Part(str(folder), name, choices, _run_of(plan, name)) for name, choices in cells.items()}
+    study = document.values.get("study")
+    return study if isinstance(study, dict) else {}
+
+
+def _not_begun(folder: RunFolder) -> Iterator[tuple[str, str]]:
+    """Cells and seeds of a study's folder that have no folder yet; the first seed's run may be in its search."""
+    study = _study(folder)
+    seeds = study.get("seeds")
+    for name in study_cells(study):
+        for place, seed in enumerate(seeds if isinstance(seeds, list) else []):
+            names = [f"seed-{seed}", *["search"] * (place == 0)]
+            if not any((folder.path / name / own).is_dir() for own in names):
+                yield name, names[0]
 
 
 def _run_of(plan: Mapping[str, Any], cell: str) -> Mapping[str, Any] | None:
-    planned: Mapping[str, Any] | None = plan.get("cells", {}).get(cell, {}).get("run")
-    return planned
+    """None where an older study, or nobody, planned it."""
+    found: Any = plan
+    for key in ("cells", cell, "run"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) and found.keys() >= PLANNED else None
 
 
 def _is_left_by_a_run(folder: RunFolder) -> bool:

@@ -87,7 +87,7 @@ def _accuracies(cells: Sequence[Cell]) -> Grid:
 
     def row(cell: Cell) -> list[str]:
         given = (cell.settings[key] for key in conditions)
-        return [cell.label, *given, str(len(cell.runs)), *(_percent(_values(cell, key)) for key in columns)]
+        return [cell.label, *given, str(len(cell.runs)), *(percent(_values(cell, key)) for key in columns)]
 
     return Grid("%, mean ± sample standard deviation over seeds", titles, [row(cell) for cell in cells])
 
@@ -110,7 +110,7 @@ def _differences(cells: Sequence[Cell], baseline: Cell) -> Grid:
     others = [cell for cell in cells if cell is not baseline]
     rows = []
     for cell in others:
-        final, forgotten = interval(cell, baseline, _final_terms), interval(cell, baseline, metrics.task_forgetting)
+        final, forgotten = interval(cell, baseline, final_terms), interval(cell, baseline, metrics.task_forgetting)
         num_seeds = len(cell.runs.keys() & baseline.runs.keys())
         rows.append([cell.label, str(num_seeds), _points(final), _points(forgotten)])
     title = f"difference to {baseline.label}, points, [95 % paired bootstrap over seeds and tasks]"
@@ -131,7 +131,8 @@ def interval(cell: Cell, baseline: Cell, terms: Callable[[metrics.Matrix], Seque
     return paired_bootstrap(differences) if differences else None
 
 
-def _final_terms(matrix: metrics.Matrix) -> Sequence[float]:
+def final_terms(matrix: metrics.Matrix) -> Sequence[float]:
+    """Whose mean is the final average accuracy."""
     return matrix[-1]
 
 
@@ -195,7 +196,8 @@ def number_of(run: Run, key: str) -> float | None:
     raise DataError(f"{run.folder}: {key} of result.json is {value!r}, which is no number")
 
 
-def _percent(values: Sequence[float]) -> str:
+def percent(values: Sequence[float]) -> str:
+    """Of fractions, one a seed: their mean and deviation."""
     return _plus_minus(spread([100 * value for value in values])) if values else NOTHING
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hlgp_dist.launch.storage import View, of_report
 from hlgp_dist.study.collect import Run, Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
-from hlgp_dist.terminal import Grid, console, counting, show_grid
+from hlgp_dist.terminal import Grid, console, show_grid
 from hlgp_dist.train.estimate.speed import peak_of_bench
 from hlgp_dist.train.folder import RunFolder
 
@@ -37,6 +38,12 @@ class ReportOptions:
     baseline: str | None = None
     apart: bool = False
     bench: Path | None = None
+
+    def words(self) -> list[str]:
+        """As the command line says them."""
+        values = {"--out": self.out, "--baseline": self.baseline, "--bench": self.bench}
+        given = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+        return [*given, *["--apart"] * self.apart]
 
 
 def run_report(places: Sequence[str], options: ReportOptions) -> None:
@@ -90,25 +97,27 @@ def _write(
     """The page last: where it is, all that it is made of is there."""
     from hlgp_dist.study.frames import frames_of
     from hlgp_dist.study.reporting.latex import booktabs
-    from hlgp_dist.study.reporting.page import render
+    from hlgp_dist.study.reporting.page import all_blocks, render
     from hlgp_dist.study.reporting.places import placed
+    from hlgp_dist.study.reporting.provenance import commands_of
     from hlgp_dist.study.reporting.ranking import answers
     from hlgp_dist.study.reporting.searches import find_searches
-    from hlgp_dist.study.reporting.sections import Material, Writer
+    from hlgp_dist.study.reporting.sections import Material, sections_of
 
     peak = None if options.bench is None else peak_of_bench(options.bench)
     cells, searches = placed(runs), find_searches(folders)
-    material = Material(folders, cells, comparisons, searches, unfinished, peak)
-    with counting("drawing") as progress:
-        writer = Writer(material, _counted(progress))
-        sections = writer.sections()
+    commands = [*commands_of(runs), shlex.join(["hlgp", "report", *map(str, folders), *options.words()])]
+    with console.status("drawing figures"):
+        sections = sections_of(Material(cells, comparisons, searches, unfinished, peak, commands))
+    blocks = list(all_blocks(sections))
     write_text(target.path / "comparison.csv", as_csv([dict(row) for each in comparisons for row in each.rows]))
     write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
-    write_text(target.path / "tables.tex", booktabs(writer.grids))
+    write_text(target.path / "tables.tex", booktabs([block.grid for block in blocks if block.grid is not None]))
     for name, frame in frames_of(runs, searches, unfinished).tables().items():
-        if len(frame):
-            write_text(target.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    _write_figures(target.path / "figures", writer.drawings)
+        write_text(target.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    _write_figures(
+        target.path / "figures", {block.name: block.drawing for block in blocks if block.drawing is not None}
+    )
     write_text(target.path / PAGE, render(f"Report of {folders[0].name}", list(answers(cells)), sections))
 
 
@@ -117,20 +126,9 @@ def _write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
     for name, drawing in drawings.items():
         write_atomically(folder / f"{name}.svg", drawing.svg)
         write_atomically(folder / f"{name}.png", drawing.png)
-    for path in folder.glob("*.[sp][vn]g"):
+    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
         if path.stem not in drawings:
             path.unlink()
-
-
-def _counted(progress: Callable[[int, int], None]) -> Callable[[str], None]:
-    done = 0
-
-    def count(name: str) -> None:
-        nonlocal done
-        done += 1
-        progress(done, done + 1)
-
-    return count
 
 
 def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:

@@ -21,12 +21,13 @@ Numbers = NDArray[np.float64]
 class PowerLaw:
     """error = scale * quantity ** -exponent, by least squares of the logarithms of the means over seeds.
 
-    low, high: of the exponent, 95 %, None with too few seeds; r_squared: of the logarithms.
+    low, high: of the exponent, 95 %, None with too few seeds, or where some draw of them has no error; r_squared: of
+    the logarithms, None where there is nothing to explain.
     """
 
     scale: float
     exponent: float
-    r_squared: float
+    r_squared: float | None
     low: float | None
     high: float | None
 
@@ -47,7 +48,7 @@ def power_law(quantities: Sequence[float], errors: Sequence[Sequence[float]]) ->
     slope, offset = _line(x, np.log(means)[None])
     fitted = offset[0] + slope[0] * x
     total = float(((np.log(means) - np.log(means).mean()) ** 2).sum())
-    r_squared = 1.0 - float(((np.log(means) - fitted) ** 2).sum()) / total if total > 0 else 1.0
+    r_squared = 1.0 - float(((np.log(means) - fitted) ** 2).sum()) / total if total > 0 else None
     low, high = _interval(x, errors)
     return PowerLaw(float(np.exp(offset[0])), float(-slope[0]), r_squared, low, high)
 
@@ -58,8 +59,10 @@ def _interval(x: Numbers, errors: Sequence[Sequence[float]]) -> tuple[float | No
     random = np.random.default_rng(_STREAM)
     draws = [random.integers(len(values), size=(RESAMPLES, len(values))) for values in errors]
     means = [np.asarray(values)[picked].mean(1) for values, picked in zip(errors, draws, strict=True)]
-    drawn = np.log(np.maximum(np.stack(means, axis=1), np.finfo(np.float64).tiny))
-    slopes, _ = _line(x, drawn)
+    drawn = np.stack(means, axis=1)
+    if drawn.min() <= 0:
+        return None, None
+    slopes, _ = _line(x, np.log(drawn))
     low, high = np.quantile(-slopes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 

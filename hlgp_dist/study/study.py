@@ -77,7 +77,7 @@ def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     performance.run(parts)
     failed = performance.failed
     try:
-        run_report([place], ReportOptions(apart=True))
+        run_report([place], ReportOptions())
     except DataError:  # nothing has finished
         if not failed:
             raise

@@ -14,8 +14,8 @@ from hlgp_dist.files import write_text
 
 NOT_SHARED = "it must be on storage that all nodes share"
 
-TRIALS = "trials"
-"""In SEARCH/, whose folders are run folders."""
+TRIALS, BEST = "trials", "best"
+"""In SEARCH/: whose folders are run folders, and the winner's run."""
 
 
 class Keeper:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,15 @@ from hlgp_dist.study.report import ReportOptions, run_report
 from hlgp_dist.study.reporting.latex import booktabs, escaped
 from hlgp_dist.study.reporting.page import without_times
 from hlgp_dist.study.reporting.places import axes_of, lines_along, placed
+from hlgp_dist.study.reporting.searches import find_searches
 from hlgp_dist.study.reporting.style import compact
 from hlgp_dist.study.scaling import front, power_law
 from hlgp_dist.terminal import Grid
+from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.importance import importances
-from tests.jobs import job
+from tests.jobs import WITHOUT_GRADIENTS, job
 from tests.results import leave_run
-from tests.study.studies import leave_study
+from tests.study.studies import STUDY, leave_study
 from tests.study.test_cli import hlgp
 from tests.study.test_comparison import found
 
@@ -70,12 +76,22 @@ def test_every_figure_is_there_as_svg_and_png(study: Path) -> None:
     assert "error_method.svg" not in figures, "methods are no more or less of one thing"
 
 
-def test_a_second_report_is_the_same_byte_for_byte(study: Path, tmp_path: Path) -> None:
-    run_report([str(study)], ReportOptions(out=tmp_path))
-    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) > 20
-    for file in files:
-        assert (tmp_path / file).read_bytes() == (study / "report" / file).read_bytes(), file
+def test_a_second_report_is_the_same_byte_for_byte(study: Path) -> None:
+    report = study / "report"
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    assert len(before) > 20
+    run_report([str(study)], ReportOptions())
+    assert before == {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+
+
+def test_another_process_writes_the_same(study: Path, tmp_path: Path) -> None:
+    """With other hashes of text, by which sets are in another order."""
+    code = "from hlgp_dist.cli import main; main()"
+    command = [sys.executable, "-c", code, "report", str(study), "--out", str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    pages = [(folder / "index.html").read_text() for folder in (study / "report", tmp_path / "out")]
+    assert re.sub(r"hlgp report .*", "", pages[0]) == re.sub(r"hlgp report .*", "", pages[1])
 
 
 def test_other_times_change_what_is_marked_as_time_alone(study: Path) -> None:
@@ -135,6 +151,59 @@ def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
     assert not stale.exists() and (tmp_path / "report" / "figures" / "over_tasks.png").exists()
 
 
+def test_a_cell_beside_the_axes_keeps_them(tmp_path: Path) -> None:
+    leave_study(tmp_path, seeds=1)
+    write_text(tmp_path / "study.yaml", f"{STUDY}  cells: {{extra: {{}}}}\n")
+    leave_run(tmp_path / "extra" / "seed-0", "method.kind=ncm", *WITHOUT_GRADIENTS)
+    cells = placed(found(tmp_path))
+    assert axes_of(cells) == {"backbone": ["s", "b", "l"], "method": ["hlgp", "independent", "linear"]}
+    assert len(cells) == 10 and sum(len(line.members) for line in lines_along("backbone", cells)) == 9
+    run_report([str(tmp_path)], ReportOptions())
+    assert "extra" in read(tmp_path)
+
+
+def test_two_files_of_weights_are_two_backbones(tmp_path: Path) -> None:
+    weights = {"name": "vit_tiny_patch16_224", "weights": "none", "timm_version": "1.0.31"}
+    for place, (depth, sha256) in enumerate([(2, "a" * 64), (4, "b" * 64), (4, "c" * 64)]):
+        for method in ("hlgp", "independent"):
+            overrides = (f"method.kind={method}", f"backbone.kwargs.depth={depth}")
+            leave_run(tmp_path / f"{method}_{place}", *overrides, backbone=weights | {"sha256": sha256})
+    names = axes_of(placed(found(tmp_path)))["backbone"]
+    assert [name.rpartition("224 ")[2] for name in names] == ["depth=2", "depth=4 bbbbbb", "depth=4 cccccc"]
+
+
+@pytest.mark.parametrize("plan", ["[]", '{"cells": []}', '{"cells": {"s-hlgp": {"run": {"steps": 3}}}}', '{"cells'])
+def test_a_plan_that_cannot_be_read_is_none(plan: str, tmp_path: Path) -> None:
+    leave_study(tmp_path, seeds=1)
+    (tmp_path / "plan.json").write_text(plan)
+    run_report([str(tmp_path)], ReportOptions())
+    assert "planned for one run of each cell" not in read(tmp_path)
+
+
+def test_what_a_study_has_not_begun_is_said(tmp_path: Path) -> None:
+    leave_study(tmp_path, seeds=1)
+    write_text(tmp_path / "study.yaml", STUDY.replace("study:\n", "study:\n  seeds: [0, 1]\n"))
+    run_report([str(tmp_path)], ReportOptions())
+    assert f"{tmp_path}/s-hlgp/seed-1: not begun" in read(tmp_path)
+
+
+def test_commands_can_be_pasted(tmp_path: Path) -> None:
+    leave_run(tmp_path / "my runs" / "one")
+    leave_search(tmp_path / "search", 3)
+    run_report([str(tmp_path)], ReportOptions(apart=True))
+    page = read(tmp_path)
+    assert f"hlgp train &#39;{tmp_path}/my runs/one/config.yaml&#39;" in page
+    assert f"hlgp tune {tmp_path}/search/config.yaml" in page and f"hlgp report {tmp_path} --apart" in page
+
+
+def test_what_a_run_says_is_no_markup(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a")
+    write_text(tmp_path / "b" / "config.yaml", dump(job(Path("shards"), tmp_path)))
+    write_json(tmp_path / "b" / "result.json", {"exit_code": 1, "reason": "<script>alert(1)</script>"})
+    run_report([str(tmp_path)], ReportOptions())
+    assert "<script" not in read(tmp_path) and "&lt;script&gt;" in read(tmp_path)
+
+
 def test_runs_without_a_study_are_placed_by_method_and_backbone(tmp_path: Path) -> None:
     for depth in (2, 4):
         for method in ("hlgp", "independent"):
@@ -179,6 +248,16 @@ def test_a_search_has_its_history_and_which_key_mattered(tmp_path: Path) -> None
     assert "importance (PED-ANOVA)" in page and "best so far" in page
     rows = cells_of_table(page, "trials, best first")
     assert rows[0][0] == "trial-00011" and rows[-1][-1] == "out of memory"
+
+
+def test_replicates_count_as_one_configuration(tmp_path: Path) -> None:
+    leave_search(tmp_path / "search", 9)
+    result = json.loads((tmp_path / "search" / "result.json").read_text())
+    for place, trial in enumerate(result["trials"]):
+        trial |= {"configuration": place // 3, "status": "done", "objective": 0.1 * place}
+    write_json(tmp_path / "search" / "result.json", result)
+    (search,) = find_searches([RunFolder(tmp_path)])
+    assert [(place, round(objective, 6)) for place, _, objective in search.done()] == [(2, 0.1), (5, 0.4), (8, 0.7)]
 
 
 def test_importance_finds_the_key_that_matters() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-from hlgp_dist.config.identity import identity_hash
 from hlgp_dist.config.load import cells, vary
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.files import write_json
@@ -12,6 +12,9 @@ from hlgp_dist.study.collect import PLAN_FILE, read_object
 from hlgp_dist.study.planning.run import run_json
 from hlgp_dist.terminal import counting
 from hlgp_dist.train.estimate.run import estimate_run
+
+ELSEWHERE = {"run", "telemetry", "checkpoint", "study", "search"}
+"""Sections that no number of a plan follows from."""
 
 
 def keep_plan(folder: Path, config: RunConfig) -> None:
@@ -22,12 +25,13 @@ def keep_plan(folder: Path, config: RunConfig) -> None:
     """
     assert config.study is not None
     every, chosen = cells(config), config.study.chosen()
-    known = read_object(folder / PLAN_FILE).get("cells", {})
+    known = read_object(folder / PLAN_FILE).get("cells")
+    known = known if isinstance(known, dict) else {}
     with counting("planning") as progress:
         for done, name in enumerate(chosen, 1):
             run = vary(every[name], {"search": None})
-            of = {"identity": identity_hash(run), "num_workers": run.launch.num_workers}
-            if known.get(name, {}).get("of") != of:
+            of = hashlib.sha256(run.model_dump_json(exclude=ELSEWHERE).encode()).hexdigest()
+            if not isinstance(known.get(name), dict) or known[name].get("of") != of:
                 known[name] = {"of": of, "run": run_json(estimate_run(run), None)}
             progress(done, len(chosen))
     write_json(folder / PLAN_FILE, {"cells": known})

@@ -29,7 +29,6 @@ class Quantity:
 class Fit:
     """Of one line, over one quantity; `law` is None where there are too few points."""
 
-    axis: str
     quantity: Quantity
     line: Line
     quantities: Sequence[float]
@@ -68,7 +67,7 @@ def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
     if any(len({cell.run.config.method.kind for cell in line.members}) > 1 for line in lines_along(axis, cells)):
         return []
     return [
-        _fit(axis, quantity, line)
+        _fit(quantity, line)
         for quantity in QUANTITIES
         for line in lines_along(axis, cells)
         if len({quantity.of(cell) for cell in line.members} - {None, 0.0}) > 1
@@ -105,11 +104,11 @@ def error_plots(fits: Sequence[Fit], looks: Mapping[str, Look]) -> Figure:
     return figure
 
 
-def _fit(axis: str, quantity: Quantity, line: Line) -> Fit:
+def _fit(quantity: Quantity, line: Line) -> Fit:
     known = [(value, cell) for cell in line.members if (value := quantity.of(cell))]
     quantities = [value for value, _ in known]
     errors = [[1.0 - final for final in cell.finals()] for _, cell in known]
-    return Fit(axis, quantity, line, quantities, errors, power_law(quantities, errors))
+    return Fit(quantity, line, quantities, errors, power_law(quantities, errors))
 
 
 def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Look) -> None:
@@ -121,13 +120,13 @@ def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, 
             at.append(order.index(cell.choices[axis]))
             means.append(found.mean)
             deviations.append(found.deviation or 0.0)
-    axes.errorbar(at, means, yerr=deviations, capsize=2.5, label=line.series or axis, **look.line())
+    axes.errorbar(at, means, yerr=deviations, capsize=2.5, label=line.series, **look.line())
 
 
 def _error(axes: Axes, fit: Fit, look: Look) -> None:
     means = [100 * float(np.mean(values)) for values in fit.errors]
     style = look.line() | {"linestyle": "none" if fit.law else look.dash}
-    axes.plot(fit.quantities, means, label=fit.line.series or fit.axis, **style)
+    axes.plot(fit.quantities, means, label=fit.line.series, **style)
     if fit.law is not None:
         span = np.geomspace(min(fit.quantities), max(fit.quantities), 50)
         axes.plot(span, 100 * fit.law.at(span), color=look.color, linestyle=look.dash, linewidth=1.1)

@@ -8,13 +8,13 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from hlgp_dist.study.comparison import NOTHING, number_of
-from hlgp_dist.study.reporting.along import Quantity
-from hlgp_dist.study.reporting.places import Placed
+from hlgp_dist.study.reporting.along import Quantity, device_hours
+from hlgp_dist.study.reporting.places import Placed, by_pictures
 from hlgp_dist.study.reporting.style import INK, Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import front
 from hlgp_dist.terminal import Grid
 
-GIGA, MIB, HOUR = 1e9, 2**20, 3600
+GIGA, MIB = 1e9, 2**20
 
 
 def pareto(cells: Sequence[Placed], quantity: Quantity) -> list[Placed]:
@@ -25,7 +25,7 @@ def pareto(cells: Sequence[Placed], quantity: Quantity) -> list[Placed]:
 
 
 def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Sequence[Quantity]) -> Figure | None:
-    """Final accuracy over each cost that two cells or more know, with the front of what is worth it."""
+    """Final accuracy over each cost that two cells or more know, with the front on each set of pictures and tasks."""
     shown = [each for each in quantities if len({each.of(cell) for cell in cells} - {None}) > 1]
     if not shown:
         return None
@@ -36,9 +36,10 @@ def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Seq
             if cost is not None:
                 final = 100 * fmean(cell.finals())
                 axes.plot(cost, final, label=cell.series, color=look.color, marker=look.marker, linestyle="none")
-        best = pareto(cells, quantity)
-        steps = [quantity.of(cell) or 0.0 for cell in best], [100 * fmean(cell.finals()) for cell in best]
-        axes.step(*steps, where="post", color=INK, linewidth=0.9, linestyle=":", label="worth its cost")
+        for members in by_pictures(cells):
+            best = pareto(members, quantity)
+            steps = [quantity.of(cell) or 0.0 for cell in best], [100 * fmean(cell.finals()) for cell in best]
+            axes.step(*steps, where="post", color=INK, linewidth=0.9, linestyle=":", label="not beaten in both")
         axes.set(xlabel=quantity.label, ylabel="final average accuracy, %")
         if all(quantity.of(cell) for cell in cells if quantity.of(cell) is not None):
             logarithmic(axes.xaxis, prefixes=True)
@@ -85,28 +86,28 @@ def _planned(cell: Placed) -> Iterator[str]:
 
 def _actual(cell: Placed, peak: float | None) -> Iterator[str]:
     results = [run.result for run in cell.cell.runs.values()]
-    seconds = _mean(results, "training_seconds")
-    workers = results[0].get("num_workers")
-    yield str(workers or NOTHING)
-    yield NOTHING if seconds is None or not workers else f"{seconds * workers / HOUR:.4g}"
+    yield " or ".join(map(str, sorted({result["num_workers"] for result in results if result.get("num_workers")})))
+    hours = device_hours(cell)
+    yield NOTHING if hours is None else f"{hours:.4g}"
     rate = _mean(results, "images_per_second")
     yield NOTHING if rate is None else f"{rate:.4g}"
-    reached = _reached(cell, rate, workers)
+    reached = _reached(cell)
     yield NOTHING if reached is None else f"{reached / 1e12:.3g}"
     yield NOTHING if reached is None or peak is None else f"{100 * reached / peak:.1f}"
     memory = _mean(results, "peak_memory_bytes")
     yield NOTHING if memory is None else f"{memory / MIB:,.0f}"
-    plan = None if set(cell.run.environment.get("devices", ["cpu"])) == {"cpu"} else cell.planned  # which is for GPUs
+    is_comparable = set(cell.run.environment.get("devices", ["cpu"])) != {"cpu"}  # a plan is for GPUs
+    plan = cell.planned if is_comparable and cell.run.config.engine.micro_batch_size != "auto" else None
     yield NOTHING if memory is None or plan is None else f"{100 * memory / plan['memory']['peak']:.0f}"
 
 
-def _reached(cell: Placed, rate: float | None, workers: int | None) -> float | None:
+def _reached(cell: Placed) -> float | None:
     """FLOP/s a device in training, of those that the method needs."""
-    plan = cell.planned
-    if plan is None or rate is None or not workers:
+    plan, rates = cell.planned, throughput([cell])
+    trained = 0 if plan is None else sum(stage["trained"] for stage in plan["stages"])
+    if plan is None or not trained or not rates:
         return None
-    trained = sum(stage["trained"] for stage in plan["stages"])
-    return rate / workers * sum(stage["training"] for stage in plan["stages"]) / trained if trained else None
+    return fmean(rates[cell.name]) * float(sum(stage["training"] for stage in plan["stages"])) / trained
 
 
 def _mean(results: Sequence[Mapping[str, float]], key: str) -> float | None:

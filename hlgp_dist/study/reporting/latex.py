@@ -11,6 +11,7 @@ ESCAPES = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    **{sign: f"${sign}$" for sign in "<>|"},
     "±": r"$\pm$",
     "×": r"$\times$",
     "≈": r"$\approx$",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from hlgp_dist.study.reporting.style import Drawing
 from hlgp_dist.terminal import Grid
 
 TIMED = re.compile(r"<!-- timed -->.*?<!-- /timed -->", re.DOTALL)
@@ -18,12 +19,15 @@ TIMED = re.compile(r"<!-- timed -->.*?<!-- /timed -->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a section. `text` is a figure's caption, a list's lines, a code's lines or a folded part's title."""
+    """A piece of a section. `text` is a figure's caption, a list's lines, a code's lines or a folded part's title;
+    `name` and `drawing` are a figure's.
+    """
 
     kind: Literal["text", "list", "grid", "figure", "code", "folded"]
     text: str | Sequence[str] = ""
     grid: Grid | None = None
-    svg: str = ""
+    name: str = ""
+    drawing: Drawing | None = None
     blocks: Sequence[Block] = ()
     is_timed: bool = False
     marks: frozenset[tuple[int, int]] = frozenset()
@@ -36,7 +40,7 @@ class Section:
 
     title: str
     question: str
-    blocks: Sequence[Block] = field(default_factory=tuple)
+    blocks: Sequence[Block]
 
     @property
     def anchor(self) -> str:
@@ -77,6 +81,18 @@ def code(lines: str) -> Block:
     return Block("code", lines)
 
 
-def folded(title: str, blocks: Sequence[Block], *, is_timed: bool = False) -> Block:
+def folded(title: str, blocks: Sequence[Block]) -> Block:
     """Closed until it is asked for."""
-    return Block("folded", title, blocks=blocks, is_timed=is_timed)
+    return Block("folded", title, blocks=blocks)
+
+
+def all_blocks(sections: Sequence[Section]) -> Iterator[Block]:
+    """In the order of the page, those within folded ones too."""
+    for section in sections:
+        yield from _within(section.blocks)
+
+
+def _within(blocks: Sequence[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        yield from _within(block.blocks)

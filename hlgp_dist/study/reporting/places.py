@@ -17,10 +17,11 @@ METHOD, BACKBONE = "method", "backbone"
 """The axes of runs that no study has placed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
-    """A cell with its choice on each axis; table: of the cells that are like it in all that a table must share;
-    series: what tells it from the others of its table.
+    """A cell with its choice on each axis, on none if its study names it singly beside its axes.
+
+    table: of the cells that are like it in all that a table must share; series: what tells it from the others there.
     """
 
     cell: Cell
@@ -54,7 +55,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Line:
-    """Cells that differ along one axis alone, in the axis' order; `series` names what they share."""
+    """Cells that differ along one axis alone, in the axis' order; `series` names what they share, or the axis."""
 
     series: str
     members: Sequence[Placed]
@@ -69,8 +70,9 @@ def placed(runs: Sequence[Run]) -> list[Placed]:
     tables = [cells_of(members) for members in alike(runs)]
     everything = [(number, cell) for number, cells in enumerate(tables) for cell in cells]
     choices = [dict(part.choices) if (part := _first(cell).part) is not None else {} for _, cell in everything]
-    if not all(choices) or len({tuple(mine) for mine in choices}) > 1:
+    if not any(choices) or len({tuple(mine) for mine in choices if mine}) > 1:
         choices = _derived([cell for _, cell in everything])
+    assert len({tuple(mine.items()) for mine in choices if mine}) == sum(map(bool, choices)), choices
     apart = _axes_of_tables([(number, mine) for (number, _), mine in zip(everything, choices, strict=True)])
     return [
         Placed(cell, mine, number, _series(cell, mine, apart))
@@ -80,9 +82,16 @@ def placed(runs: Sequence[Run]) -> list[Placed]:
 
 def axes_of(cells: Sequence[Placed]) -> dict[str, list[str]]:
     """The choices on each axis along which cells differ, in the order in which they come up."""
-    names = cells[0].choices
-    found = {axis: list(dict.fromkeys(cell.choices[axis] for cell in cells)) for axis in names}
+    on_axes = [cell for cell in cells if cell.choices]
+    names = on_axes[0].choices if on_axes else ()
+    found = {axis: list(dict.fromkeys(cell.choices[axis] for cell in on_axes)) for axis in names}
     return {axis: choices for axis, choices in found.items() if len(choices) > 1}
+
+
+def parts_tables(axis: str, cells: Sequence[Placed]) -> bool:
+    """Whether cells of one table all have one choice on it."""
+    on_axes = [cell for cell in cells if cell.choices]
+    return len({(cell.table, cell.choices[axis]) for cell in on_axes}) == len({cell.table for cell in on_axes})
 
 
 def lines_along(axis: str, cells: Sequence[Placed]) -> list[Line]:
@@ -90,9 +99,9 @@ def lines_along(axis: str, cells: Sequence[Placed]) -> list[Line]:
     order = axes_of(cells)[axis]
     varied = [name for name in axes_of(cells) if name != axis]
     lines = []
-    for _, members in grouped((cell, list(cell.other(axis))) for cell in cells):
+    for _, members in grouped((cell, list(cell.other(axis))) for cell in cells if cell.choices):
         members.sort(key=lambda cell: order.index(cell.choices[axis]))
-        series = "-".join(members[0].choices[name] for name in varied)
+        series = "-".join(members[0].choices[name] for name in varied) or axis
         lines.append(Line(series, members))
     return [line for line in lines if len(line.members) > 1]
 
@@ -106,6 +115,15 @@ def title_of(run: Run) -> str:
     return f"{pictures}, {len(same['task_sizes'])} tasks of {sizes(same['task_sizes'])} classes{validation}"
 
 
+def by_pictures(cells: Sequence[Placed]) -> list[list[Placed]]:
+    """Those that learned and were tested on the same, whatever their backbones."""
+
+    def same(cell: Placed) -> dict[str, Any]:
+        return {key: value for key, value in must_agree(cell.run).items() if not key.startswith("backbone.")}
+
+    return [members for _, members in grouped((cell, same(cell)) for cell in cells)]
+
+
 def sizes(counts: Sequence[int]) -> str:
     """`10`, or `4 + 5` where the first differs."""
     first, rest = counts[0], set(counts[1:])
@@ -116,8 +134,8 @@ def sizes(counts: Sequence[int]) -> str:
 
 def _axes_of_tables(cells: Sequence[tuple[int, Mapping[str, str]]]) -> set[str]:
     """The axes on which the cells of a table share their choice, and those that nothing varies on."""
-    found = set(cells[0][1])
-    for _, members in grouped((mine, number) for number, mine in cells):
+    found = {axis for _, mine in cells for axis in mine}
+    for _, members in grouped((mine, number) for number, mine in cells if mine):
         found -= {axis for axis in members[0] if len({mine[axis] for mine in members}) > 1}
     return found
 
@@ -158,10 +176,16 @@ def _backbone_names(cells: Sequence[Cell]) -> list[str]:
     def varied(backbone: Mapping[str, Any]) -> str:
         peers = [other for other in backbones if other["name"] == backbone["name"]]
         keys = [key for key in backbone if any(other.get(key) != backbone[key] for other in peers)]
-        keys = [key for key in keys if key != "sha256"] or keys
-        return "".join(f" {key}={flow(backbone[key])}" for key in keys)
+        return "".join(f" {key}={flow(backbone[key])}" for key in keys if key != "sha256")
 
-    return [f"{backbone['name'].partition('.')[0]}{varied(backbone)}" for backbone in backbones]
+    names = [f"{backbone['name'].partition('.')[0]}{varied(backbone)}" for backbone in backbones]
+    weights = {
+        name: {own["sha256"] for own, mine in zip(backbones, names, strict=True) if mine == name} for name in names
+    }
+    return [
+        name if len(weights[name]) == 1 else f"{name} {backbone['sha256'][:6]}"
+        for name, backbone in zip(names, backbones, strict=True)
+    ]
 
 
 def _first(cell: Cell) -> Run:

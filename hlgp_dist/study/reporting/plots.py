@@ -8,11 +8,14 @@ from itertools import groupby
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from hlgp_dist.study.reporting.places import Placed
 from hlgp_dist.study.reporting.style import BAND, COLORS, INK, Look, legend_below, outer_labels, panels, whole_numbers
 from hlgp_dist.study.statistics import spread
 from hlgp_dist.train import metrics
+
+Square = NDArray[np.float64]
 
 NUMBERED = 12
 """Tasks up to which a matrix has room for its numbers."""
@@ -20,7 +23,7 @@ NUMBERED = 12
 
 def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
     """Average accuracy over the tasks seen, after each task; a panel a table, a band of a deviation over seeds."""
-    shown = [cell for cell in cells if len(cell.run.matrix()) > 1]
+    shown = [cell for cell in cells if has_history(cell)]
     if not shown:
         return None
     tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
@@ -43,33 +46,48 @@ def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | N
 
 def matrices(cells: Sequence[Placed]) -> Figure | None:
     """Accuracy on each task after each task, a panel a cell, a row a table, means over seeds."""
-    shown = [cell for cell in cells if len(cell.run.matrix()) > 1]
-    if not shown:
+    shown = {cell: [square(run.matrix()) for run in cell.cell.runs.values()] for cell in cells if has_history(cell)}
+    return _heat_maps(shown, ("tested on task", "after task"), "accuracy, %")
+
+
+def confusions(cells: Sequence[Placed]) -> Figure | None:
+    """The weight that each task's prompts got in the last test, by the pictures' true task; means over seeds."""
+    found = {cell: [run.result.get("task_confusion") for run in cell.cell.runs.values()] for cell in cells}
+    shown = {cell: [np.array(own) for own in every] for cell, every in found.items() if all(every)}
+    return _heat_maps(shown, ("prompts of task", "true task"), "mean weight, %")
+
+
+def has_history(cell: Placed) -> bool:
+    """Whether there is more than one row: tasks learned at once have one."""
+    return len(cell.run.matrix()) > 1
+
+
+def _heat_maps(values: Mapping[Placed, Sequence[Square]], labels: tuple[str, str], unit: str) -> Figure | None:
+    """Of fractions, by one scale."""
+    if not values:
         return None
-    columns = max(len(list(members)) for _, members in groupby(shown, key=lambda cell: cell.table))
-    figure, every = panels(len(shown), columns=min(columns, 5), inches=(2.3, 2.3))
-    image = None
-    for axes, cell in zip(every, shown, strict=True):
-        values = np.mean([square(run.matrix()) for run in cell.cell.runs.values()], axis=0)
-        image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100)
+    columns = max(len(list(members)) for _, members in groupby(values, key=lambda cell: cell.table))
+    figure, every = panels(len(values), columns=min(columns, 5), inches=(2.3, 2.3))
+    for axes, (cell, found) in zip(every, values.items(), strict=True):
+        percent = 100 * np.mean(found, axis=0)
+        image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100)
         axes.grid(visible=False)
-        axes.set(title=cell.name, xlabel="tested on task", ylabel="after task")
+        axes.set(title=cell.name, xlabel=labels[0], ylabel=labels[1])
         whole_numbers(axes.xaxis, axes.yaxis)
-        if len(values) <= NUMBERED:
-            _numbers(axes, 100 * values)
-    assert image is not None
-    figure.colorbar(image, ax=every, label="accuracy, %", shrink=0.8)
+        if len(percent) <= NUMBERED:
+            _numbers(axes, percent)
+    figure.colorbar(image, ax=every, label=unit, shrink=0.8)
     return figure
 
 
-def square(matrix: metrics.Matrix) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def square(matrix: metrics.Matrix) -> Square:
     """[T, T], not a number above the diagonal."""
     return np.array([[*row, *[np.nan] * (len(matrix[-1]) - len(row))] for row in matrix])
 
 
 def stability(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
     """Forgetting against plasticity, a point a run: to the right learns more, lower forgets less."""
-    shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and len(cell.run.matrix()) > 1]
+    shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and has_history(cell)]
     if not shown:
         return None
     tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
@@ -111,12 +129,13 @@ def panel_title(table: Sequence[Placed], cells: Sequence[Placed]) -> str:
     shared = {
         axis: choice
         for axis, choice in table[0].choices.items()
-        if all(cell.choices[axis] == choice for cell in table) and any(cell.choices[axis] != choice for cell in cells)
+        if all(cell.choices.get(axis) == choice for cell in table)
+        and any(cell.choices.get(axis) != choice for cell in cells)
     }
     return ", ".join(f"{axis} {choice}" for axis, choice in shared.items()) if len(table) < len(cells) else ""
 
 
-def _numbers(axes: Axes, values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+def _numbers(axes: Axes, values: Square) -> None:
     size = 8.5 if len(values) <= 6 else 6.0
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):

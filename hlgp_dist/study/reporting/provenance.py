@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,16 @@ from hlgp_dist.study.likeness import differing, folder_of, grouped, told
 from hlgp_dist.study.reporting.page import Block, code, folded, listed, table, text
 from hlgp_dist.study.reporting.places import Placed
 from hlgp_dist.terminal import Grid
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import BEST, TRIALS
 
 
-def blocks(folders: Sequence[RunFolder], cells: Sequence[Placed]) -> list[Block]:
+def blocks(commands: Sequence[str], cells: Sequence[Placed]) -> list[Block]:
     """Of the report's last section."""
     runs = [run for cell in cells for run in cell.cell.runs.values()]
     configurations = [folded(cell.name, [code(dump(cell.run.config))]) for cell in cells]
     return [
         text("Made by:"),
-        code("\n".join(_commands(folders, runs))),
+        code("\n".join(commands)),
         table(_weights(runs)),
         text("Versions and machines:"),
         listed(list(_versions(runs))),
@@ -30,15 +31,18 @@ def blocks(folders: Sequence[RunFolder], cells: Sequence[Placed]) -> list[Block]
     ]
 
 
-def _commands(folders: Sequence[RunFolder], runs: Sequence[Run]) -> Iterator[str]:
-    for folder in folders:
-        if (folder.path / STUDY_FILE).is_file():
-            yield f"hlgp study {folder}/{STUDY_FILE}"
-            continue
-        for run in runs:
-            if run.folder.path.resolve().is_relative_to(folder.path.resolve()):
-                yield f"hlgp train {run.folder}/config.yaml"
-    yield f"hlgp report {' '.join(map(str, folders))}"
+def commands_of(runs: Sequence[Run]) -> list[str]:
+    """What runs them again, each once."""
+    return list(dict.fromkeys(map(_command, runs)))
+
+
+def _command(run: Run) -> str:
+    if run.part is not None:
+        return shlex.join(["hlgp", "study", f"{run.part.study}/{STUDY_FILE}"])
+    place, _, name = run.folder.place.rstrip("/").rpartition("/")
+    if name == BEST and (run.folder.path.parent / TRIALS).is_dir():
+        return shlex.join(["hlgp", "tune", f"{place}/config.yaml"])
+    return shlex.join(["hlgp", "train", f"{run.folder}/config.yaml"])
 
 
 def _weights(runs: Sequence[Run]) -> Grid:
@@ -62,7 +66,8 @@ def _weight_row(run: Run) -> list[str]:
 def _versions(runs: Sequence[Run]) -> Iterator[str]:
     """`name value`, or who has which."""
     unlike = differing(runs, _environment)
-    for key, value in _environment(runs[0]).items():
+    known = {key: value for run in runs for key, value in _environment(run).items()}
+    for key, value in known.items():
         yield f"{key}: {told(unlike[key], folder_of)}" if key in unlike else f"{key} {value}"
 
 

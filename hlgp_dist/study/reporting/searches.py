@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +16,7 @@ from matplotlib.figure import Figure
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.config.search_options import LogUniform
+from hlgp_dist.config.search_options import Domain, LogUniform
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.reporting.style import COLORS, INK, panels, whole_numbers
 from hlgp_dist.study.tables import short_names
@@ -21,48 +24,86 @@ from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.importance import importances
 
-STATUS_LOOKS = {"done": ("o", COLORS[0]), "stopped": ("v", COLORS[1]), "failed": ("X", COLORS[3])}
+Trial = Mapping[str, Any]
+
+STATUS_LOOKS = {
+    "done": ("o", COLORS[0]),
+    "stopped": ("v", COLORS[1]),
+    "cut": ("s", COLORS[4]),
+    "failed": ("X", COLORS[3]),
+}
 
 
 @dataclass(frozen=True)
 class FoundSearch:
-    """A search that came to an end; `trials`: the rows of its trials.csv."""
+    """A search that came to an end; trials: the rows of its trials.csv; best: the winner's name."""
 
     folder: RunFolder
     config: RunConfig
-    trials: Sequence[Mapping[str, Any]]
+    trials: Sequence[Trial]
+    best: str | None
+
+    @property
+    def space(self) -> Mapping[str, Domain]:
+        """What was searched."""
+        assert self.config.search is not None
+        return self.config.search.space
 
     @property
     def keys(self) -> list[str]:
-        """What was searched."""
-        assert self.config.search is not None
-        return list(self.config.search.space)
+        return list(self.space)
 
-    def done(self) -> list[Mapping[str, Any]]:
-        """Those that came to their last task, whose objectives compare."""
-        return [trial for trial in self.trials if trial["status"] == "done" and trial["objective"] is not None]
+    def done(self) -> list[tuple[int, Trial, float]]:
+        """Configurations that came to their last task, whose objectives compare: the place of the last of its trials,
+        that trial, and the mean over its replicates.
+        """
+        found: dict[Any, list[int]] = {}
+        for place, trial in enumerate(self.trials):
+            found.setdefault(trial.get("configuration", place), []).append(place)
+        whole = [places for places in found.values() if all(is_done(self.trials[place]) for place in places)]
+        return [
+            (places[-1], self.trials[places[-1]], fmean(self.trials[place]["objective"] for place in places))
+            for places in whole
+        ]
+
+
+def is_done(trial: Trial) -> bool:
+    """Whether its objective is over all tasks of the search."""
+    return trial["status"] == "done" and trial["objective"] is not None
 
 
 def find_searches(folders: Sequence[RunFolder]) -> list[FoundSearch]:
     """Those at or below the folders whose result.json has trials."""
-    paths = {path.parent.resolve(): folder for folder in folders for path in sorted(folder.path.rglob("result.json"))}
-    found = (_read(folder.below(*path.relative_to(folder.path.resolve()).parts)) for path, folder in paths.items())
-    return [search for search in found if search is not None]
+    found: dict[Path, FoundSearch] = {}
+    for folder in folders:
+        for search in _below(folder):
+            found.setdefault(search.folder.path.resolve(), search)
+    return list(found.values())
+
+
+def _below(folder: RunFolder) -> Iterator[FoundSearch]:
+    search = _read(folder)
+    if search is not None:
+        yield search
+        return
+    for path in sorted(folder.path.iterdir()):
+        if path.is_dir() and not path.is_symlink() and path.name[0] != ".":
+            yield from _below(folder.below(path.name))
 
 
 def _read(folder: RunFolder) -> FoundSearch | None:
-    trials = (folder.read_result() or {}).get("trials")
-    if not trials or not folder.config.is_file():
+    result = folder.read_result() or {}
+    if not result.get("trials") or not folder.config.is_file():
         return None
     try:
         config = resolve(folder.config).config
     except ConfigError:
         return None
-    return None if config.search is None else FoundSearch(folder, config, trials)
+    return None if config.search is None else FoundSearch(folder, config, result["trials"], result.get("best_trial"))
 
 
 def search_grid(search: FoundSearch) -> Grid:
-    """One row a trial, best first."""
+    """One row a trial: those that came to their last task first, best first; a tilde before estimates."""
     names = short_names(search.keys)
     rows = [
         [
@@ -70,19 +111,18 @@ def search_grid(search: FoundSearch) -> Grid:
             *(_shown(trial[key]) for key in search.keys),
             str(trial["status"]),
             str(trial["tasks_finished"]),
-            "-" if trial["objective"] is None else f"{100 * trial['objective']:.1f}",
+            "-" if trial["objective"] is None else f"{'~' * trial.get('is_estimate', 0)}{100 * trial['objective']:.1f}",
             str(trial["reason"] or ""),
         ]
-        for trial in sorted(search.trials, key=lambda trial: -(trial["objective"] or -1.0))
+        for trial in sorted(search.trials, key=lambda trial: (not is_done(trial), -(trial["objective"] or -1.0)))
     ]
     return Grid("trials, best first", ["trial", *names, "status", "tasks", "val accuracy, %", "reason"], rows)
 
 
 def history(search: FoundSearch) -> Figure:
-    """Objectives in the order of the trials and the best so far; which keys mattered; the values side by side."""
-    assert search.config.search is not None
+    """Objectives in the order of the trials and the best so far; the values side by side; which keys mattered."""
     done = search.done()
-    parts = importances(search.config.search.space, done, [trial["objective"] for trial in done])
+    parts = importances(search.space, [trial for _, trial, _ in done], [objective for _, _, objective in done])
     figure, every = panels(2 + bool(parts))
     _objectives(every[0], search)
     _parallel(every[1], search)
@@ -95,75 +135,66 @@ def history(search: FoundSearch) -> Figure:
 
 def _objectives(axes: Axes, search: FoundSearch) -> None:
     for status, (marker, color) in STATUS_LOOKS.items():
-        at = [place for place, trial in enumerate(search.trials) if trial["status"] == status]
-        known = [place for place in at if search.trials[place]["objective"] is not None]
-        values = [100 * search.trials[place]["objective"] for place in known]
+        known = [
+            (place, 100 * trial["objective"])
+            for place, trial in enumerate(search.trials)
+            if trial["status"] == status and trial["objective"] is not None
+        ]
         if known:
-            axes.plot(known, values, marker=marker, color=color, linestyle="none", label=status)
-    done = [(place, 100 * trial["objective"]) for place, trial in enumerate(search.trials) if trial in search.done()]
+            axes.plot(*zip(*known, strict=True), marker=marker, color=color, linestyle="none", label=status)
+    done = search.done()
     if done:
-        places, reached = zip(*done, strict=True)
+        places, reached = [place for place, _, _ in done], [100 * objective for _, _, objective in done]
         axes.step(places, np.maximum.accumulate(reached), where="post", color=INK, linewidth=1, label="best so far")
     axes.set(xlabel="trial", ylabel="average accuracy on validation pictures, %")
     whole_numbers(axes.xaxis)
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
 
 
 def _parallel(axes: Axes, search: FoundSearch) -> None:
-    """A vertical a key and one for the objective, each from its least to its greatest; the better, the darker."""
+    """A vertical a key and one for the objective, each from its least to its greatest; the better, the darker; what did
+    not come to its last task is dotted.
+    """
     trials = [trial for trial in search.trials if trial["objective"] is not None]
-    columns = [_scaled(search, key, trials) for key in search.keys]
-    objective = _to_unit([trial["objective"] for trial in trials])
-    lines = np.array([*columns, objective]).reshape(len(columns) + 1, len(trials))
-    for place in np.argsort(objective, kind="stable"):
-        shade = objective[place]
-        axes.plot(lines[:, place], color=COLORS[0], alpha=0.15 + 0.85 * shade**2, linewidth=0.8 + 1.4 * shade**2)
-    axes.set_xticks(range(len(lines)), [*short_names(search.keys), "accuracy"])
+    scales = [_scale(search.space[key], [trial[key] for trial in trials]) for key in search.keys]
+    objective = _Scale.of([trial["objective"] for trial in trials], "{:.1%}".format)
+    for place in np.argsort(objective.places, kind="stable"):
+        shade = objective.places[place] ** 2
+        line = [scale.places[place] for scale in (*scales, objective)]
+        dash = "-" if is_done(trials[place]) else ":"
+        axes.plot(line, color=COLORS[0], alpha=0.15 + 0.85 * shade, linewidth=0.8 + 1.4 * shade, linestyle=dash)
+    axes.set_xticks(range(len(scales) + 1), [*short_names(search.keys), "accuracy"])
     axes.set(ylim=(-0.12, 1.12))
     axes.set_yticks([])
     axes.grid(visible=False, axis="y")
-    ends = [(_least(search, key, trials), _greatest(search, key, trials)) for key in search.keys]
-    values = [100 * trial["objective"] for trial in trials] or [0.0]
-    for place, (low, high) in enumerate([*ends, (f"{min(values):.1f}", f"{max(values):.1f}")]):
-        axes.text(place, -0.06, low, ha="center", va="top", fontsize=7)
-        axes.text(place, 1.06, high, ha="center", va="bottom", fontsize=7)
+    for at, scale in enumerate((*scales, objective)):
+        axes.text(at, -0.06, scale.least, ha="center", va="top", fontsize=7)
+        axes.text(at, 1.06, scale.greatest, ha="center", va="bottom", fontsize=7)
 
 
-def _numbers(search: FoundSearch, key: str, trials: Sequence[Mapping[str, Any]]) -> list[float] | None:
-    """The values as numbers, by their logarithm where they were drawn so; None where they are none."""
-    assert search.config.search is not None
-    values = [trial[key] for trial in trials]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return None
-    is_log = isinstance(search.config.search.space[key], LogUniform)
-    return list(np.log(values)) if is_log or max(values) >= 10 * min(values) > 0 else [float(value) for value in values]
+class _Scale(NamedTuple):
+    """Where values lie between their least, 0, and their greatest, 1."""
+
+    places: Sequence[float]
+    least: str
+    greatest: str
+
+    @classmethod
+    def of(cls, values: Sequence[float], shown: Callable[[float], str]) -> _Scale:
+        low, high = min(values, default=0.0), max(values, default=0.0)
+        places = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+        return cls(places, shown(low), shown(high))
 
 
-def _scaled(search: FoundSearch, key: str, trials: Sequence[Mapping[str, Any]]) -> list[float]:
-    numbers = _numbers(search, key, trials)
-    if numbers is not None:
-        return _to_unit(numbers)
-    order = sorted({_shown(trial[key]) for trial in trials})
-    return _to_unit([float(order.index(_shown(trial[key]))) for trial in trials])
-
-
-def _least(search: FoundSearch, key: str, trials: Sequence[Mapping[str, Any]]) -> str:
-    return _end(search, key, trials, first=True)
-
-
-def _greatest(search: FoundSearch, key: str, trials: Sequence[Mapping[str, Any]]) -> str:
-    return _end(search, key, trials, first=False)
-
-
-def _end(search: FoundSearch, key: str, trials: Sequence[Mapping[str, Any]], *, first: bool) -> str:
-    is_number = _numbers(search, key, trials) is not None
-    order = sorted({trial[key] for trial in trials}) if is_number else sorted({_shown(trial[key]) for trial in trials})
-    return "" if not order else _shown(order[0 if first else -1])
-
-
-def _to_unit(values: Sequence[float]) -> list[float]:
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return [(value - low) / (high - low) if high > low else 0.5 for value in values]
+def _scale(domain: Domain, values: Sequence[Any]) -> _Scale:
+    """By logarithms where they were drawn so or span a decade; what is no number by its text."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        order = sorted({_shown(value) for value in values})
+        return _Scale.of([float(order.index(_shown(value))) for value in values], lambda at: order[int(at)])
+    if values and min(values) > 0 and (isinstance(domain, LogUniform) or max(values) >= 10 * min(values)):
+        return _Scale.of([math.log(value) for value in values], lambda exponent: _shown(math.exp(exponent)))
+    return _Scale.of([float(value) for value in values], _shown)
 
 
 def _shown(value: Any) -> str:

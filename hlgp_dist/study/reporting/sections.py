@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from hlgp_dist.errors import counted
 from hlgp_dist.study.collect import Unfinished
 from hlgp_dist.study.comparison import NOTHING, Comparison
 from hlgp_dist.study.reporting import plots, provenance, ranking
 from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along
 from hlgp_dist.study.reporting.costs import actual_grid, pareto, planned_grid, throughput, tradeoff
 from hlgp_dist.study.reporting.page import Block, Section, folded, listed, table, text
-from hlgp_dist.study.reporting.places import Placed, axes_of, lines_along
+from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines_along, title_of
 from hlgp_dist.study.reporting.searches import FoundSearch, history, search_grid
-from hlgp_dist.study.reporting.style import Drawing, Look, drawn, looks, styled
+from hlgp_dist.study.reporting.style import Look, drawn, looks, styled
 from hlgp_dist.terminal import Grid
-from hlgp_dist.train.folder import RunFolder
 
 UNTIMED = tuple(quantity for quantity in QUANTITIES if not quantity.is_timed)
 TIMED = tuple(quantity for quantity in QUANTITIES if quantity.is_timed)
@@ -25,145 +25,117 @@ TIMED = tuple(quantity for quantity in QUANTITIES if quantity.is_timed)
 
 @dataclass(frozen=True)
 class Material:
-    """What is known of some folders. peak: FLOP/s of a device's matrix products, where they were measured."""
+    """What is known of some folders. peak: FLOP/s of a device's matrix products, where they were measured; commands:
+    that lead to all of it again.
+    """
 
-    folders: Sequence[RunFolder]
     cells: Sequence[Placed]
     comparisons: Sequence[Comparison]
     searches: Sequence[FoundSearch]
     unfinished: Sequence[Unfinished]
     peak: float | None
+    commands: Sequence[str]
 
 
-@dataclass
-class Writer:
-    """Draws and collects: `drawings` by file name, `grids` in the order of the page."""
-
-    material: Material
-    progress: Callable[[str], None]
-    drawings: dict[str, Drawing] = field(default_factory=dict)
-    grids: list[Grid] = field(default_factory=list)
-    fits: list[Fit] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        cells = self.material.cells
-        names = [cell.series for cell in cells]
-        names += [line.series or axis for axis in axes_of(cells) for line in lines_along(axis, cells)]
-        self._looks: Mapping[str, Look] = looks(names) | {"": looks([""])[""]}
-
-    def sections(self) -> list[Section]:
-        """All that have something to say."""
-        with styled():
-            found = [
-                self._results(),
-                self._tasks(),
-                *map(self._axis, axes_of(self.material.cells)),
-                self._costs(),
-                self._searches(),
-                self._left_out(),
-                self._sources(),
-            ]
-        return [section for section in found if section.blocks]
-
-    def _results(self) -> Section:
-        blocks: list[Block] = []
-        crossed = ranking.crossed(self.material.cells)
-        if crossed is not None:
-            blocks.append(self._table(crossed[0], marks=crossed[1]))
-        for comparison in self.material.comparisons:
-            accuracies, costs, *differences = comparison.grids
-            blocks += [text(comparison.shared), self._table(accuracies), *map(self._table, differences)]
-            blocks += [self._table(costs, is_timed=True)]
-            blocks += [folded("What to know before comparing", [listed(comparison.notes)])] if comparison.notes else []
-        return Section("Results", "How accurate is each setting, and what does it forget?", blocks)
-
-    def _tasks(self) -> Section:
-        cells = self.material.cells
-        blocks = [
-            *self._figure(
-                "over_tasks", "Mean and standard deviation over seeds.", plots.over_tasks(cells, self._looks)
-            ),
-            *self._figure(
-                "stability",
-                "One point a run: right learns more, low forgets less.",
-                plots.stability(cells, self._looks),
-            ),
-            *self._figure(
-                "matrices", "Means over seeds; the diagonal is each task when it is new.", plots.matrices(cells)
-            ),
+def sections_of(material: Material) -> list[Section]:
+    """All that have something to say."""
+    cells = material.cells
+    seen = _looks(cells)
+    with styled():
+        found = [
+            _results(material),
+            _tasks(cells, seen),
+            *(_axis(axis, cells, seen) for axis in axes_of(cells)),
+            _costs(cells, seen, material.peak),
+            _searches(material.searches),
+            _left_out(material.unfinished),
+            Section("Sources", "How can all of this be had again?", provenance.blocks(material.commands, cells)),
         ]
-        return Section("Over tasks", "When is accuracy lost, and which tasks lose it?", blocks)
+    return [section for section in found if section.blocks]
 
-    def _axis(self, axis: str) -> Section:
-        cells = self.material.cells
-        fits = fits_along(axis, cells)
-        self.fits += fits
-        kept, timed = ([fit for fit in fits if fit.quantity.is_timed == is_timed] for is_timed in (False, True))
-        slug = "".join(sign if sign.isalnum() else "_" for sign in axis)
-        blocks = self._figure(
-            f"along_{slug}", "Mean ± standard deviation over seeds.", effect(axis, cells, self._looks)
-        )
-        caption = "Logarithmic axes. A line through points is a fitted power law; a table below has its exponent."
-        for part, name in ((kept, f"error_{slug}"), (timed, f"error_{slug}_by_time")):
-            if part:
-                is_timed = part is timed
-                blocks += self._figure(name, caption, error_plots(part, self._looks), is_timed=is_timed)
-                blocks += [self._table(grid, is_timed=is_timed) for grid in _laws(part)]
-        return Section(
-            f"Along {axis}", f"What does {axis} do to accuracy and forgetting, and what is more of it worth?", blocks
-        )
 
-    def _costs(self) -> Section:
-        cells, peak = self.material.cells, self.material.peak
-        blocks = self._figure(
-            "tradeoff", "Nothing above the dotted line is to be had for less.", tradeoff(cells, self._looks, UNTIMED)
-        )
-        blocks += self._figure(
-            "tradeoff_by_time", "The same by time.", tradeoff(cells, self._looks, TIMED), is_timed=True
-        )
-        for quantity in QUANTITIES:
-            if any(quantity.of(cell) is not None for cell in cells):
-                names = ", ".join(cell.name for cell in pareto(cells, quantity))
-                blocks.append(
-                    text(f"Not beaten in both accuracy and {quantity.label}: {names}.", is_timed=quantity.is_timed)
-                )
-        planned, rates = planned_grid(cells), throughput(cells)
-        blocks += [] if planned is None else [self._table(planned)]
-        blocks.append(self._table(actual_grid(cells, peak), is_timed=True))
-        if rates:
-            bars = plots.bars(rates, "training images/s a device")
-            blocks += self._figure("throughput", "Mean and deviation over seeds.", bars, is_timed=True)
-        return Section("Costs", "What does accuracy cost, and did it cost what was planned?", blocks)
+def _looks(cells: Sequence[Placed]) -> Mapping[str, Look]:
+    """One for each series of a table and of an axis."""
+    lines = [line.series for axis in axes_of(cells) for line in lines_along(axis, cells)]
+    return looks([*(cell.series for cell in cells), *lines])
 
-    def _searches(self) -> Section:
-        blocks: list[Block] = []
-        for number, search in enumerate(self.material.searches):
-            caption = "On validation pictures. Importance needs two keys and eight trials that ran to their end."
-            parts = self._figure(f"search_{number:02d}", caption, history(search))
-            grid = search_grid(search)
-            self.grids.append(grid)
-            title = f"{search.folder}: {len(search.trials)} trials of {', '.join(search.keys)}"
-            blocks.append(folded(title, [*parts, table(grid)]))
-        return Section("Searches", "What was tried, and which values mattered?", blocks)
 
-    def _left_out(self) -> Section:
-        lines = [f"{entry.folder}: {entry.reason}" for entry in self.material.unfinished]
-        return Section("Left out", "What did not finish, and why?", [listed(lines)] if lines else [])
+def _results(material: Material) -> Section:
+    blocks: list[Block] = []
+    crossed = ranking.crossed(material.cells)
+    if crossed is not None:
+        blocks.append(table(crossed[0], marks=crossed[1]))
+    for comparison in material.comparisons:
+        accuracies, costs, *differences = comparison.grids
+        blocks += [text(comparison.shared), *map(table, (accuracies, *differences)), table(costs, is_timed=True)]
+        if comparison.notes:
+            blocks.append(folded("What to know before comparing", [listed(comparison.notes)]))
+    return Section("Results", "How accurate is each setting, and what does it forget?", blocks)
 
-    def _sources(self) -> Section:
-        blocks = provenance.blocks(self.material.folders, self.material.cells)
-        return Section("Sources", "How can all of this be had again?", blocks)
 
-    def _table(self, grid: Grid, *, is_timed: bool = False, marks: frozenset[tuple[int, int]] = frozenset()) -> Block:
-        self.grids.append(grid)
-        return table(grid, is_timed=is_timed, marks=marks)
+def _tasks(cells: Sequence[Placed], seen: Mapping[str, Look]) -> Section:
+    blocks = [
+        *_figure("over_tasks", "Mean, and a deviation over seeds.", plots.over_tasks(cells, seen)),
+        *_figure("stability", "A point a run: right learns more, low forgets less.", plots.stability(cells, seen)),
+        *_figure("matrices", "Means over seeds; the diagonal is each task when it is new.", plots.matrices(cells)),
+        *_figure("confusions", "Whose prompts pictures got in the last test.", plots.confusions(cells)),
+    ]
+    return Section("Over tasks", "When is accuracy lost, and which tasks lose it?", blocks)
 
-    def _figure(self, name: str, caption: str, figure: Figure | None, *, is_timed: bool = False) -> list[Block]:
-        if figure is None:
-            return []
-        self.progress(name)
-        self.drawings[name] = drawn(figure, name)
-        return [Block("figure", caption, svg=self.drawings[name].inline, is_timed=is_timed)]
+
+def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Section:
+    slug = "".join(sign if sign.isalnum() else "_" for sign in axis)
+    blocks = _figure(f"along_{slug}", "Mean and deviation over seeds.", effect(axis, cells, seen))
+    caption = "Logarithmic axes. A line through points is a fitted power law; a table below has its exponent."
+    fits = fits_along(axis, cells)
+    for is_timed, name in ((False, f"error_{slug}"), (True, f"error_{slug}_by_time")):
+        part = [fit for fit in fits if fit.quantity.is_timed == is_timed]
+        if part:
+            blocks += _figure(name, caption, error_plots(part, seen), is_timed=is_timed)
+            blocks += [table(grid, is_timed=is_timed) for grid in _laws(part)]
+    question = f"What does {axis} do to accuracy and forgetting, and what is more of it worth?"
+    return Section(f"Along {axis}", question, blocks)
+
+
+def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], peak: float | None) -> Section:
+    caption = "On the dotted line: more accuracy costs more; what is below it is beaten in both."
+    blocks = _figure("tradeoff", caption, tradeoff(cells, seen, UNTIMED))
+    blocks += _figure("tradeoff_by_time", caption, tradeoff(cells, seen, TIMED), is_timed=True)
+    for quantity in QUANTITIES:
+        for members in by_pictures(cells):
+            names = ", ".join(cell.name for cell in pareto(members, quantity))
+            if names:
+                line = f"{title_of(members[0].run)}: not beaten in both accuracy and {quantity.label}: {names}."
+                blocks.append(text(line, is_timed=quantity.is_timed))
+    planned, rates = planned_grid(cells), throughput(cells)
+    blocks += [] if planned is None else [table(planned)]
+    blocks.append(table(actual_grid(cells, peak), is_timed=True))
+    if rates:
+        bars = plots.bars(rates, "training images/s a device")
+        blocks += _figure("throughput", "Mean and deviation over seeds.", bars, is_timed=True)
+    return Section("Costs", "What does accuracy cost, and did it cost what was planned?", blocks)
+
+
+def _searches(searches: Sequence[FoundSearch]) -> Section:
+    caption = "On validation pictures. Importance needs two keys and eight configurations that ran to their end."
+    blocks = []
+    for number, search in enumerate(searches):
+        winner = "no winner" if search.best is None else f"winner {search.best}"
+        title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}"
+        figure = _figure(f"search_{number:02d}", caption, history(search))
+        blocks.append(folded(title, [*figure, table(search_grid(search))]))
+    return Section("Searches", "What was tried, and which values mattered?", blocks)
+
+
+def _left_out(unfinished: Sequence[Unfinished]) -> Section:
+    lines = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
+    return Section("Left out", "What did not finish, and why?", [listed(lines)] if lines else [])
+
+
+def _figure(name: str, caption: str, figure: Figure | None, *, is_timed: bool = False) -> list[Block]:
+    if figure is None:
+        return []
+    return [Block("figure", caption, name=name, drawing=drawn(figure, name), is_timed=is_timed)]
 
 
 def _laws(fits: Sequence[Fit]) -> list[Grid]:
@@ -172,7 +144,7 @@ def _laws(fits: Sequence[Fit]) -> list[Grid]:
         if fit.law is not None:
             law = fit.law
             sure = NOTHING if law.low is None or law.high is None else f"[{law.low:.3f}, {law.high:.3f}]"
-            name = fit.line.series or fit.axis
+            name = fit.line.series
             rows.append(
                 [
                     name,

@@ -22,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 PANEL_INCHES = (4.2, 3.1)
 DOTS_PER_INCH = 144
+LEGEND_COLUMNS = 4
 BAND = 0.18
 """Opacity of a deviation over seeds."""
 
@@ -115,14 +116,14 @@ def compact(value: float, _: object = None) -> str:
     return EngFormatter(sep=" ")(value) if value >= 1000 else f"{value:.3g}"
 
 
-def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all axes, each label once."""
     found: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if len(found) > 1:
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(columns, len(found)))
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(found)))
 
 
 def drawn(figure: Figure, name: str) -> Drawing:
