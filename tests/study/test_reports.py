@@ -188,7 +188,7 @@ def test_what_a_study_has_not_begun_is_said(tmp_path: Path) -> None:
 
 
 def test_commands_can_be_pasted(tmp_path: Path) -> None:
-    leave_run(tmp_path / "my runs" / "one")
+    leave_run(tmp_path / "my runs" / "one", "seed=1")
     leave_search(tmp_path / "search", 3)
     run_report([str(tmp_path)], ReportOptions(apart=True))
     page = read(tmp_path)
