@@ -13,7 +13,7 @@ from hlgp_dist.study.likeness import differing, folder_of, grouped, told
 from hlgp_dist.study.reporting.page import Block, code, folded, listed, table, text
 from hlgp_dist.study.reporting.places import Placed
 from hlgp_dist.terminal import Grid
-from hlgp_dist.train.folder import BEST, TRIALS
+from hlgp_dist.train.folder import BEST, RunFolder
 
 
 def blocks(commands: Sequence[str], cells: Sequence[Placed]) -> list[Block]:
@@ -40,7 +40,7 @@ def _command(run: Run) -> str:
     if run.part is not None:
         return shlex.join(["hlgp", "study", f"{run.part.study}/{STUDY_FILE}"])
     place, _, name = run.folder.place.rstrip("/").rpartition("/")
-    if name == BEST and (run.folder.path.parent / TRIALS).is_dir():
+    if name == BEST and "trials" in (RunFolder(run.folder.path.parent).read_result() or {}):
         return shlex.join(["hlgp", "tune", f"{place}/config.yaml"])
     return shlex.join(["hlgp", "train", f"{run.folder}/config.yaml"])
 
