@@ -12,6 +12,8 @@ from hlgp_dist.study.statistics import FEWEST_SEEDS, LEVEL, RESAMPLES
 
 FEWEST_POINTS = 3
 """Two points always lie on a line."""
+LEAST_SPAN = 1.5
+"""Greatest over least: below it, how an error falls with a quantity is how it falls with something else."""
 _STREAM = 1
 
 Numbers = NDArray[np.float64]
@@ -37,12 +39,15 @@ class PowerLaw:
 
 
 def power_law(quantities: Sequence[float], errors: Sequence[Sequence[float]]) -> PowerLaw | None:
-    """Of errors[i], one a seed, at quantities[i] > 0; None with fewer than three distinct quantities or an error of 0.
+    """Of errors[i], one a seed, at quantities[i] > 0; None with an error of 0, or with fewer than three distinct
+    quantities, or too near to one another.
 
     A resample draws the seeds of each point with replacement. Same input, same output.
     """
     means = np.array([np.mean(values) for values in errors])
     if len(set(quantities)) < FEWEST_POINTS or min(quantities) <= 0 or means.min() <= 0:
+        return None
+    if max(quantities) < LEAST_SPAN * min(quantities):
         return None
     x = np.log(np.asarray(quantities, dtype=np.float64))
     slope, offset = _line(x, np.log(means)[None])

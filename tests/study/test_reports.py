@@ -284,6 +284,9 @@ def test_a_power_law_is_found_again() -> None:
 def test_a_power_law_wants_three_points_and_its_interval_three_seeds() -> None:
     assert power_law([1e6, 1e7], [[0.5], [0.4]]) is None
     assert power_law([1e6, 1e7, 1e8], [[0.5], [0.4], [0.0]]) is None
+    assert power_law([1e6, 1.1e6, 1.2e6], [[0.5], [0.4], [0.3]]) is None, "too near to one another"
+    some_without = power_law([1e6, 1e7, 1e8], [[0.5] * 3, [0.4] * 3, [0.0, 0.01, 0.01]])
+    assert some_without is not None and some_without.low is None
     law = power_law([1e6, 1e7, 1e8], [[0.5, 0.6], [0.4, 0.5], [0.3, 0.4]])
     assert law is not None and law.low is None
 
