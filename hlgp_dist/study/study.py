@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hlgp_dist.config.identity import difference, place_of
+from hlgp_dist.config.identity import difference, identity, place_of
 from hlgp_dist.config.load import apply, cells, vary
+from hlgp_dist.config.merge import leaves
 from hlgp_dist.config.places import joined
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.study_options import Study
@@ -94,13 +95,23 @@ def parts_of(config: RunConfig, place: str) -> list[Part]:
     """
     assert config.study is not None
     every, (first, *others) = cells(config), config.study.seeds
-    by_name = {name: every[name] for name in config.study.chosen()}
+    columns = {"telemetry.varied": _columns(config, every.values())}
+    by_name = {name: apply(every[name], columns) for name in config.study.chosen()}
     searches = {name: _search(place, name, cell, first) for name, cell in by_name.items() if cell.search is not None}
     alone = [_run(place, name, cell, first, None) for name, cell in by_name.items() if name not in searches]
     rest = [_run(place, name, cell, seed, searches.get(name)) for seed in others for name, cell in by_name.items()]
     parts = [*searches.values(), *alone, *rest]
     _check(parts, config.study)
     return parts
+
+
+def _columns(config: RunConfig, every: Iterable[RunConfig]) -> list[str]:
+    """Of TensorBoard's table of all runs: what the axes set, then the seed."""
+    assert config.study is not None
+    values = [chosen for choices in config.study.axes.values() for chosen in choices.values()]
+    given = [".".join(path) for each in values for path, _ in leaves(each)]
+    known = {key for cell in every for key in identity(cell)}
+    return list(dict.fromkeys([*config.telemetry.varied, *(key for key in given if key in known), "seed"]))
 
 
 def _search(place: str, name: str, cell: RunConfig, seed: int) -> Part:

@@ -108,7 +108,6 @@ class Board:
 
     def session_start(
         self,
-        name: str,
         hparams: Mapping[str, HParam],
         varied: Collection[str],
         metrics: tuple[str, ...],
@@ -118,6 +117,7 @@ class Board:
 
         TensorBoard shows five columns until it is asked for more, those that differ first: `varied`.
         TensorBoard takes the columns of the first run it meets: every run of a search has to declare the same.
+        Given no name for a row it takes the run's folder; a name of two runs, as `seed-0` of two cells, would join them.
         """
         infos = [
             api_pb2.HParamInfo(name=key, type=_data_type(value), differs=key in varied)
@@ -125,7 +125,7 @@ class Board:
         ]
         columns = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
         experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=columns, time_created_secs=wall_time)
-        start = SessionStartInfo(group_name=name, start_time_secs=wall_time)
+        start = SessionStartInfo(start_time_secs=wall_time)
         for key, value in hparams.items():
             if value is not None:
                 setattr(start.hparams[key], _value_field(value), value)

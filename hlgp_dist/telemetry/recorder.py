@@ -97,7 +97,7 @@ class Recorder:
         self._journal = Journal(journal, events)
         self._board = Board(folder)
         self._board.text("config", f"```yaml\n{config_text}\n```", started)
-        self._board.session_start(run_dir.name, hparams, varied, HPARAM_METRICS, started)
+        self._board.session_start(hparams, varied, HPARAM_METRICS, started)
         self._board.pages(pages, started)
         for event in events:
             self._board.scalars(event)

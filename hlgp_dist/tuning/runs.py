@@ -36,9 +36,14 @@ def trial_config(config: schema.RunConfig, place: str) -> schema.RunConfig:
             "run.resume": "auto",
             "launch.kind": "ray",
             "launch.driver_resource": None,
-            "telemetry.varied": list(config.search.space),
+            "telemetry.varied": _columns(config, config.search.space),
         },
     )
+
+
+def _columns(config: schema.RunConfig, searched: Iterable[str]) -> list[str]:
+    """Of TensorBoard's table: what is searched, then what a study varies."""
+    return list(dict.fromkeys([*searched, *config.telemetry.varied]))
 
 
 def _first_tasks(config: schema.RunConfig) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def refit_config(config: schema.RunConfig, place: str, values: Mapping[str, Any]
     """The run that the best values make: on training and validation pictures, in the search's folder `best`."""
     where = {"search": None, "run.dir": place, "run.name": "best", "run.resume": "auto"}
     launch = {"launch.kind": "ray", "launch.driver_resource": None}
-    return apply(config, {**values, **where, **launch, "telemetry.varied": list(values)})
+    return apply(config, {**values, **where, **launch, "telemetry.varied": _columns(config, values)})
 
 
 def costly_values(search: Search) -> list[dict[str, Any]]:

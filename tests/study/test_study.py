@@ -32,6 +32,7 @@ from hlgp_dist.models.backbone import check_hub, create_vit, meta_trunk
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.study import study
 from hlgp_dist.study.study import parts_of, run_study
+from hlgp_dist.telemetry.recorder import hparams_of
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job, written
 
@@ -99,6 +100,11 @@ def test_the_small_study_that_ships_fits_what_the_package_carries(tmp_path: Path
     parts = parts_of(resolve(file, places).config, str(tmp_path))
     assert len(parts) == 9 * 3 and parts[0].name == "d6-hlgp/seed-0"
     assert [part.config.backbone.kwargs["depth"] for part in parts[:9]] == [6] * 3 + [9] * 3 + [12] * 3
+    columns = hparams_of(parts[0].config)
+    assert list(columns)[:3] == ["evaluated_on", "backbone.kwargs.depth", "method.kind"], "what differs comes first"
+    assert columns["backbone.kwargs.depth"] == 6 and {tuple(hparams_of(part.config)) for part in parts} == {
+        tuple(columns)
+    }
 
 
 def test_the_scaling_study_that_ships_names_backbones_that_there_are() -> None:

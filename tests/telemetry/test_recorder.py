@@ -113,7 +113,7 @@ def test_hparams_stand_there_from_the_start_and_metrics_at_the_end(tmp_path: Pat
     }
     assert [info.name.tag for info in experiment.metric_infos] == list(HPARAM_METRICS)
     start = hparams(tmp_path, "session_start_info").session_start_info
-    assert start.group_name == tmp_path.name
+    assert start.group_name == "", "named by its folder, which no other run has"
     assert start.hparams["optimizer.prompt_lr"].number_value == 0.01
     assert start.hparams["data.flip"].bool_value is True
     assert "train.max_steps" not in start.hparams
