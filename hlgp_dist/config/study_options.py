@@ -16,6 +16,10 @@ Values = dict[str, Any]
 """Of options, nested or by dotted key."""
 
 
+OWN_FILES = ("study.yaml", "plan.json", "report")
+"""What a study keeps beside the folders of its cells."""
+
+
 class Study(Section):
     """Cells, each the configuration with values of its own, over every seed.
 
@@ -51,6 +55,9 @@ class Study(Section):
             if not re.fullmatch(FOLDER_NAME, name):
                 raise ValueError(f"{key}: {name!r} must be a folder's name: letters, digits, '.', '_', '-'")
         self._check_axes()
+        for name in self.choices():
+            if name in OWN_FILES:
+                raise ValueError(f"cells: {name} is a name that the study's own folder has; take another")
         _refuse_idle("skip", self.skip, combinations(self.axes), "combination")
         if not self.choices():
             raise ValueError("cells: there is none; give cells, or axes")

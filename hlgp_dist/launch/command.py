@@ -57,4 +57,4 @@ def _tell(command: Command, code: object, reason: str) -> None:
         print(f"hlgp: {reason}", file=sys.stderr)
     where = f"results in {command.place}" if command.place else "nothing was started"
     sys.stdout.flush()
-    print(f"hlgp: exit code {code} ({first}); {where}", file=sys.stderr, flush=True)
+    print(f"hlgp: exit code {code} ({first.rstrip(':')}); {where}", file=sys.stderr, flush=True)

@@ -19,8 +19,11 @@ from hlgp_dist.train.folder import TRIALS, RunFolder
 
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
 """Without these a result cannot be known to be like another."""
-PLANNED = {"steps", "flops", "pass_flops", "memory", "stages"}
-"""What is read of a plan."""
+MEASURED = (
+    *("num_trainable_parameters", "num_head_parameters", "num_stored_parameters"),
+    *("images_per_second", "training_seconds", "num_workers", "peak_memory_bytes"),
+)
+"""What is counted on in a result beside its accuracies."""
 ROUNDING = 1e-9
 STUDY_FILE, PLAN_FILE = "study.yaml", "plan.json"
 """In a study's folder, whose folders are its cells: its configuration, and what it planned of each cell."""
@@ -130,7 +133,17 @@ def _run_of(plan: Mapping[str, Any], cell: str) -> Mapping[str, Any] | None:
     found: Any = plan
     for key in ("cells", cell, "run"):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) and found.keys() >= PLANNED else None
+    return found if _is_plan(found) else None
+
+
+def _is_plan(found: Any) -> bool:
+    """Whether what a report reads of it is there."""
+    try:
+        numbers = [found[key] for key in ("steps", "flops", "pass_flops")] + [found["memory"]["peak"]]
+        numbers += [stage[key] for stage in found["stages"] for key in ("trained", "training")]
+    except (TypeError, LookupError):
+        return False
+    return all(value is not None and _is_number(value) for value in numbers)
 
 
 def _is_left_by_a_run(folder: RunFolder) -> bool:
@@ -171,10 +184,18 @@ def _defect(result: Mapping[str, Any]) -> str | None:
         return f"result.json is not as a run writes it ({type(error).__name__}: {error})"
     if not right or not isinstance(weights, str):
         return "result.json is not as a run writes it: tasks, classes and the accuracy matrix do not fit each other"
+    for key in MEASURED:
+        if not _is_number(result.get(key)):
+            return f"result.json is not as a run writes it: {key} is {result.get(key)!r}, which is no number"
     for key, value in numbers.items():
         if not _is(result.get(key), value):
             return f"result.json is not as a run writes it: {key} is {result.get(key)}, by its accuracy matrix {value}"
     return None
+
+
+def _is_number(value: object) -> bool:
+    """Or None, where a run has none."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def _is(stated: object, value: float | None) -> bool:

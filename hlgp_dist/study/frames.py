@@ -28,6 +28,8 @@ MEASURED = (
     "peak_memory_bytes",
 )
 
+OF_ALL = ["run", "cell", "method", "seed"]
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -79,11 +81,15 @@ def frames_of(runs: Sequence[Run], searches: Sequence[FoundSearch], unfinished: 
     trials = [{"search": str(search.folder), **trial} for search in searches for trial in search.trials]
     left = [{"run": str(entry.folder), "reason": entry.reason} for entry in unfinished]
     return Frames(
-        pd.DataFrame([_row(run) for run in runs]),
-        pd.DataFrame([row for run in runs for row in _accuracies(run)]),
+        pd.DataFrame([_row(run) for run in runs], columns=None if runs else OF_ALL),
+        pd.DataFrame([row for run in runs for row in _accuracies(run)], columns=None if runs else OF_ALL),
         pd.DataFrame(trials, columns=None if trials else ["search", "trial"]),
         pd.DataFrame(left, columns=["run", "reason"]),
     )
+
+
+def _axes(run: Run) -> dict[str, str]:
+    return {} if run.part is None else {f"axis.{axis}": choice for axis, choice in run.part.choices.items()}
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.folder),
         "cell": run.cell,
-        **{f"axis.{axis}": choice for axis, choice in ({} if run.part is None else run.part.choices).items()},
+        **_axes(run),
         "method": run.config.method.kind,
         "seed": run.config.seed,
         **{key: number_of(run, key) for key in MEASURED},
@@ -110,6 +116,7 @@ def _accuracies(run: Run) -> Iterator[dict[str, Any]]:
             yield {
                 "run": str(run.folder),
                 "cell": run.cell,
+                **_axes(run),
                 "method": run.config.method.kind,
                 "seed": run.config.seed,
                 "after_task": after,

@@ -72,7 +72,7 @@ def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     place = place_of(config, stem)
     parts = parts_of(config, place)
     with opened(place, View(parts=(STUDY_FILE, PLAN_FILE))) as storage:
-        write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None})))
+        write_text(storage.path / STUDY_FILE, dump(apply(config, {"study.only": None, "run.name": storage.run().name})))
         keep_plan(storage.path, config)
     performance = Performance(stop or Stop())
     performance.run(parts)
@@ -136,8 +136,8 @@ def _check(parts: Sequence[Part], study: Study) -> None:
                 check_fit(part.config)
             else:
                 preflight(part.config)
-        except ConfigError as error:
-            raise ConfigError(f"{study.place_of(part.name.partition('/')[0])}: {error}") from error
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{study.place_of(part.name.partition('/')[0])}: {error}") from error
         check_contract(part.config.method)
         seen.add(backbone)
 

@@ -117,7 +117,7 @@ class Board:
 
         TensorBoard shows five columns until it is asked for more, those that differ first: `varied`.
         TensorBoard takes the columns of the first run it meets: every run of a search has to declare the same.
-        Given no name for a row it takes the run's folder; a name of two runs, as `seed-0` of two cells, would join them.
+        Given no name it calls a row by the run's folder; a name of two runs, as `seed-0` of two cells, would join them.
         """
         infos = [
             api_pb2.HParamInfo(name=key, type=_data_type(value), differs=key in varied)

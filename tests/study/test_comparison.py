@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hlgp_dist.config.write import dump
-from hlgp_dist.errors import ConfigError, DataError
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.cells import cells_of
 from hlgp_dist.study.collect import Run, find_runs
@@ -385,9 +385,13 @@ def test_a_result_that_was_changed_is_left_out(changes: dict[str, Any], told: st
 
 
 def test_a_number_that_is_none_is_told(tmp_path: Path) -> None:
-    folder = leave_run(tmp_path / "a", training_seconds="long")
-    with pytest.raises(DataError, match=rf"{folder}: training_seconds of result\.json is 'long', which is no number"):
-        compared(tmp_path)
+    leave_run(tmp_path / "a", training_seconds="long")
+    file = leave_run(tmp_path / "b", images_per_second=5e5) / "result.json"
+    file.write_text(file.read_text().replace("500000.0", "Infinity"))
+    runs, left_out = find_runs([RunFolder(tmp_path)])
+    assert runs == []
+    told = [entry.reason.partition("it: ")[2] for entry in left_out]
+    assert told == ["training_seconds is 'long', which is no number", "images_per_second is inf, which is no number"]
 
 
 def test_the_command_writes_both_files_and_shows_the_table(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,16 +64,22 @@ QUANTITIES = (
 def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
     """Of each quantity that varies along the axis, and each line of at least two points that has it.
 
-    None along an axis of methods, which are no more or less of one thing.
+    None along an axis of methods, which are no more or less of one thing, and none of a line without any error.
     """
-    if any(len({cell.run.config.method.kind for cell in line.members}) > 1 for line in lines_along(axis, cells)):
+    if is_of_methods(axis, cells):
         return []
-    return [
+    found = [
         _fit(quantity, line)
         for quantity in QUANTITIES
         for line in lines_along(axis, cells)
         if len({quantity.of(cell) for cell in line.members} - {None, 0.0}) > 1
     ]
+    return [fit for fit in found if min(map(fmean, fit.errors)) > 0]
+
+
+def is_of_methods(axis: str, cells: Sequence[Placed]) -> bool:
+    """Whether the axis varies the method's kind."""
+    return any(len({cell.run.config.method.kind for cell in line.members}) > 1 for line in lines_along(axis, cells))
 
 
 def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure:
@@ -82,7 +90,8 @@ def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Fig
         every, ("final_average_accuracy", "forgetting"), ("final average accuracy, %", "forgetting, %"), strict=True
     ):
         for line in lines_along(axis, cells):
-            _choices(axes, line, axis, order, key, looks[line.series])
+            look = looks[line.series].line() | ({"linestyle": "none"} if is_of_methods(axis, cells) else {})
+            _choices(axes, line, axis, order, key, look)
         axes.set(xlabel=axis, ylabel=label, xlim=(-0.35, len(order) - 0.65))
         axes.set_xticks(range(len(order)), order)
     legend_below(figure, every)
@@ -108,10 +117,13 @@ def _fit(quantity: Quantity, line: Line) -> Fit:
     known = [(value, cell) for cell in line.members if (value := quantity.of(cell))]
     quantities = [value for value, _ in known]
     errors = [[1.0 - final for final in cell.finals()] for _, cell in known]
-    return Fit(quantity, line, quantities, errors, power_law(quantities, errors))
+    law = power_law(quantities, errors)
+    if law is not None and quantity.is_timed:  # the interval is for given quantities; times vary themselves
+        law = replace(law, low=None, high=None)
+    return Fit(quantity, line, quantities, errors, law)
 
 
-def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Look) -> None:
+def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Mapping[str, Any]) -> None:
     at, means, deviations = [], [], []
     for cell in line.members:
         values = [100 * value for run in cell.cell.runs.values() if (value := number_of(run, key)) is not None]
@@ -120,7 +132,7 @@ def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, 
             at.append(order.index(cell.choices[axis]))
             means.append(found.mean)
             deviations.append(found.deviation or 0.0)
-    axes.errorbar(at, means, yerr=deviations, capsize=2.5, label=line.series, **look.line())
+    axes.errorbar(at, means, yerr=deviations, capsize=2.5, label=line.series, **look)
 
 
 def _error(axes: Axes, fit: Fit, look: Look) -> None:

@@ -58,7 +58,8 @@ def actual_grid(cells: Sequence[Placed], peak: float | None) -> Grid:
     """What its runs took, means over seeds; peak: FLOP/s of a device's matrix products, for MFU."""
     rows = [[cell.name, *_actual(cell, peak)] for cell in cells]
     columns = ["cell", "workers", "device-hours", "training images/s", "TFLOP/s a device", "MFU, %"]
-    return Grid("what its runs took, mean over seeds", [*columns, "peak memory, MiB", "of that planned, %"], rows)
+    title = "what its runs took, mean over seeds; MFU with --bench, memory against the plan on GPUs"
+    return Grid(title, [*columns, "peak memory, MiB", "of that planned, %"], rows)
 
 
 def throughput(cells: Sequence[Placed]) -> dict[str, list[float]]:

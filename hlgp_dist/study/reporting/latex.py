@@ -13,6 +13,7 @@ ESCAPES = {
     "^": r"\textasciicircum{}",
     **{sign: f"${sign}$" for sign in "<>|"},
     "±": r"$\pm$",
+    "²": r"$^2$",
     "×": r"$\times$",
     "≈": r"$\approx$",
 }

@@ -13,6 +13,7 @@ from hlgp_dist.study.cells import Cell, cells_of, labels_of
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import alike, grouped, must_agree
 
+MOST_LINES = 9
 METHOD, BACKBONE = "method", "backbone"
 """The axes of runs that no study has placed."""
 
@@ -104,6 +105,19 @@ def lines_along(axis: str, cells: Sequence[Placed]) -> list[Line]:
         series = "-".join(members[0].choices[name] for name in varied) or axis
         lines.append(Line(series, members))
     return [line for line in lines if len(line.members) > 1]
+
+
+def in_panels(cells: Sequence[Placed]) -> list[list[Placed]]:
+    """A panel a table; where one has too many lines to tell apart, a panel a choice on its first axis."""
+    found = []
+    for _, members in grouped((cell, cell.table) for cell in cells):
+        axes = axes_of(members)
+        if len(members) <= MOST_LINES or len(axes) < 2:
+            found.append(members)
+        else:
+            axis = next(iter(axes))
+            found += [own for _, own in grouped((cell, cell.choices.get(axis)) for cell in members)]
+    return found
 
 
 def title_of(run: Run) -> str:

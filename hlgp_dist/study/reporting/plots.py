@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hlgp_dist.study.reporting.places import Placed
+from hlgp_dist.study.reporting.places import Placed, in_panels
 from hlgp_dist.study.reporting.style import BAND, COLORS, INK, Look, legend_below, outer_labels, panels, whole_numbers
 from hlgp_dist.study.statistics import spread
 from hlgp_dist.train import metrics
@@ -26,7 +26,7 @@ def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | N
     shown = [cell for cell in cells if has_history(cell)]
     if not shown:
         return None
-    tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
+    tables = in_panels(shown)
     figure, every = panels(len(tables), share=len({len(cell.run.matrix()) for cell in shown}) == 1)
     for axes, table in zip(every, tables, strict=True):
         for cell in table:
@@ -90,7 +90,7 @@ def stability(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | No
     shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and has_history(cell)]
     if not shown:
         return None
-    tables = [list(members) for _, members in groupby(shown, key=lambda cell: cell.table)]
+    tables = in_panels(shown)
     figure, every = panels(len(tables), share=True)
     for axes, table in zip(every, tables, strict=True):
         for cell in table:

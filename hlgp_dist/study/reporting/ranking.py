@@ -12,8 +12,8 @@ from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, parts
 from hlgp_dist.study.statistics import FEWEST_SEEDS
 from hlgp_dist.terminal import Grid
 
-LEVEL_MARK = "≈"
-"""Beside a value whose difference to the best of its column may be none."""
+LEVEL_MARK, UNKNOWN_MARK = "≈", "?"
+"""Beside a value whose difference to the best of its column may be none; or of which seeds are too few to tell."""
 
 
 def best_of(cells: Sequence[Placed]) -> Placed:
@@ -67,12 +67,15 @@ def crossed(cells: Sequence[Placed]) -> tuple[Grid, frozenset[tuple[int, int]]] 
         for j, column in enumerate(columns)
         if at.get((row, column)) is bests[column]
     }
-    title = f"final average accuracy, % ({across} across); {LEVEL_MARK}: level with its column's best"
+    meaning = f"{LEVEL_MARK}: level with its column's best; {UNKNOWN_MARK}: too few seeds to tell"
+    title = f"final average accuracy, % ({across} across); {meaning}"
     return Grid(title, [", ".join(down), *columns], shown), frozenset(marks)
 
 
 def _value(cell: Placed | None, best: Placed) -> str:
     if cell is None:
         return NOTHING
-    is_tied = cell is not best and cell.table == best.table and is_level(cell, best)
-    return f"{f'{LEVEL_MARK} ' if is_tied else ''}{percent(cell.finals())}"
+    if cell is best or cell.table != best.table:
+        return percent(cell.finals())
+    mark = {True: f"{LEVEL_MARK} ", False: "", None: f"{UNKNOWN_MARK} "}[is_level(cell, best)]
+    return f"{mark}{percent(cell.finals())}"

@@ -99,7 +99,9 @@ def _read(folder: RunFolder) -> FoundSearch | None:
         config = resolve(folder.config).config
     except ConfigError:
         return None
-    return None if config.search is None else FoundSearch(folder, config, result["trials"], result.get("best_trial"))
+    if config.search is None or any(trial.keys() < config.search.space.keys() for trial in result["trials"]):
+        return None
+    return FoundSearch(folder, config, result["trials"], result.get("best_trial"))
 
 
 def search_grid(search: FoundSearch) -> Grid:

@@ -11,7 +11,7 @@ from hlgp_dist.errors import counted
 from hlgp_dist.study.collect import Unfinished
 from hlgp_dist.study.comparison import NOTHING, Comparison
 from hlgp_dist.study.reporting import plots, provenance, ranking
-from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along
+from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_methods
 from hlgp_dist.study.reporting.costs import actual_grid, pareto, planned_grid, throughput, tradeoff
 from hlgp_dist.study.reporting.page import Block, Section, folded, listed, table, text
 from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines_along, title_of
@@ -65,9 +65,14 @@ def _results(material: Material) -> Section:
     crossed = ranking.crossed(material.cells)
     if crossed is not None:
         blocks.append(table(crossed[0], marks=crossed[1]))
-    for comparison in material.comparisons:
+    for number, comparison in enumerate(material.comparisons):
         accuracies, costs, *differences = comparison.grids
-        blocks += [text(comparison.shared), *map(table, (accuracies, *differences)), table(costs, is_timed=True)]
+        own = plots.panel_title([cell for cell in material.cells if cell.table == number], material.cells)
+        blocks += [
+            text(f"{own}: {comparison.shared}" if own else comparison.shared),
+            *map(table, (accuracies, *differences)),
+            table(costs, is_timed=True),
+        ]
         if comparison.notes:
             blocks.append(folded("What to know before comparing", [listed(comparison.notes)]))
     return Section("Results", "How accurate is each setting, and what does it forget?", blocks)
@@ -93,7 +98,8 @@ def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Secti
         if part:
             blocks += _figure(name, caption, error_plots(part, seen), is_timed=is_timed)
             blocks += [table(grid, is_timed=is_timed) for grid in _laws(part)]
-    question = f"What does {axis} do to accuracy and forgetting, and what is more of it worth?"
+    more = "" if is_of_methods(axis, cells) else ", and what is more of it worth"
+    question = f"What does the choice of {axis} do to accuracy and forgetting{more}?"
     return Section(f"Along {axis}", question, blocks)
 
 
@@ -155,7 +161,7 @@ def _laws(fits: Sequence[Fit]) -> list[Grid]:
                     f"{law.r_squared:.2f}",
                 ]
             )
-    columns = ["series", "quantity", "points", "exponent", "95 % over seeds", "R²"]
+    columns = ["series", "quantity", "points", "exponent", "95 %, over seeds alone", "R²"]
     return (
         [Grid("error = a × quantity^-exponent, from three points on; it holds between them", columns, rows)]
         if rows

@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 PANEL_INCHES = (4.2, 3.1)
 DOTS_PER_INCH = 144
-LEGEND_COLUMNS = 4
+LEGEND_COLUMNS, LETTER_INCHES = 6, 0.075
 BAND = 0.18
 """Opacity of a deviation over seeds."""
 
@@ -123,7 +123,9 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if len(found) > 1:
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(found)))
+        room = int(figure.get_figwidth() / (0.5 + LETTER_INCHES * max(map(len, found))))
+        columns = max(1, min(LEGEND_COLUMNS, room, len(found)))
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
 def drawn(figure: Figure, name: str) -> Drawing:
