@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 PANEL_INCHES = (4.2, 3.1)
 DOTS_PER_INCH = 144
-LEGEND_COLUMNS, LETTER_INCHES = 6, 0.075
+LEGEND_COLUMNS, LETTER_INCHES, LINE_INCHES = 6, 0.075, 0.17
 BAND = 0.18
 """Opacity of a deviation over seeds."""
 
@@ -117,7 +117,7 @@ def compact(value: float, _: object = None) -> str:
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, each label once."""
+    """One legend for all axes, each label once; the figure grows by it."""
     found: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
@@ -125,6 +125,7 @@ def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
     if len(found) > 1:
         room = int(figure.get_figwidth() / (0.5 + LETTER_INCHES * max(map(len, found))))
         columns = max(1, min(LEGEND_COLUMNS, room, len(found)))
+        figure.set_figheight(figure.get_figheight() + LINE_INCHES * -(-len(found) // columns))
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
