@@ -162,6 +162,15 @@ def test_a_cell_beside_the_axes_keeps_them(tmp_path: Path) -> None:
     assert "extra" in read(tmp_path)
 
 
+def test_a_cell_whose_seeds_drew_their_weights_is_one(tmp_path: Path) -> None:
+    leave_study(tmp_path, seeds=2)
+    for file in tmp_path.glob("*/seed-1/result.json"):
+        file.write_text(file.read_text().replace("5ead" * 16, "0dd5" * 16))
+    cells = placed(found(tmp_path))
+    assert len(cells) == 9 and all(list(cell.cell.runs) == [0, 1] for cell in cells)
+    run_report([str(tmp_path)], ReportOptions())
+
+
 def test_two_files_of_weights_are_two_backbones(tmp_path: Path) -> None:
     weights = {"name": "vit_tiny_patch16_224", "weights": "none", "timm_version": "1.0.31"}
     for place, (depth, sha256) in enumerate([(2, "a" * 64), (4, "b" * 64), (4, "c" * 64)]):

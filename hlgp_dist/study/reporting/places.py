@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +69,26 @@ def placed(runs: Sequence[Run]) -> list[Placed]:
         ConfigError: two runs are of one cell and one seed.
     """
     tables = [cells_of(members) for members in alike(runs)]
-    everything = [(number, cell) for number, cells in enumerate(tables) for cell in cells]
+    everything = _joined([(number, cell) for number, cells in enumerate(tables) for cell in cells])
     choices = [dict(part.choices) if (part := _first(cell).part) is not None else {} for _, cell in everything]
     if not any(choices) or len({tuple(mine) for mine in choices if mine}) > 1:
         choices = _derived([cell for _, cell in everything])
-    assert len({tuple(mine.items()) for mine in choices if mine}) == sum(map(bool, choices)), choices
     apart = _axes_of_tables([(number, mine) for (number, _), mine in zip(everything, choices, strict=True)])
     return [
         Placed(cell, mine, number, _series(cell, mine, apart))
         for (number, cell), mine in zip(everything, choices, strict=True)
     ]
+
+
+def _joined(cells: Sequence[tuple[int, Cell]]) -> list[tuple[int, Cell]]:
+    """A study's cell stands once, in its first table, where its seeds are in several: each has drawn its own weights."""
+    found: dict[Any, tuple[int, Cell]] = {}
+    for number, cell in cells:
+        part = _first(cell).part
+        key = (number, cell.label) if part is None else (part.study, part.cell)
+        first, known = found.get(key, (number, cell))
+        found[key] = first, replace(known, runs=dict(sorted({**cell.runs, **known.runs}.items())))
+    return list(found.values())
 
 
 def axes_of(cells: Sequence[Placed]) -> dict[str, list[str]]:
