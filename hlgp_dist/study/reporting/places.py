@@ -81,7 +81,7 @@ def placed(runs: Sequence[Run]) -> list[Placed]:
 
 
 def _joined(cells: Sequence[tuple[int, Cell]]) -> list[tuple[int, Cell]]:
-    """A study's cell stands once, in its first table, where its seeds are in several: each has drawn its own weights."""
+    """A study's cell stands once, in its first table, where its seeds are in several: each drew its own weights."""
     found: dict[Any, tuple[int, Cell]] = {}
     for number, cell in cells:
         part = _first(cell).part

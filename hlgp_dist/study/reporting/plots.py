@@ -126,13 +126,15 @@ def bars(values: Mapping[str, Sequence[float]], label: str) -> Figure:
 
 def panel_title(table: Sequence[Placed], cells: Sequence[Placed]) -> str:
     """The choices that all cells of a table share and other tables have not."""
+    if not table or len(table) == len(cells):
+        return ""
     shared = {
         axis: choice
         for axis, choice in table[0].choices.items()
         if all(cell.choices.get(axis) == choice for cell in table)
         and any(cell.choices.get(axis) != choice for cell in cells)
     }
-    return ", ".join(f"{axis} {choice}" for axis, choice in shared.items()) if len(table) < len(cells) else ""
+    return ", ".join(f"{axis} {choice}" for axis, choice in shared.items())
 
 
 def _numbers(axes: Axes, values: Square) -> None:
