@@ -99,7 +99,7 @@ def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Fig
 
 
 def error_plots(fits: Sequence[Fit], looks: Mapping[str, Look]) -> Figure:
-    """A panel a quantity: the error on logarithmic axes, with the power law of each line that has one."""
+    """A panel a quantity: the error on logarithmic axes, mean and deviation over seeds, and each line's power law."""
     quantities = list(dict.fromkeys(fit.quantity for fit in fits))
     figure, every = panels(len(quantities))
     for axes, quantity in zip(every, quantities, strict=True):
@@ -137,8 +137,9 @@ def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, 
 
 def _error(axes: Axes, fit: Fit, look: Look) -> None:
     means = [100 * float(np.mean(values)) for values in fit.errors]
+    deviations = [100 * (spread(values).deviation or 0.0) for values in fit.errors]
     style = look.line() | {"linestyle": "none" if fit.law else look.dash}
-    axes.plot(fit.quantities, means, label=fit.line.series, **style)
+    axes.errorbar(fit.quantities, means, yerr=deviations, capsize=2.5, label=fit.line.series, **style)
     if fit.law is not None:
         span = np.geomspace(min(fit.quantities), max(fit.quantities), 50)
         axes.plot(span, 100 * fit.law.at(span), color=look.color, linestyle=look.dash, linewidth=1.1)

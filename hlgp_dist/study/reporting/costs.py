@@ -40,7 +40,10 @@ def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Seq
             best = pareto(members, quantity)
             steps = [quantity.of(cell) or 0.0 for cell in best], [100 * fmean(cell.finals()) for cell in best]
             axes.step(*steps, where="post", color=INK, linewidth=0.9, linestyle=":", label="not beaten in both")
+            for cell, cost, final in zip(best, *steps, strict=True):
+                axes.annotate(cell.name, (cost, final), (-4, 4), textcoords="offset points", fontsize=6.5, ha="right")
         axes.set(xlabel=quantity.label, ylabel="final average accuracy, %")
+        axes.margins(x=0.18, y=0.1)
         if all(quantity.of(cell) for cell in cells if quantity.of(cell) is not None):
             logarithmic(axes.xaxis, prefixes=True)
     legend_below(figure, every)
