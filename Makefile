@@ -26,7 +26,7 @@ demo: $(READY)
 	@$(BIN)/hlgp demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from typing import Any
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.train.folder import RunFolder
 
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
+MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
 
 
 def fetched(bucket: Bucket, name: str, path: Path) -> RunFolder:

@@ -32,7 +32,16 @@ telemetry: {log_every_steps: 1}
 SPANNING = ("launch.num_workers=2", "train.epochs=40", "train.max_steps_per_task=400", "benchmark.max_tasks=3")
 WAIT_SECONDS = 600
 CUT_SECONDS = 20
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "bytes_read", "attempts", "seconds", "spent"}
+MEASURED = {
+    "images_per_second",
+    "training_seconds",
+    "peak_memory_bytes",
+    "decoded_images",
+    "bytes_read",
+    "attempts",
+    "seconds",
+    "spent",
+}
 
 
 def submitted(cluster: OnPrem) -> Command:

@@ -31,7 +31,16 @@ PATIENCE = "launch.max_retries=20"
 """Kills come faster than in life."""
 DECK = ("rank",) * 6 + ("starting",) * 2 + ("driver",) * 4 + ("raylet",) * 4 + ("command",) * 4
 PAUSE_SECONDS = (2.0, 18.0)
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts", "spent", "trials", "test"}
+MEASURED = {
+    "images_per_second",
+    "training_seconds",
+    "peak_memory_bytes",
+    "decoded_images",
+    "attempts",
+    "spent",
+    "trials",
+    "test",
+}
 
 
 def is_of(kind: str, process: Process, search: Tune) -> bool:

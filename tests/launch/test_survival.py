@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(900)
 """Many processes start, which takes minutes where others use the cores."""
 OPTIONS = ("train.epochs=8", "benchmark.max_tasks=4", "checkpoint.every_steps=2", "launch.num_workers=2")
 WAIT_SECONDS = 200
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
+MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 
 

@@ -34,7 +34,7 @@ from tests.train.test_other_ranks import assert_equal
 
 AUTO = "engine.micro_batch_size=auto"
 SHORT = ("train.epochs=2", "benchmark.max_tasks=2")
-VARYING = {"images_per_second", "training_seconds", "decoded_images"}
+VARYING = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images"}
 
 
 def rank_of(rank: int, size: int, cache: str, config: dict[str, Any]) -> int:

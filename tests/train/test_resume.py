@@ -34,7 +34,7 @@ from tests.ranks import Ranks
 STEPS_PER_TASK = 12
 WAIT_SECONDS = 120
 OPTIONS = ("train.epochs=6", "checkpoint.every_steps=2", "launch.num_workers=2")
-MEASURED = {"images_per_second", "training_seconds", "decoded_images", "attempts"}
+MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
 """What two runs of the same never share; of two on one host the first decodes."""
 
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
