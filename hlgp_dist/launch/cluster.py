@@ -69,8 +69,14 @@ def ray_cluster(launch: LaunchOptions, stop: Stop | None = None) -> Iterator[Non
 
 @contextmanager
 def _heeded_at_sigterm(stop: Stop) -> Iterator[None]:
-    """`ray.init` takes SIGTERM for itself, to end the process with code 15: it still means what it does elsewhere."""
+    """`ray.init` takes SIGTERM for itself, to end the process with code 15: it still means what it does elsewhere.
+
+    Ray's handler raises SystemExit, which is lost where Python calls it inside of a callback, as of a destructor. So the
+    numbers of the signals are looked at, too, which Python writes down before it calls any handler.
+    """
     own = signal.getsignal(signal.SIGTERM)
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield
     except SystemExit:
@@ -80,7 +86,13 @@ def _heeded_at_sigterm(stop: Stop) -> Iterator[None]:
             stop.check(JOINING)
         raise
     finally:
+        signal.set_wakeup_fd(former)
         signal.signal(signal.SIGTERM, own)
+        os.close(writing)
+        with open(reading, "rb") as written:
+            numbers = written.read() or b""
+        if signal.SIGTERM in numbers:
+            stop.request()
 
 
 def _connect(launch: LaunchOptions) -> None:

@@ -64,5 +64,5 @@ class L2p(Method):
         """
         if self.options.insertion == "prefix":
             return ByBlock({0: Prefix(chosen.transpose(1, 2).flatten(2, 3))})
-        tokens = chosen.flatten(1, 2) + trunk.cls_position
+        tokens = chosen.flatten(1, 2) + trunk.cls_position()
         return ByBlock({0: Tokens(tokens, keep=True)}, num_kept=tokens.shape[1])

@@ -37,9 +37,6 @@ class Trunk(nn.Module):
         autocast: the dtype that a trained trunk computes its matrix products in, None for its own.
     """
 
-    cls_position: Tensor
-    """[1, 1, D]: what the CLS token got for its position when the trunk was made, zero where it gets nothing."""
-
     def __init__(
         self,
         vit: VisionTransformer,
@@ -56,7 +53,7 @@ class Trunk(nn.Module):
         self.normalisation = Normalisation(input_format, next(vit.parameters()).device)
         blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
         vit.blocks = nn.Sequential(*blocks)
-        self.register_buffer("cls_position", _cls_position(vit), persistent=False)
+        self._position = None if trained or vit.pos_embed is None else vit.pos_embed[:, :1].detach().clone()
 
     @property
     def device(self) -> torch.device:
@@ -120,6 +117,15 @@ class Trunk(nn.Module):
     def _mean_patch(self, tokens: Tensor) -> Tensor:
         return tokens[:, self.vit.num_prefix_tokens :].float().mean(1)
 
+    def cls_position(self) -> Tensor:
+        """[1, 1, D]: what the CLS token gets for its position, zero where it gets nothing."""
+        embedding = self.vit.pos_embed
+        if embedding is None or self.vit.no_embed_class or self.vit.cls_token is None:
+            return torch.zeros(1, 1, self.vit.embed_dim, device=self.device)
+        if self._position is not None and not embedding.numel():  # divided by ZeRO 3, and brought back for a pass alone
+            return self._position.float()  # type: ignore[no-any-return]
+        return embedding[:, :1].float()  # type: ignore[no-any-return]
+
     def _pooled(self, tokens: Tensor) -> Tensor:
         return self.vit.forward_head(tokens, pre_logits=True).float()  # type: ignore[no-any-return]
 
@@ -146,11 +152,3 @@ class Trunk(nn.Module):
         finally:
             for block in self.vit.blocks:
                 block.injection = None
-
-
-def _cls_position(vit: VisionTransformer) -> Tensor:
-    """[1, 1, D] in fp32, a copy: ZeRO 3 divides the parameter, which only the trunk's own pass brings back."""
-    embedding = vit.pos_embed
-    if embedding is None or vit.no_embed_class or vit.cls_token is None:
-        return torch.zeros(1, 1, vit.embed_dim, device=next(vit.parameters()).device)
-    return embedding.detach()[:, :1].float().clone()  # type: ignore[no-any-return]
