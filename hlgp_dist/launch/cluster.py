@@ -71,8 +71,8 @@ def ray_cluster(launch: LaunchOptions, stop: Stop | None = None) -> Iterator[Non
 def _heeded_at_sigterm(stop: Stop) -> Iterator[None]:
     """`ray.init` takes SIGTERM for itself, to end the process with code 15: it still means what it does elsewhere.
 
-    Ray's handler raises SystemExit, which is lost where Python calls it inside of a callback, as of a destructor. So the
-    numbers of the signals are looked at, too, which Python writes down before it calls any handler.
+    Ray's handler raises SystemExit, which is lost where Python calls it inside of a callback, as of a destructor. So
+    the numbers of the signals are looked at, too, which Python writes down before it calls any handler.
     """
     own = signal.getsignal(signal.SIGTERM)
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -91,8 +91,8 @@ def _heeded_at_sigterm(stop: Stop) -> Iterator[None]:
         os.close(writing)
         with open(reading, "rb") as written:
             numbers = written.read() or b""
-        if signal.SIGTERM in numbers:
-            stop.request()
+        if signal.SIGTERM in numbers and not stop.requested:
+            stop.heed(signal.SIGTERM)
 
 
 def _connect(launch: LaunchOptions) -> None:
