@@ -142,7 +142,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="A folder for the files; else DIR/report of the first DIR.")] = None,
     baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
     apart: Annotated[bool, typer.Option("--apart", help="Unlike results in tables of their own.")] = False,
-    bench: Annotated[Path | None, typer.Option(help="JSON of `hlgp bench step`: the peak that MFU is of.")] = None,
+    bench: Annotated[
+        Path | None, typer.Option(help="JSON of `hlgp bench step`: what MFU and planned hours are by.")
+    ] = None,
 ) -> None:
     """Finished runs as a page with figures, and as CSV, Markdown and LaTeX; refuses to mix unlike results."""
     from hlgp_dist.study.report import ReportOptions, run_report

@@ -58,6 +58,7 @@ class Study(Section):
         for name in self.choices():
             if name in OWN_FILES:
                 raise ValueError(f"cells: {name} is a name that the study's own folder has; take another")
+        self._check_case()
         _refuse_idle("skip", self.skip, combinations(self.axes), "combination")
         if not self.choices():
             raise ValueError("cells: there is none; give cells, or axes")
@@ -68,6 +69,14 @@ class Study(Section):
         yield from (("axes", name) for name in self.axes)
         yield from ((f"axes.{axis}", name) for axis, choices in self.axes.items() for name in choices)
         yield from (("cells", name) for name in self.cells)
+
+    def _check_case(self) -> None:
+        """Some file systems have one folder for both."""
+        seen = dict[str, str]()
+        for name in self.choices():
+            other = seen.setdefault(name.casefold(), name)
+            if other != name:
+                raise ValueError(f"cells: {other} and {name} differ in case alone; take another name for one")
 
     def _check_axes(self) -> None:
         for axis, choices in self.axes.items():

@@ -7,7 +7,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.errors import EnvironmentFailure, Failure, describe
 from hlgp_dist.launch.stop import Stop, signals_heeded
 
@@ -55,6 +57,7 @@ def _tell(command: Command, code: object, reason: str) -> None:
     first, *others = reason.splitlines() or [""]
     if others:
         print(f"hlgp: {reason}", file=sys.stderr)
-    where = f"results in {command.place}" if command.place else "nothing was started"
+    is_there = command.place and (is_remote(command.place) or Path(command.place).exists())
+    where = f"results in {command.place}" if is_there else "nothing was started"
     sys.stdout.flush()
     print(f"hlgp: exit code {code} ({first.rstrip(':')}); {where}", file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,14 @@ SPEEDS = {"images_per_second": "images/s", "training_seconds": "training seconds
 class Comparison:
     """What `hlgp report` says; `shared` holds for every row, `rows` are for a CSV, un-rounded."""
 
-    labels: Sequence[str]
     shared: str
     grids: Sequence[Grid]
     notes: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
 
 
-def compare(runs: Sequence[Run], baseline: str | None) -> Comparison:
-    """At least one run; differences where a cell has the baseline's label.
+def compare(runs: Sequence[Run], baselines: Collection[str] = ()) -> Comparison:
+    """At least one run; differences to each cell that has one of these labels.
 
     Raises:
         ConfigError: the runs are not alike, or two are of one cell and seed.
@@ -58,8 +57,8 @@ def compare(runs: Sequence[Run], baseline: str | None) -> Comparison:
     refuse_unlike(runs)
     cells = cells_of(runs)
     grids = [_accuracies(cells), _costs(cells, comparable_speed=not speed_doubts(runs))]
-    grids += [_differences(cells, cell) for cell in cells if cell.label == baseline]
-    return Comparison([cell.label for cell in cells], _shared(runs[0]), grids, _notes(runs, cells), _rows(cells))
+    grids += [_differences(cells, cell) for cell in cells if cell.label in baselines]
+    return Comparison(_shared(runs[0]), grids, _notes(runs, cells), _rows(cells))
 
 
 def _shared(run: Run) -> str:

@@ -16,8 +16,9 @@ from hlgp_dist.launch.storage import View, of_report
 from hlgp_dist.study.collect import Run, Unfinished, find_runs
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.likeness import alike
+from hlgp_dist.study.reporting.places import Placed, placed
 from hlgp_dist.terminal import Grid, console, show_grid
-from hlgp_dist.train.estimate.speed import peak_of_bench
+from hlgp_dist.train.estimate.speed import read_bench
 from hlgp_dist.train.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PAGE = "index.html"
 @dataclass(frozen=True)
 class ReportOptions:
     """What the command line says beside the folders. apart: unlike runs stand in tables of their own, in place of being
-    refused, as a study's always do; bench: JSON of `hlgp bench step`, whose peak MFU is of.
+    refused, as a study's always do; bench: JSON of `hlgp bench step`, by which MFU and planned hours are.
     """
 
     out: Path | None = None
@@ -65,14 +66,15 @@ def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
         places = ", ".join(map(str, folders))
         raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
     tables = alike(runs) if options.apart or _is_of_one_study(runs) else [runs]
-    comparisons = [compare(like, options.baseline) for like in tables]
-    _check_baseline(options.baseline, [label for comparison in comparisons for label in comparison.labels])
+    cells = placed(runs)
+    baselines = _baselines(options.baseline, cells)
+    comparisons = [compare(like, baselines) for like in tables]
     target = folders[0].below(REPORT) if options.out is None else RunFolder(options.out)
     for comparison in comparisons:
         _show(comparison)
     for line in left_out:
         console.print(f"left out: {line}", markup=False, soft_wrap=True)
-    _write(target, folders, runs, unfinished, comparisons, options)
+    _write(target, folders, runs, cells, unfinished, comparisons, options)
     console.print(
         f"the whole report: {target}/{PAGE}\none row a run:    {target}/comparison.csv\n"
         f"as Markdown:      {target}/comparison.md, for LaTeX {target}/tables.tex",
@@ -90,6 +92,7 @@ def _write(
     target: RunFolder,
     folders: Sequence[RunFolder],
     runs: Sequence[Run],
+    cells: Sequence[Placed],
     unfinished: Sequence[Unfinished],
     comparisons: Sequence[Comparison],
     options: ReportOptions,
@@ -98,17 +101,16 @@ def _write(
     from hlgp_dist.study.frames import frames_of
     from hlgp_dist.study.reporting.latex import booktabs
     from hlgp_dist.study.reporting.page import all_blocks, render
-    from hlgp_dist.study.reporting.places import placed
     from hlgp_dist.study.reporting.provenance import commands_of
     from hlgp_dist.study.reporting.ranking import answers
     from hlgp_dist.study.reporting.searches import find_searches
     from hlgp_dist.study.reporting.sections import Material, sections_of
 
-    peak = None if options.bench is None else peak_of_bench(options.bench)
-    cells, searches = placed(runs), find_searches(folders)
+    bench = None if options.bench is None else read_bench(options.bench)
+    searches = find_searches(folders)
     commands = [*commands_of(runs), shlex.join(["hlgp", "report", *map(str, folders), *options.words()])]
     with console.status("drawing figures"):
-        sections = sections_of(Material(cells, comparisons, searches, unfinished, peak, commands))
+        sections = sections_of(Material(cells, comparisons, searches, unfinished, bench, commands))
     blocks = list(all_blocks(sections))
     write_text(target.path / "comparison.csv", as_csv([dict(row) for each in comparisons for row in each.rows]))
     write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
@@ -131,9 +133,17 @@ def _write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
             path.unlink()
 
 
-def _check_baseline(baseline: str | None, labels: Sequence[str]) -> None:
-    if baseline is not None and baseline not in labels:
-        raise ConfigError(f"--baseline: no row is {baseline!r}; there are: {'; '.join(dict.fromkeys(labels))}")
+def _baselines(name: str | None, cells: Sequence[Placed]) -> set[str]:
+    """The row of that label; else those, one a table, that it tells from the others there: of a study's backbones x
+    methods, a method.
+    """
+    if name is None:
+        return set()
+    labels, series = [cell.cell.label for cell in cells], [cell.series for cell in cells]
+    found = {cell.cell.label for cell in cells if name == (cell.cell.label if name in labels else cell.series)}
+    if not found:
+        raise ConfigError(f"--baseline: no row is {name!r}; there are: {'; '.join(dict.fromkeys([*labels, *series]))}")
+    return found
 
 
 def _show(comparison: Comparison) -> None:

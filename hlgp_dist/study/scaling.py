@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,45 +39,50 @@ class PowerLaw:
         return self.scale * quantities**-self.exponent
 
 
-def power_law(quantities: Sequence[float], errors: Sequence[Sequence[float]]) -> PowerLaw | None:
-    """Of errors[i], one a seed, at quantities[i] > 0; None with an error of 0, or with fewer than three distinct
-    quantities, or too near to one another.
+def power_law(quantities: Sequence[Sequence[float]], errors: Sequence[Sequence[float]]) -> PowerLaw | None:
+    """Of points[i], where seed s has errors[i][s] at quantities[i][s] > 0; None with an error of 0, or with fewer than
+    three distinct quantities, or too near to one another.
 
-    A resample draws the seeds of each point with replacement. Same input, same output.
+    A resample draws the seeds of each point with replacement, each with both of its numbers. Same input, same output.
     """
-    means = np.array([np.mean(values) for values in errors])
-    if len(set(quantities)) < FEWEST_POINTS or min(quantities) <= 0 or means.min() <= 0:
+    at, means = np.array([mean(values) for values in quantities]), np.array([mean(values) for values in errors])
+    if len(set(at)) < FEWEST_POINTS or at.min() <= 0 or means.min() <= 0:
         return None
-    if max(quantities) < LEAST_SPAN * min(quantities):
+    if at.max() < LEAST_SPAN * at.min():
         return None
-    x = np.log(np.asarray(quantities, dtype=np.float64))
-    slope, offset = _line(x, np.log(means)[None])
-    fitted = offset[0] + slope[0] * x
-    total = float(((np.log(means) - np.log(means).mean()) ** 2).sum())
-    r_squared = 1.0 - float(((np.log(means) - fitted) ** 2).sum()) / total if total > 0 else None
-    low, high = _interval(x, errors)
-    return PowerLaw(float(np.exp(offset[0])), float(-slope[0]), r_squared, low, high)
+    x, y = np.log(at), np.log(means)
+    (slope,), (offset,) = _lines(x[None], y[None])
+    total = float(((y - y.mean()) ** 2).sum())
+    r_squared = 1.0 - float(((y - (offset + slope * x)) ** 2).sum()) / total if total > 0 else None
+    low, high = _interval(quantities, errors)
+    return PowerLaw(float(np.exp(offset)), float(-slope), r_squared, low, high)
 
 
-def _interval(x: Numbers, errors: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
+def _interval(
+    quantities: Sequence[Sequence[float]], errors: Sequence[Sequence[float]]
+) -> tuple[float | None, float | None]:
     if min(map(len, errors)) < FEWEST_SEEDS:
         return None, None
     random = np.random.default_rng(_STREAM)
     draws = [random.integers(len(values), size=(RESAMPLES, len(values))) for values in errors]
-    means = [np.asarray(values)[picked].mean(1) for values, picked in zip(errors, draws, strict=True)]
-    drawn = np.stack(means, axis=1)
-    if drawn.min() <= 0:
+    x, y = _drawn_means(quantities, draws), _drawn_means(errors, draws)
+    if y.min() <= 0:
         return None, None
-    slopes, _ = _line(x, np.log(drawn))
+    slopes, _ = _lines(np.log(x), np.log(y))
     low, high = np.quantile(-slopes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def _line(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
-    """Slopes and offsets of the rows of y [R, P] over x [P]."""
-    centered = x - x.mean()
-    slopes = (y - y.mean(1, keepdims=True)) @ centered / (centered @ centered)
-    return slopes, y.mean(1) - slopes * x.mean()
+def _drawn_means(points: Sequence[Sequence[float]], draws: Sequence[NDArray[np.int64]]) -> Numbers:
+    """[R, P]: of each draw of each point's values."""
+    return np.stack([np.asarray(values)[drawn].mean(1) for values, drawn in zip(points, draws, strict=True)], axis=1)
+
+
+def _lines(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Slopes and offsets of the rows of y [R, P] over those of x."""
+    centered = x - x.mean(1, keepdims=True)
+    slopes = (centered * (y - y.mean(1, keepdims=True))).sum(1) / (centered**2).sum(1)
+    return slopes, y.mean(1) - slopes * x.mean(1)
 
 
 def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:

@@ -19,7 +19,8 @@ FEWEST = 8
 def importances(
     space: Mapping[str, Domain], values: Sequence[Mapping[str, Any]], objectives: Sequence[float]
 ) -> dict[str, float]:
-    """Parts of 1 by key, largest first; empty with too few configurations, or one key alone.
+    """Parts of 1 by key, largest first; empty with too few configurations, one key alone, or a
+    configuration that the space does not have.
 
     Of Watanabe, Bansal and Hutter, PED-ANOVA (2023): how the best configurations are spread over a key's values
     beside all of them. What was stopped early has no final objective and is left out.
@@ -29,7 +30,10 @@ def importances(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {key: distribution(domain) for key, domain in space.items()}
     study = optuna.create_study(direction="maximize")
-    for given, objective in zip(values, objectives, strict=True):
-        params = {key: given[key] for key in space}
-        study.add_trial(create_trial(params=params, distributions=distributions, value=objective))
+    try:
+        for given, objective in zip(values, objectives, strict=True):
+            params = {key: given[key] for key in space}
+            study.add_trial(create_trial(params=params, distributions=distributions, value=objective))
+    except ValueError:  # a value that its domain does not have: somebody's edit
+        return {}
     return dict(optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))

@@ -186,6 +186,7 @@ def test_what_a_scaling_study_varies(key: str) -> None:
         ({"axes": {"a b": {"x": {}}}}, "axes: 'a b' must be a folder's name"),
         ({"axes": {"a": {".x": {}}}}, "axes.a: '.x' must be a folder's name"),
         ({"axes": {"a": {"x-y": {}, "x": {}}, "b": {"z": {}, "y-z": {}}}}, "two combinations have one name"),
+        ({"axes": {"a": {"x": {}, "X": {}}}}, "x and X differ in case alone"),
         ({"axes": {"a": {"x": {}}}, "skip": ["y*"]}, "skip: there is no combination y*; there are x"),
         ({"axes": {"a": {"x": {}}}, "only": ["y*"]}, "only: there is no cell y*; there are x"),
         ({"axes": {"a": {"x": {}}}, "skip": ["*"]}, "study.cells: cells: there is none"),

@@ -28,7 +28,7 @@ PROBE = ("method.kind=linear", "optimizer.prompt_lr=0.003")
 
 
 def compared(root: Path, baseline: str | None = None) -> Comparison:
-    return compare(found(root), baseline)
+    return compare(found(root), [baseline] if baseline else [])
 
 
 def found(root: Path) -> list[Run]:

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 
 from hlgp_dist.config.write import dump
+from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.frames import load, load_scalars
 from hlgp_dist.study.report import ReportOptions, run_report
+from hlgp_dist.study.reporting.costs import actual_grid, planned_grid
 from hlgp_dist.study.reporting.latex import booktabs, escaped
 from hlgp_dist.study.reporting.page import without_times
 from hlgp_dist.study.reporting.places import axes_of, lines_along, placed
-from hlgp_dist.study.reporting.searches import find_searches
+from hlgp_dist.study.reporting.searches import find_searches, history
 from hlgp_dist.study.reporting.style import compact
-from hlgp_dist.study.scaling import front, power_law
+from hlgp_dist.study.scaling import PowerLaw, front, power_law
 from hlgp_dist.terminal import Grid
+from hlgp_dist.train.estimate.speed import Bench, read_bench
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.tuning.importance import importances
 from tests.jobs import WITHOUT_GRADIENTS, job
@@ -123,15 +126,24 @@ def test_plan_and_what_was_stand_side_by_side(study: Path) -> None:
     assert planned["s-hlgp"] == ["s-hlgp", "100", "7.50", "30.00", "1,000", "1,024"]
     took = {row[0]: row for row in cells_of_table(read(study), "what its runs took")}
     # 100 pictures a second, of 0.8 x 30 TFLOP over 1,000 pictures, on one worker; 1 GB held where 1 GiB was planned
-    assert took["s-hlgp"][3:6] == ["100", "2.4", "-"]
-    assert took["s-hlgp"][6:] == ["954", "93"]
+    assert took["s-hlgp"][2:8] == ["0.002778", "-", "-", "100", "2.4", "-"]
+    assert took["s-hlgp"][8:] == ["954", "93"]
 
 
-def test_mfu_is_of_a_measured_peak(study: Path, tmp_path: Path) -> None:
+def test_mfu_and_planned_hours_are_of_a_measured_device(study: Path) -> None:
+    cells = placed(found(study))
+    took = {row[0]: row for row in actual_grid(cells, Bench(peak=4.8e12, sustained=2.4e12)).rows}
+    # 24 TFLOP of training at 2.4 TFLOP/s are the 10 seconds that were taken
+    assert took["s-hlgp"][2:5] == ["0.002778", "0.002778", "100"] and took["s-hlgp"][7] == "50.0"
+    took = {row[0]: row for row in actual_grid(cells, Bench(peak=4.8e12, sustained=None)).rows}
+    assert took["s-hlgp"][3] == "-" and took["s-hlgp"][7] == "50.0"
+
+
+def test_a_bench_may_know_no_mfu(tmp_path: Path) -> None:
     write_json(tmp_path / "bench.json", {"gemm_peak_flops": 4.8e12, "mfu": 0.5})
-    run_report([str(study)], ReportOptions(out=tmp_path / "out", bench=tmp_path / "bench.json"))
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert {row[0]: row[5] for row in cells_of_table(page, "what its runs took")}["s-hlgp"] == "50.0"
+    assert read_bench(tmp_path / "bench.json") == Bench(4.8e12, 2.4e12)
+    write_json(tmp_path / "bench.json", {"gemm_peak_flops": 4.8e12})
+    assert read_bench(tmp_path / "bench.json") == Bench(4.8e12, None)
 
 
 def test_a_peak_that_is_not_there_is_told(
@@ -151,6 +163,16 @@ def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
     assert not stale.exists() and (tmp_path / "report" / "figures" / "over_tasks.png").exists()
 
 
+def test_a_baseline_may_be_a_choice_that_every_table_has(study: Path, tmp_path: Path) -> None:
+    run_report([str(study)], ReportOptions(out=tmp_path, baseline="linear"))
+    page = (tmp_path / "index.html").read_text()
+    assert re.findall(r"<caption>difference to (\S+),", page) == ["s-linear", "b-linear", "l-linear"]
+    with pytest.raises(
+        ConfigError, match=r"no row is 'coda_prompt'; there are: s-hlgp; .*; hlgp; independent; linear$"
+    ):
+        run_report([str(study)], ReportOptions(out=tmp_path, baseline="coda_prompt"))
+
+
 def test_a_cell_beside_the_axes_keeps_them(tmp_path: Path) -> None:
     leave_study(tmp_path, seeds=1)
     write_text(tmp_path / "study.yaml", f"{STUDY}  cells: {{extra: {{}}}}\n")
@@ -168,7 +190,7 @@ def test_a_cell_whose_seeds_drew_their_weights_is_one(tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("5ead" * 16, "0dd5" * 16))
     cells = placed(found(tmp_path))
     assert len(cells) == 9 and all(list(cell.cell.runs) == [0, 1] for cell in cells)
-    run_report([str(tmp_path)], ReportOptions())
+    assert {cell.series for cell in cells} == {"hlgp", "independent", "linear"}
 
 
 def test_two_files_of_weights_are_two_backbones(tmp_path: Path) -> None:
@@ -185,15 +207,14 @@ def test_two_files_of_weights_are_two_backbones(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_read_is_none(plan: str, tmp_path: Path) -> None:
     leave_study(tmp_path, seeds=1)
     (tmp_path / "plan.json").write_text(plan)
-    run_report([str(tmp_path)], ReportOptions())
-    assert "planned for one run of each cell" not in read(tmp_path)
+    assert planned_grid(placed(found(tmp_path))) is None
 
 
 def test_what_a_study_has_not_begun_is_said(tmp_path: Path) -> None:
     leave_study(tmp_path, seeds=1)
     write_text(tmp_path / "study.yaml", STUDY.replace("study:\n", "study:\n  seeds: [0, 1]\n"))
-    run_report([str(tmp_path)], ReportOptions())
-    assert f"{tmp_path}/s-hlgp/seed-1: not begun" in read(tmp_path)
+    unfinished = load(str(tmp_path)).unfinished.set_index("run")["reason"]
+    assert unfinished[f"{tmp_path}/s-hlgp/seed-1"] == "not begun" and len(unfinished) == 9
 
 
 def test_commands_can_be_pasted(tmp_path: Path) -> None:
@@ -269,6 +290,16 @@ def test_replicates_count_as_one_configuration(tmp_path: Path) -> None:
     assert [(place, round(objective, 6)) for place, _, objective in search.done()] == [(2, 0.1), (5, 0.4), (8, 0.7)]
 
 
+def test_a_trial_that_its_space_does_not_have_leaves_importance_unknown(tmp_path: Path) -> None:
+    leave_search(tmp_path / "search", 12)
+    file = tmp_path / "search" / "result.json"
+    result = json.loads(file.read_text())
+    result["trials"][0]["optimizer.head_lr"] = 5.0
+    write_json(file, result)
+    (search,) = find_searches([RunFolder(tmp_path)])
+    assert len(search.done()) == 11 and len(history(search).axes) == 2
+
+
 def test_importance_finds_the_key_that_matters() -> None:
     space = job(
         Path("shards"), Path("x"), "search.space={seed: {choice: [0, 1]}, optimizer.head_lr: {uniform: [0.1, 1.0]}}"
@@ -281,9 +312,14 @@ def test_importance_finds_the_key_that_matters() -> None:
     assert importances(space.space, values[:7], [0.1] * 7) == {}, "too few to say"
 
 
+def at_given(sizes: list[float], errors: list[list[float]]) -> PowerLaw | None:
+    """Quantities that are the same for each seed."""
+    return power_law([[size] * len(seeds) for size, seeds in zip(sizes, errors, strict=True)], errors)
+
+
 def test_a_power_law_is_found_again() -> None:
     sizes = [1e6, 1e7, 1e8, 1e9]
-    law = power_law(sizes, [[0.5 * size**-0.25] * 3 for size in sizes])
+    law = at_given(sizes, [[0.5 * size**-0.25] * 3 for size in sizes])
     assert law is not None
     assert law.exponent == pytest.approx(0.25) and law.scale == pytest.approx(0.5)
     assert law.r_squared == pytest.approx(1.0) and law.low == pytest.approx(0.25)
@@ -291,21 +327,34 @@ def test_a_power_law_is_found_again() -> None:
 
 
 def test_a_power_law_wants_three_points_and_its_interval_three_seeds() -> None:
-    assert power_law([1e6, 1e7], [[0.5], [0.4]]) is None
-    assert power_law([1e6, 1e7, 1e8], [[0.5], [0.4], [0.0]]) is None
-    assert power_law([1e6, 1.1e6, 1.2e6], [[0.5], [0.4], [0.3]]) is None, "too near to one another"
-    some_without = power_law([1e6, 1e7, 1e8], [[0.5] * 3, [0.4] * 3, [0.0, 0.01, 0.01]])
+    assert at_given([1e6, 1e7], [[0.5], [0.4]]) is None
+    assert at_given([1e6, 1e7, 1e8], [[0.5], [0.4], [0.0]]) is None
+    assert at_given([1e6, 1.1e6, 1.2e6], [[0.5], [0.4], [0.3]]) is None, "too near to one another"
+    some_without = at_given([1e6, 1e7, 1e8], [[0.5] * 3, [0.4] * 3, [0.0, 0.01, 0.01]])
     assert some_without is not None and some_without.low is None
-    law = power_law([1e6, 1e7, 1e8], [[0.5, 0.6], [0.4, 0.5], [0.3, 0.4]])
+    law = at_given([1e6, 1e7, 1e8], [[0.5, 0.6], [0.4, 0.5], [0.3, 0.4]])
     assert law is not None and law.low is None
+
+
+def width(law: PowerLaw | None) -> float:
+    assert law is not None and law.low is not None and law.high is not None
+    assert law.low <= law.exponent <= law.high
+    return law.high - law.low
 
 
 def test_an_interval_widens_with_the_seeds_spread() -> None:
     sizes = [1e6, 1e7, 1e8]
-    near = power_law(sizes, [[e - 0.001, e, e + 0.001] for e in (0.5, 0.4, 0.3)])
-    far = power_law(sizes, [[e - 0.1, e, e + 0.1] for e in (0.5, 0.4, 0.3)])
-    assert near is not None and far is not None and near.low and near.high and far.low and far.high
-    assert far.high - far.low > 10 * (near.high - near.low)
+    near = at_given(sizes, [[e - 0.001, e, e + 0.001] for e in (0.5, 0.4, 0.3)])
+    far = at_given(sizes, [[e - 0.1, e, e + 0.1] for e in (0.5, 0.4, 0.3)])
+    assert width(far) > 10 * width(near)
+
+
+def test_an_interval_widens_with_the_spread_of_what_the_error_falls_with() -> None:
+    """Device-hours are another run's as much as its error is."""
+    errors = [[e - 0.001, e, e + 0.001] for e in (0.5, 0.4, 0.3)]
+    given = power_law([[hours] * 3 for hours in (1.0, 4.0, 16.0)], errors)
+    taken = power_law([[hours / 2, hours, hours * 2] for hours in (1.0, 4.0, 16.0)], errors)
+    assert width(taken) > 10 * width(given)
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:

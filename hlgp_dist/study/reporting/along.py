@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hlgp_dist.study.collect import Run
 from hlgp_dist.study.comparison import number_of
 from hlgp_dist.study.reporting.places import Line, Placed, axes_of, lines_along
 from hlgp_dist.study.reporting.style import Look, legend_below, logarithmic, panels
@@ -20,44 +21,52 @@ from hlgp_dist.study.statistics import spread
 
 @dataclass(frozen=True)
 class Quantity:
-    """What an error may fall with. is_timed: another run of the same takes another time."""
+    """What an error may fall with, of one run. is_timed: another run of the same takes another time."""
 
     label: str
-    of: Callable[[Placed], float | None]
+    of_run: Callable[[Run], float | None]
     is_timed: bool = False
+
+    def of(self, cell: Placed) -> float | None:
+        """The mean over seeds."""
+        known = [value for value, _ in self.points(cell)]
+        return mean(known) if known else None
+
+    def points(self, cell: Placed) -> list[tuple[float, float]]:
+        """With the error of each run that knows it."""
+        known = [(self.of_run(run), run.result["final_average_accuracy"]) for run in cell.cell.runs.values()]
+        return [(value, 1.0 - final) for value, final in known if value is not None]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Of one line, over one quantity; `law` is None where there are too few points."""
+    """Of one line, over one quantity, both by point and seed; `law` is None where there are too few points."""
 
     quantity: Quantity
     line: Line
-    quantities: Sequence[float]
+    quantities: Sequence[Sequence[float]]
     errors: Sequence[Sequence[float]]
     law: PowerLaw | None
 
 
-def planned_flops(cell: Placed) -> float | None:
-    """Of all a run's passes, as `hlgp plan` counts them."""
-    return None if cell.planned is None else float(cell.planned["flops"])
+def planned_flops(run: Run) -> float | None:
+    """Of all its passes, as `hlgp plan` counts them."""
+    planned = None if run.part is None else run.part.planned
+    return None if planned is None else float(planned["flops"])
 
 
-def device_hours(cell: Placed) -> float | None:
-    """Of training, all ranks, the mean over seeds; tests and start-up apart."""
-    found = [
-        number_of(run, "training_seconds") * run.result["num_workers"] / 3600
-        for run in cell.cell.runs.values()
-        if run.result.get("training_seconds") and run.result.get("num_workers")
-    ]
-    return float(np.mean(found)) if found else None
+def device_hours(run: Run) -> float | None:
+    """Of training, all ranks; tests and start-up apart."""
+    seconds, workers = (number_of(run, key) for key in ("training_seconds", "num_workers"))
+    return seconds * workers / 3600 if seconds and workers else None
 
 
+HOURS = Quantity("device-hours of training", device_hours, is_timed=True)
 QUANTITIES = (
-    Quantity("parameters of the backbone", lambda cell: number_of(cell.run, "backbone.num_parameters")),
-    Quantity("trained parameters a task", lambda cell: number_of(cell.run, "num_trainable_parameters")),
+    Quantity("parameters of the backbone", lambda run: number_of(run, "backbone.num_parameters")),
+    Quantity("trained parameters a task", lambda run: number_of(run, "num_trainable_parameters")),
     Quantity("FLOP of a run, as planned", planned_flops),
-    Quantity("device-hours of training", device_hours, is_timed=True),
+    HOURS,
 )
 
 
@@ -74,7 +83,7 @@ def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
         for line in lines_along(axis, cells)
         if len({quantity.of(cell) for cell in line.members} - {None, 0.0}) > 1
     ]
-    return [fit for fit in found if min(map(fmean, fit.errors)) > 0]
+    return [fit for fit in found if min(map(mean, fit.errors)) > 0]
 
 
 def is_of_methods(axis: str, cells: Sequence[Placed]) -> bool:
@@ -114,13 +123,10 @@ def error_plots(fits: Sequence[Fit], looks: Mapping[str, Look]) -> Figure:
 
 
 def _fit(quantity: Quantity, line: Line) -> Fit:
-    known = [(value, cell) for cell in line.members if (value := quantity.of(cell))]
-    quantities = [value for value, _ in known]
-    errors = [[1.0 - final for final in cell.finals()] for _, cell in known]
-    law = power_law(quantities, errors)
-    if law is not None and quantity.is_timed:  # the interval is for given quantities; times vary themselves
-        law = replace(law, low=None, high=None)
-    return Fit(quantity, line, quantities, errors, law)
+    points = [quantity.points(cell) for cell in line.members if quantity.of(cell)]
+    quantities = [[value for value, _ in point] for point in points]
+    errors = [[error for _, error in point] for point in points]
+    return Fit(quantity, line, quantities, errors, power_law(quantities, errors))
 
 
 def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Mapping[str, Any]) -> None:
@@ -136,10 +142,11 @@ def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, 
 
 
 def _error(axes: Axes, fit: Fit, look: Look) -> None:
-    means = [100 * float(np.mean(values)) for values in fit.errors]
-    deviations = [100 * (spread(values).deviation or 0.0) for values in fit.errors]
+    at, means = [mean(values) for values in fit.quantities], [100 * mean(values) for values in fit.errors]
+    yerr = [100 * (spread(values).deviation or 0.0) for values in fit.errors]
+    xerr = [spread(values).deviation or 0.0 for values in fit.quantities] if fit.quantity.is_timed else None
     style = look.line() | {"linestyle": "none" if fit.law else look.dash}
-    axes.errorbar(fit.quantities, means, yerr=deviations, capsize=2.5, label=fit.line.series, **style)
+    axes.errorbar(at, means, yerr=yerr, xerr=xerr, capsize=2.5, label=fit.line.series, **style)
     if fit.law is not None:
-        span = np.geomspace(min(fit.quantities), max(fit.quantities), 50)
+        span = np.geomspace(min(at), max(at), 50)
         axes.plot(span, 100 * fit.law.at(span), color=look.color, linestyle=look.dash, linewidth=1.1)

@@ -8,11 +8,12 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from hlgp_dist.study.comparison import NOTHING, number_of
-from hlgp_dist.study.reporting.along import Quantity, device_hours
+from hlgp_dist.study.reporting.along import HOURS, Quantity
 from hlgp_dist.study.reporting.places import Placed, by_pictures
 from hlgp_dist.study.reporting.style import INK, Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import front
 from hlgp_dist.terminal import Grid
+from hlgp_dist.train.estimate.speed import Bench
 
 GIGA, MIB = 1e9, 2**20
 
@@ -57,12 +58,13 @@ def planned_grid(cells: Sequence[Placed]) -> Grid | None:
     return Grid("planned for one run of each cell", columns, rows) if rows else None
 
 
-def actual_grid(cells: Sequence[Placed], peak: float | None) -> Grid:
-    """What its runs took, means over seeds; peak: FLOP/s of a device's matrix products, for MFU."""
-    rows = [[cell.name, *_actual(cell, peak)] for cell in cells]
-    columns = ["cell", "workers", "device-hours", "training images/s", "TFLOP/s a device", "MFU, %"]
-    title = "what its runs took, mean over seeds; MFU with --bench, memory against the plan on GPUs"
-    return Grid(title, [*columns, "peak memory, MiB", "of that planned, %"], rows)
+def actual_grid(cells: Sequence[Placed], bench: Bench | None) -> Grid:
+    """What its runs took, means over seeds; bench: of its device, for MFU and the hours that were to be expected."""
+    rows = [[cell.name, *_actual(cell, bench)] for cell in cells]
+    hours = ["workers", "device-hours", "planned", "taken of planned, %"]
+    speeds = ["training images/s", "TFLOP/s a device", "MFU, %"]
+    title = "what its runs took, mean over seeds; planned hours and MFU with --bench, memory against the plan on GPUs"
+    return Grid(title, ["cell", *hours, *speeds, "peak memory, MiB", "of that planned, %"], rows)
 
 
 def throughput(cells: Sequence[Placed]) -> dict[str, list[float]]:
@@ -88,21 +90,30 @@ def _planned(cell: Placed) -> Iterator[str]:
     yield f"{plan['memory']['peak'] / MIB:,.0f}"
 
 
-def _actual(cell: Placed, peak: float | None) -> Iterator[str]:
+def _actual(cell: Placed, bench: Bench | None) -> Iterator[str]:
     results = [run.result for run in cell.cell.runs.values()]
     yield " or ".join(map(str, sorted({result["num_workers"] for result in results if result.get("num_workers")})))
-    hours = device_hours(cell)
+    hours, planned = HOURS.of(cell), _planned_hours(cell, bench)
     yield NOTHING if hours is None else f"{hours:.4g}"
+    yield NOTHING if planned is None else f"{planned:.4g}"
+    yield NOTHING if planned is None or hours is None else f"{100 * hours / planned:.0f}"
     rate = _mean(results, "images_per_second")
     yield NOTHING if rate is None else f"{rate:.4g}"
     reached = _reached(cell)
     yield NOTHING if reached is None else f"{reached / 1e12:.3g}"
-    yield NOTHING if reached is None or peak is None else f"{100 * reached / peak:.1f}"
+    yield NOTHING if reached is None or bench is None else f"{100 * reached / bench.peak:.1f}"
     memory = _mean(results, "peak_memory_bytes")
     yield NOTHING if memory is None else f"{memory / MIB:,.0f}"
     is_comparable = set(cell.run.environment.get("devices", ["cpu"])) != {"cpu"}  # a plan is for GPUs
     plan = cell.planned if is_comparable and cell.run.config.engine.micro_batch_size != "auto" else None
     yield NOTHING if memory is None or plan is None else f"{100 * memory / plan['memory']['peak']:.0f}"
+
+
+def _planned_hours(cell: Placed, bench: Bench | None) -> float | None:
+    """Of training, at the FLOP/s that the bench sustained."""
+    if cell.planned is None or bench is None or bench.sustained is None:
+        return None
+    return float(sum(stage["training"] for stage in cell.planned["stages"])) / bench.sustained / 3600
 
 
 def _reached(cell: Placed) -> float | None:

@@ -18,6 +18,7 @@ from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines
 from hlgp_dist.study.reporting.searches import FoundSearch, history, search_grid
 from hlgp_dist.study.reporting.style import Look, drawn, looks, styled
 from hlgp_dist.terminal import Grid
+from hlgp_dist.train.estimate.speed import Bench
 
 UNTIMED = tuple(quantity for quantity in QUANTITIES if not quantity.is_timed)
 TIMED = tuple(quantity for quantity in QUANTITIES if quantity.is_timed)
@@ -25,15 +26,15 @@ TIMED = tuple(quantity for quantity in QUANTITIES if quantity.is_timed)
 
 @dataclass(frozen=True)
 class Material:
-    """What is known of some folders. peak: FLOP/s of a device's matrix products, where they were measured; commands:
-    that lead to all of it again.
+    """What is known of some folders. bench: of the device that ran them, where it was measured; commands: that
+    lead to all of it again.
     """
 
     cells: Sequence[Placed]
     comparisons: Sequence[Comparison]
     searches: Sequence[FoundSearch]
     unfinished: Sequence[Unfinished]
-    peak: float | None
+    bench: Bench | None
     commands: Sequence[str]
 
 
@@ -46,7 +47,7 @@ def sections_of(material: Material) -> list[Section]:
             _results(material),
             _tasks(cells, seen),
             *(_axis(axis, cells, seen) for axis in axes_of(cells)),
-            _costs(cells, seen, material.peak),
+            _costs(cells, seen, material.bench),
             _searches(material.searches),
             _left_out(material.unfinished),
             Section("Sources", "How can all of this be had again?", provenance.blocks(material.commands, cells)),
@@ -103,7 +104,7 @@ def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Secti
     return Section(f"Along {axis}", question, blocks)
 
 
-def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], peak: float | None) -> Section:
+def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], bench: Bench | None) -> Section:
     caption = "On the dotted line: more accuracy costs more; what is below it is beaten in both."
     blocks = _figure("tradeoff", caption, tradeoff(cells, seen, UNTIMED))
     blocks += _figure("tradeoff_by_time", caption, tradeoff(cells, seen, TIMED), is_timed=True)
@@ -115,7 +116,7 @@ def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], peak: float | None
                 blocks.append(text(line, is_timed=quantity.is_timed))
     planned, rates = planned_grid(cells), throughput(cells)
     blocks += [] if planned is None else [table(planned)]
-    blocks.append(table(actual_grid(cells, peak), is_timed=True))
+    blocks.append(table(actual_grid(cells, bench), is_timed=True))
     if rates:
         bars = plots.bars(rates, "training images/s a device")
         blocks += _figure("throughput", "Mean and deviation over seeds.", bars, is_timed=True)

@@ -92,16 +92,23 @@ def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
     return Speed(f"{file}: {shown}", train, test, flops)
 
 
-def peak_of_bench(file: Path) -> float:
-    """FLOP/s of the matrix products alone.
+@dataclass(frozen=True)
+class Bench:
+    """FLOP/s of a device: of its matrix products alone, and what training came to, None where that is not known."""
 
-    Raises:
-        ConfigError: the file cannot be read or has none.
+    peak: float
+    sustained: float | None
+
+
+def read_bench(file: Path) -> Bench:
+    """Raises:
+    ConfigError: the file cannot be read or has no peak.
     """
-    peak = _numbers(file).get("gemm_peak_flops")
+    found = _numbers(file)
+    peak, part = found.get("gemm_peak_flops"), found.get("mfu")
     if peak is None:
         raise ConfigError(f"--bench {file}: has no gemm_peak_flops; give the JSON of `hlgp bench step`")
-    return peak
+    return Bench(peak, None if part is None else part * peak)
 
 
 def _numbers(file: Path) -> dict[str, float]:
