@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hlgp_dist.cli import main
-from tests.jobs import CLASSES, draw_pictures
+from tests.jobs import CLASSES, draw_pictures, job, written
 
 
 def hlgp(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -112,3 +112,14 @@ def test_misuse_ends_with_the_documented_code(
     monkeypatch.chdir(tmp_path)
     assert hlgp(monkeypatch, *arguments) == code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_line_names_a_folder_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(job(tmp_path / "no_shards", tmp_path / "runs" / "run"), tmp_path / "job.yaml")
+    assert hlgp(monkeypatch, "train", file) == 3
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; nothing was started")
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    assert hlgp(monkeypatch, "train", file) == 3
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"; results in {tmp_path}/runs/run")
