@@ -17,7 +17,16 @@ IMAGES = [10, 20, 10, 20, 40]
 """Test pictures of the five tasks of `job`."""
 EVEN = ((8,), (6, 10), (6, 10, 6), (6, 10, 6, 14), (6, 10, 6, 14, 32))
 """Right ones: after the last task 60, 50, 60, 70 and 80 %, so 64 % in the mean."""
+MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
+"""Keys of a result that two runs of the same never share; of two on one host the first decodes."""
 ENVIRONMENT = {"devices": ["cpu"], "usable_cores": 2, "git_commit": "abc"}
+
+
+def unmeasured(folder: RunFolder) -> dict[str, Any]:
+    """The result, without what was measured."""
+    result = folder.read_result()
+    assert result is not None
+    return {key: value for key, value in result.items() if key not in MEASURED}
 
 
 def leave_run(

@@ -22,6 +22,7 @@ from tests.cluster.lan import slow_way
 from tests.cluster.onprem import OnPrem, hosts_of, on_prem
 from tests.cluster.tiny import RUN
 from tests.jobs import step_values
+from tests.results import MEASURED
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800), pytest.mark.usefixtures("needs_hosts")]
 SEARCH = """
@@ -32,16 +33,7 @@ telemetry: {log_every_steps: 1}
 SPANNING = ("launch.num_workers=2", "train.epochs=40", "train.max_steps_per_task=400", "benchmark.max_tasks=3")
 WAIT_SECONDS = 600
 CUT_SECONDS = 20
-MEASURED = {
-    "images_per_second",
-    "training_seconds",
-    "peak_memory_bytes",
-    "decoded_images",
-    "bytes_read",
-    "attempts",
-    "seconds",
-    "spent",
-}
+VARYING = MEASURED | {"bytes_read", "seconds", "spent"}
 
 
 def submitted(cluster: OnPrem) -> Command:
@@ -83,23 +75,23 @@ def assert_done(search: Command) -> None:
     assert "hlgp: exit code 0 (done)" in said
 
 
-def unmeasured(result: Any) -> Any:
+def lasting(result: Any) -> Any:
     """Without what depends on the hour and the machine."""
     if isinstance(result, dict):
-        return {key: unmeasured(value) for key, value in result.items() if key not in MEASURED}
-    return [unmeasured(value) for value in result] if isinstance(result, list) else result
+        return {key: lasting(value) for key, value in result.items() if key not in VARYING}
+    return [lasting(value) for value in result] if isinstance(result, list) else result
 
 
 def assert_same(folder: Path, quiet: Path) -> None:
     """Bit for bit: what the search found, its trials and the winner's test; every step is recorded once."""
     assert outcome(folder) == outcome(quiet)
     for run in ("trials/trial-00000", "trials/trial-00001", "best"):
-        assert unmeasured(RunFolder(folder / run).read_finished()) == unmeasured(RunFolder(quiet / run).read_finished())
+        assert lasting(RunFolder(folder / run).read_finished()) == lasting(RunFolder(quiet / run).read_finished())
         assert step_values(RunFolder(folder / run)) == step_values(RunFolder(quiet / run))
 
 
 def outcome(folder: Path) -> Any:
-    return unmeasured(json.loads((folder / "result.json").read_text()))
+    return lasting(json.loads((folder / "result.json").read_text()))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.jobs import step_values
 from tests.launch.nodes import Nodes
 from tests.launch.remains import assert_cluster_is_free, assert_machine_is_clean, assert_no_halves
 from tests.launch.tune import Tune
+from tests.results import MEASURED
 
 TRIALS, TASKS = 6, 4
 SEARCH = {
@@ -31,16 +32,7 @@ PATIENCE = "launch.max_retries=20"
 """Kills come faster than in life."""
 DECK = ("rank",) * 6 + ("starting",) * 2 + ("driver",) * 4 + ("raylet",) * 4 + ("command",) * 4
 PAUSE_SECONDS = (2.0, 18.0)
-MEASURED = {
-    "images_per_second",
-    "training_seconds",
-    "peak_memory_bytes",
-    "decoded_images",
-    "attempts",
-    "spent",
-    "trials",
-    "test",
-}
+VARYING = MEASURED | {"spent", "trials", "test"}
 
 
 def is_of(kind: str, process: Process, search: Tune) -> bool:
@@ -94,7 +86,7 @@ def finish(search: Tune, nodes: Nodes) -> None:
 def result_of(folder: Path) -> dict[str, Any]:
     result = RunFolder(folder).read_finished()
     assert result is not None, f"{folder} has not finished"
-    return {key: value for key, value in result.items() if key not in MEASURED}
+    return {key: value for key, value in result.items() if key not in VARYING}
 
 
 def assert_same(search: Path, quiet: Path) -> None:

@@ -37,9 +37,10 @@ from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import SharedStop
 from hlgp_dist.launch.storage import Storage, View, event_files
 from hlgp_dist.train.folder import RunFolder
-from tests.buckets import fetched, result_of
+from tests.buckets import fetched
 from tests.jobs import job, step_values, written
 from tests.objects import BUCKET, ENVIRONMENT, s3_server
+from tests.results import unmeasured
 
 pytestmark = pytest.mark.timeout(900)
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
@@ -114,7 +115,7 @@ def test_a_run(bucket: Bucket, drawn: Path, tmp_path: Path) -> None:
     assert copies(tmp_path) == []
     folder = fetched(bucket, "job", tmp_path)
     assert folder.read_finished() == result
-    assert result_of(folder) == result_of(quiet)
+    assert unmeasured(folder) == unmeasured(quiet)
     assert step_values(folder) == step_values(quiet)
     assert {path.name for path in folder.path.iterdir()} == {path.name for path in quiet.path.iterdir()} - {".lock"}
     assert start_run(config, "job")[1] == result, "a finished one is shown again"
@@ -141,7 +142,7 @@ def test_a_run_that_is_killed_and_goes_on(kind: str, bucket: Bucket, drawn: Path
     assert copies(tmp_path) == []
     folder = fetched(bucket, "job", tmp_path)
     assert [one["attempt"] for one in folder.read_attempts()] == [2]
-    assert result_of(folder) == result_of(quiet)
+    assert unmeasured(folder) == unmeasured(quiet)
     assert step_values(folder) == step_values(quiet)
     assert {path.name for path in folder.path.iterdir()} == {path.name for path in quiet.path.iterdir()} - {".lock"}
     assert sum("tfevents" in name for name in bucket.listed()) == 1, "the former event file has made way"
@@ -391,7 +392,7 @@ def test_a_search_that_is_killed_and_goes_on(bucket: Bucket, drawn: Path, tmp_pa
         assert list((below.path / "tensorboard").iterdir())
         value = f"optimizer.prompt_lr={trial['optimizer.prompt_lr']!r}"
         alone = job(drawn, tmp_path / trial["trial"], *SHORT, value, "benchmark.validation_fraction=0.2")
-        assert result_of(below)["accuracy_matrix"] == start_run(alone, "job")[1]["accuracy_matrix"]
+        assert unmeasured(below)["accuracy_matrix"] == start_run(alone, "job")[1]["accuracy_matrix"]
     assert result["test"]["exit_code"] == 0
 
 

@@ -26,13 +26,13 @@ from hlgp_dist.train.folder import RunFolder
 from tests.failing import Fault, inject
 from tests.jobs import job, step_values, written
 from tests.ranks import Ranks
+from tests.results import unmeasured
 from tests.train.test_other_ranks import assert_equal
 
 pytestmark = pytest.mark.timeout(900)
 """Many processes start, which takes minutes where others use the cores."""
 OPTIONS = ("train.epochs=8", "benchmark.max_tasks=4", "checkpoint.every_steps=2", "launch.num_workers=2")
 WAIT_SECONDS = 200
-MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 
 
@@ -43,15 +43,9 @@ def quiet(drawn: Path, tmp_path_factory: pytest.TempPathFactory, ranks: Ranks) -
     return folder
 
 
-def result_of(folder: RunFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    assert result is not None
-    return {key: value for key, value in result.items() if key not in MEASURED}
-
-
 def assert_same(folder: RunFolder, quiet: RunFolder) -> None:
     """Bit for bit, and every step is recorded once."""
-    assert result_of(folder) == result_of(quiet)
+    assert unmeasured(folder) == unmeasured(quiet)
     assert step_values(folder) == step_values(quiet)
 
 

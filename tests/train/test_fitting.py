@@ -30,11 +30,11 @@ from hlgp_dist.train.session import open_session
 from hlgp_dist.types import World
 from tests.jobs import job, step_values
 from tests.ranks import Ranks
+from tests.results import unmeasured
 from tests.train.test_other_ranks import assert_equal
 
 AUTO = "engine.micro_batch_size=auto"
 SHORT = ("train.epochs=2", "benchmark.max_tasks=2")
-VARYING = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images"}
 
 
 def rank_of(rank: int, size: int, cache: str, config: dict[str, Any]) -> int:
@@ -49,12 +49,6 @@ def run(ranks: Ranks, config: RunConfig, cache: Path) -> RunFolder:
     size = config.launch.num_workers
     assert ranks.call(size, rank_of, str(cache), config.model_dump(mode="json")) == [0] * size
     return RunFolder(f"{config.run.dir}/{config.run.name}")
-
-
-def result_of(folder: RunFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    assert result is not None
-    return {key: value for key, value in result.items() if key not in VARYING}
 
 
 def found_by(folder: RunFolder) -> tuple[str, int, int]:
@@ -76,8 +70,8 @@ def test_a_run_is_the_same_with_and_without_a_probe(drawn: Path, tmp_path: Path,
             in (folder.logs / "rank-000.log").read_text()
         )
         assert step_values(folder) == step_values(plain)
-        assert result_of(folder) == result_of(plain)
-    assert result_of(plain)["micro_batch_size"] == 16
+        assert unmeasured(folder) == unmeasured(plain)
+    assert unmeasured(plain)["micro_batch_size"] == 16
 
 
 def test_ranks_take_what_the_host_remembers_less_of(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
@@ -90,7 +84,7 @@ def test_ranks_take_what_the_host_remembers_less_of(drawn: Path, tmp_path: Path,
     file.write_text(json.dumps(content | {"sizes": content["sizes"] | {"micro_batch": 3, "evaluation_batch": 4}}))
     parts = run(ranks, job(drawn, tmp_path / "parts", *options), tmp_path / "cache")
     assert found_by(parts) == ("remembered", 3, 4)
-    assert result_of(parts)["micro_batch_size"] == 3 and result_of(parts)["evaluation_batch_size"] == 4
+    assert unmeasured(parts)["micro_batch_size"] == 3 and unmeasured(parts)["evaluation_batch_size"] == 4
     assert_equal(parts, whole)
     config = as_found(job(drawn, tmp_path / "parts", *options), parts)
     assert smaller_batches(config) == {"engine.micro_batch_size": 1, "evaluation.batch_size": 2}
@@ -105,7 +99,7 @@ def test_blocks_that_compute_again_change_nothing(method: list[str], drawn: Path
     )
     assert step_values(again) == step_values(plain)
     assert step_values(again, "train/grad_norm") == step_values(plain, "train/grad_norm")
-    assert result_of(again) == result_of(plain)
+    assert unmeasured(again) == unmeasured(plain)
 
 
 def test_blocks_compute_again_under_zero_3(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:

@@ -30,12 +30,11 @@ from hlgp_dist.train.checkpoint import load_checkpoint
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import as_it_was, job, step_values, written
 from tests.ranks import Ranks
+from tests.results import MEASURED, unmeasured
 
 STEPS_PER_TASK = 12
 WAIT_SECONDS = 120
 OPTIONS = ("train.epochs=6", "checkpoint.every_steps=2", "launch.num_workers=2")
-MEASURED = {"images_per_second", "training_seconds", "peak_memory_bytes", "decoded_images", "attempts"}
-"""What two runs of the same never share; of two on one host the first decodes."""
 
 HLGP = [sys.executable, "-c", "from hlgp_dist.cli import main; main()"]
 
@@ -48,12 +47,6 @@ class Stage(NamedTuple):
     position: tuple[int, int]
     result: dict[str, Any]
     left_over: list[int]
-
-
-def results(folder: RunFolder) -> dict[str, Any]:
-    result = folder.read_result()
-    assert result is not None
-    return {key: value for key, value in result.items() if key not in MEASURED}
 
 
 def position(folder: RunFolder) -> tuple[int, int]:
@@ -136,7 +129,7 @@ def ordeal(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFo
     last = subprocess.run(
         [*HLGP, "train", str(config_file), "checkpoint.keep=5"], capture_output=True, text=True, timeout=WAIT_SECONDS
     )
-    stages.append(Stage(last.returncode, last.stderr, position(folder), results(folder), []))
+    stages.append(Stage(last.returncode, last.stderr, position(folder), unmeasured(folder), []))
     return folder, stages
 
 
@@ -172,7 +165,7 @@ def test_the_end_is_that_of_the_run_left_in_peace(
 ) -> None:
     folder, stages = ordeal
     assert stages[-1].exit_code == 0
-    assert results(folder) == results(left_in_peace)
+    assert unmeasured(folder) == unmeasured(left_in_peace)
     assert folder.matrix.read_bytes() == left_in_peace.matrix.read_bytes()
     for tag in ("train/loss", "train/grad_norm", "train/acc1", "train/lr_prompt"):
         assert step_values(folder, tag) == step_values(left_in_peace, tag)
@@ -212,7 +205,7 @@ def test_other_pictures_or_weights_at_the_same_path_are_refused(
     folder = as_it_was(left_in_peace, tmp_path / "run", "task-04-step-000000")
     record = folder.checkpoints / "task-04-step-000000" / "state.json"
     state = json.loads(record.read_text())
-    assert state["content"][key] in json.dumps(results(left_in_peace))
+    assert state["content"][key] in json.dumps(unmeasured(left_in_peace))
     state["content"][key] = "0" * 64
     record.write_text(json.dumps(state))
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
@@ -272,7 +265,7 @@ def test_a_damaged_result_is_written_again(
     assert folder.read_finished() is None
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [0, 0]
-    assert results(folder) == results(left_in_peace)
+    assert unmeasured(folder) == unmeasured(left_in_peace)
     assert (folder.logs / "env-000.json").read_text() == "elsewhere"
 
 
@@ -286,7 +279,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     tensors.write_bytes(content)
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [0, 0]
-    assert results(folder) == results(left_in_peace)
+    assert unmeasured(folder) == unmeasured(left_in_peace)
     assert "passing over a damaged checkpoint" in (folder.logs / "rank-000.log").read_text()
 
 
@@ -295,7 +288,7 @@ def test_a_run_says_what_it_keeps_and_where_it_ran(left_in_peace: RunFolder) -> 
         3 * 2 * 2 * 32 + 6 * 32
     )  # tasks x (groups x keys and values x length x width, and a position a block)
     statistics = 10 * 2 * 32  # means and variances of ten classes
-    assert results(left_in_peace)["num_stored_parameters"] == prompts + statistics
+    assert unmeasured(left_in_peace)["num_stored_parameters"] == prompts + statistics
     assert json.loads(left_in_peace.environment.read_text())["devices"] == ["cpu", "cpu"]
 
 
@@ -350,7 +343,7 @@ def test_every_checkpoint_leads_to_the_same_end(
     folder = as_it_was(left_in_peace, tmp_path / "run", at)
     _, codes = ranks.run(job(drawn, folder.path, *OPTIONS))
     assert codes == [0, 0]
-    assert results(folder) == results(left_in_peace)
+    assert unmeasured(folder) == unmeasured(left_in_peace)
     assert step_values(folder) == step_values(left_in_peace)
     for tag in ("task/acc1_avg", "task/task_id_acc", "eval/task_00/acc1"):
         assert step_values(folder, tag) == step_values(left_in_peace, tag)
