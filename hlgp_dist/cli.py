@@ -140,7 +140,7 @@ def demo(
 def report(
     folders: Annotated[list[str], typer.Argument(metavar="DIR", help="Runs, searches or folders of them; s3://, too.")],
     out: Annotated[Path | None, typer.Option(help="A folder for the files; else DIR/report of the first DIR.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="A row's label: every other row's difference to it.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="A row, or a choice of a study: differences to it.")] = None,
     apart: Annotated[bool, typer.Option("--apart", help="Unlike results in tables of their own.")] = False,
     bench: Annotated[
         Path | None, typer.Option(help="JSON of `hlgp bench step`: what MFU and planned hours are by.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -58,7 +58,7 @@ class Study(Section):
         for name in self.choices():
             if name in OWN_FILES:
                 raise ValueError(f"cells: {name} is a name that the study's own folder has; take another")
-        self._check_case()
+        _refuse_alike("cells", self.choices(), str.casefold, "a folder on some machines")
         _refuse_idle("skip", self.skip, combinations(self.axes), "combination")
         if not self.choices():
             raise ValueError("cells: there is none; give cells, or axes")
@@ -70,24 +70,26 @@ class Study(Section):
         yield from ((f"axes.{axis}", name) for axis, choices in self.axes.items() for name in choices)
         yield from (("cells", name) for name in self.cells)
 
-    def _check_case(self) -> None:
-        """Some file systems have one folder for both."""
-        seen = dict[str, str]()
-        for name in self.choices():
-            other = seen.setdefault(name.casefold(), name)
-            if other != name:
-                raise ValueError(f"cells: {other} and {name} differ in case alone; take another name for one")
-
     def _check_axes(self) -> None:
         for axis, choices in self.axes.items():
             if not choices:
                 raise ValueError(f"axes.{axis} has no choice")
+        _refuse_alike("axes", self.axes, lambda axis: re.sub(r"[^a-z0-9]", "_", axis.casefold()), "a figure's name")
         combined = combinations(self.axes)
         if self.axes and len(combined) < math.prod(map(len, self.axes.values())):
             raise ValueError("axes: two combinations have one name; name choices without '-'")
         for name in matching(self.skip, combined):
             if name in self.cells:
                 raise ValueError(f"cells: {name} is the name of a combination that skip leaves out; take another")
+
+
+def _refuse_alike(field: str, names: Iterable[str], written: Callable[[str], str], what: str) -> None:
+    """Two that are one as they are written."""
+    seen = dict[str, str]()
+    for name in names:
+        other = seen.setdefault(written(name), name)
+        if other != name:
+            raise ValueError(f"{field}: {other} and {name} are too like, one as {what}; take another name for one")
 
 
 def _refuse_idle(field: str, patterns: Sequence[str], names: Mapping[str, Choices], what: str) -> None:

@@ -29,7 +29,7 @@ from hlgp_dist.launch.trials import decoded_images, forget_failures_of
 from hlgp_dist.launch.tuner import build_tuner
 from hlgp_dist.launch.winner import conclude
 from hlgp_dist.launch.worker import outcome_kept
-from hlgp_dist.train.folder import TRIALS, RunFolder
+from hlgp_dist.train.folder import BEST, TRIALS, RunFolder
 from hlgp_dist.train.preflight import check_fit, check_weights, preflight
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.runs import costly_values, refit_config, trial_config
@@ -163,5 +163,5 @@ def _search(
         outcome = conclude(config, folder, state, budget, stop) | {"spent": spent, "trials": rows}
         sweep(folder.path)
         with opened(folder.place, View(journals)) as whole:
-            runs = [whole.run("best"), *(whole.run(TRIALS, name) for name in state.trials)]
+            runs = [whole.run(BEST), *(whole.run(TRIALS, name) for name in state.trials)]
             return outcome | {"decoded_images": sum(map(decoded_images, runs))}

@@ -14,7 +14,7 @@ from hlgp_dist.launch.prepare import former_config
 from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View, without_tensors
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.train.folder import BEST, RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.runs import refit_config
 from hlgp_dist.tuning.state import SearchState
@@ -60,10 +60,10 @@ def _ending(state: SearchState, budget: str | None) -> dict[str, Any]:
 def _refit(config: schema.RunConfig, folder: RunFolder, values: dict[str, Any], stop: Stop | None) -> dict[str, Any]:
     """The result of the best values on training and validation pictures; an earlier winner's refit makes way."""
     refit = refit_config(config, folder.place, values)
-    with opened(joined(folder.place, "best"), View(without_tensors), stop) as best:
+    with opened(joined(folder.place, BEST), View(without_tensors), stop) as best:
         former = former_config(best.run().config)
         if former is not None and difference(former, refit).identity:
             with best.alone():
                 best.clear()
-    _, result = start_run(refit, "best", stop)
+    _, result = start_run(refit, BEST, stop)
     return result

@@ -12,9 +12,9 @@ from hlgp_dist.config.rules import ignored
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, grouped
-from hlgp_dist.study.tables import short_names
+from hlgp_dist.study.searches import short_names
 
-METHOD = "method.kind"
+METHOD_KEY = "method.kind"
 CONDITIONS = {
     "alignment.kind": ("alignment", "it moves accuracy as much as a method does; compare methods within one"),
     "train.stream": ("stream", "a joint run sees all classes at once: an upper bound, no rival"),
@@ -44,7 +44,7 @@ def cells_of(runs: Sequence[Run]) -> list[Cell]:
     labels = [_named(members) or label for label, (_, members) in zip(derived, groups, strict=True)]
     labels = labels if len(set(labels)) == len(labels) else derived
     return [
-        Cell(label, _by_seed(label, members), settings)
+        Cell(label, by_seed(label, members), settings)
         for label, (settings, members) in zip(labels, groups, strict=True)
     ]
 
@@ -72,7 +72,7 @@ def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     every = list(dict.fromkeys(key for keys in shown for key in keys))
     names = dict(zip(every, short_names(every), strict=True))
     return [
-        " ".join([settings[METHOD], *(f"{names[key]}={flow(settings[key])}" for key in keys)])
+        " ".join([settings[METHOD_KEY], *(f"{names[key]}={flow(settings[key])}" for key in keys)])
         for settings, keys in zip(cells, shown, strict=True)
     ]
 
@@ -80,15 +80,18 @@ def labels_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 def _varying(settings: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> list[str]:
     def varies(key: str) -> bool:
         """Of an option that only some kinds have, other kinds lack nothing."""
-        alike = [METHOD] if key.startswith("method.") else [METHOD, *CONDITIONS]
+        alike = [METHOD_KEY] if key.startswith("method.") else [METHOD_KEY, *CONDITIONS]
         alike = [] if key in CONDITIONS else alike
         peers = (cell for cell in cells if all(cell[name] == settings[name] for name in alike))
         return any(cell.get(key) != settings[key] for cell in peers)
 
-    return [key for key in settings if key != METHOD and varies(key)]
+    return [key for key in settings if key != METHOD_KEY and varies(key)]
 
 
-def _by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
+def by_seed(label: str, runs: Sequence[Run]) -> dict[int, Run]:
+    """Raises:
+    ConfigError: two runs are of one seed.
+    """
     by_seed: dict[int, Run] = {}
     for run in sorted(runs, key=lambda run: run.config.seed):
         seed = run.config.seed

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
-from hlgp_dist.errors import DataError
 from hlgp_dist.study.cells import CONDITIONS, Cell, cells_of, settings_that_differ
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import (
@@ -42,9 +41,16 @@ class Comparison:
     """What `hlgp report` says; `shared` holds for every row, `rows` are for a CSV, un-rounded."""
 
     shared: str
-    grids: Sequence[Grid]
+    accuracies: Grid
+    costs: Grid
+    differences: Sequence[Grid]
     notes: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def grids(self) -> list[Grid]:
+        """All of them."""
+        return [self.accuracies, self.costs, *self.differences]
 
 
 def compare(runs: Sequence[Run], baselines: Collection[str] = ()) -> Comparison:
@@ -52,13 +58,17 @@ def compare(runs: Sequence[Run], baselines: Collection[str] = ()) -> Comparison:
 
     Raises:
         ConfigError: the runs are not alike, or two are of one cell and seed.
-        DataError: a number of a result is none.
     """
     refuse_unlike(runs)
     cells = cells_of(runs)
-    grids = [_accuracies(cells), _costs(cells, comparable_speed=not speed_doubts(runs))]
-    grids += [_differences(cells, cell) for cell in cells if cell.label in baselines]
-    return Comparison(_shared(runs[0]), grids, _notes(runs, cells), _rows(cells))
+    return Comparison(
+        shared=_shared(runs[0]),
+        accuracies=_accuracies(cells),
+        costs=_costs(cells, comparable_speed=not speed_doubts(runs)),
+        differences=[_differences(cells, cell) for cell in cells if cell.label in baselines],
+        notes=_notes(runs, cells),
+        rows=_rows(cells),
+    )
 
 
 def _shared(run: Run) -> str:
@@ -163,7 +173,7 @@ def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, Any]:
     accuracies = [metric.in_result for metric in metrics.METRICS.values()]
-    measured = {key: number_of(run, key) for key in (*accuracies, *COUNTS, *SPEEDS)}
+    measured = {key: run.number(key) for key in (*accuracies, *COUNTS, *SPEEDS)}
     where = moves_speed(run) | may_differ(run)
     lists = ("class_order", "task_sizes", "num_test_images", "backbone.kwargs")
     same = {key: value for key, value in must_agree(run).items() if key not in lists}
@@ -181,18 +191,8 @@ def _row(cell: Cell, seed: int, run: Run, varied: Sequence[str]) -> dict[str, An
 
 def _values(cell: Cell, key: str) -> list[float]:
     """Of the runs that have the number."""
-    found = (number_of(run, key) for run in cell.runs.values())
+    found = (run.number(key) for run in cell.runs.values())
     return [value for value in found if value is not None]
-
-
-def number_of(run: Run, key: str) -> float | None:
-    """A number of the result by its dotted key, None where an older or another run has none."""
-    value: Any = run.result
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if value is None or isinstance(value, int | float):
-        return value
-    raise DataError(f"{run.folder}: {key} of result.json is {value!r}, which is no number")
 
 
 def percent(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +12,10 @@ import pandas as pd
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.identity import identity
 from hlgp_dist.launch.opening import opened
-from hlgp_dist.launch.storage import View, of_report
-from hlgp_dist.study.collect import Run, Unfinished, find_runs
-from hlgp_dist.study.comparison import COUNTS, SPEEDS, number_of
-from hlgp_dist.study.reporting.searches import FoundSearch, find_searches
+from hlgp_dist.launch.storage import View, journals, of_report
+from hlgp_dist.study.collect import Found, Run, find
+from hlgp_dist.study.sound import NUMBERS
 from hlgp_dist.telemetry.journal import read_events
-from hlgp_dist.train import metrics
-
-MEASURED = (
-    *(metric.in_result for metric in metrics.METRICS.values()),
-    *COUNTS,
-    *SPEEDS,
-    "backbone.num_parameters",
-    "num_workers",
-    "peak_memory_bytes",
-)
 
 OF_ALL = ["run", "cell", "method", "seed"]
 
@@ -58,8 +47,7 @@ def load(*places: str) -> Frames:
     """
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(place, View(of_report))).run() for place in places]
-        runs, unfinished = find_runs(folders)
-        return frames_of(runs, find_searches(folders), unfinished)
+        return frames_of(find(folders))
 
 
 def load_scalars(*places: str) -> pd.DataFrame:
@@ -72,14 +60,15 @@ def load_scalars(*places: str) -> pd.DataFrame:
     """
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(place, View(_with_journals))).run() for place in places]
-        rows = [row for run in find_runs(folders)[0] for row in _scalars(run)]
+        rows = [row for run in find(folders).runs for row in _scalars(run)]
     return pd.DataFrame(rows, columns=["run", "axis", "step", "tag", "value", "time"])
 
 
-def frames_of(runs: Sequence[Run], searches: Sequence[FoundSearch], unfinished: Sequence[Unfinished]) -> Frames:
-    """The frames of what was found."""
-    trials = [{"search": str(search.folder), **trial} for search in searches for trial in search.trials]
-    left = [{"run": str(entry.folder), "reason": entry.reason} for entry in unfinished]
+def frames_of(found: Found) -> Frames:
+    """Its frames."""
+    runs = found.runs
+    trials = [{"search": str(search.folder), **trial} for search in found.searches for trial in search.trials]
+    left = [{"run": str(entry.folder), "reason": entry.reason} for entry in found.unfinished]
     return Frames(
         pd.DataFrame([_row(run) for run in runs], columns=None if runs else OF_ALL),
         pd.DataFrame([row for run in runs for row in _accuracies(run)], columns=None if runs else OF_ALL),
@@ -89,7 +78,7 @@ def frames_of(runs: Sequence[Run], searches: Sequence[FoundSearch], unfinished: 
 
 
 def _axes(run: Run) -> dict[str, str]:
-    return {} if run.part is None else {f"axis.{axis}": choice for axis, choice in run.part.choices.items()}
+    return {} if run.member is None else {f"axis.{axis}": choice for axis, choice in run.member.choices.items()}
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -100,7 +89,7 @@ def _row(run: Run) -> dict[str, Any]:
         **_axes(run),
         "method": run.config.method.kind,
         "seed": run.config.seed,
-        **{key: number_of(run, key) for key in MEASURED},
+        **{key: run.number(key) for key in NUMBERS},
         "backbone.sha256_of_weights": run.result["backbone"]["sha256"],
         "dataset": run.result["dataset"],
         "evaluated_on": run.result["evaluated_on"],
@@ -133,4 +122,4 @@ def _scalars(run: Run) -> Iterator[tuple[str, str, int, str, float, float]]:
 
 
 def _with_journals(name: str) -> bool:
-    return of_report(name) or name.endswith("metrics.jsonl")
+    return of_report(name) or journals(name)

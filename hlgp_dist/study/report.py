@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hlgp_dist.errors import ConfigError, DataError
 from hlgp_dist.files import as_csv, write_atomically, write_text
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.storage import View, of_report
-from hlgp_dist.study.collect import Run, Unfinished, find_runs
+from hlgp_dist.study.collect import Run, Unfinished, find
 from hlgp_dist.study.comparison import Comparison, compare
+from hlgp_dist.study.frames import frames_of
 from hlgp_dist.study.likeness import alike
+from hlgp_dist.study.reporting.latex import booktabs
+from hlgp_dist.study.reporting.page import all_blocks, render
 from hlgp_dist.study.reporting.places import Placed, placed
+from hlgp_dist.study.reporting.provenance import commands_of
+from hlgp_dist.study.reporting.ranking import answers
+from hlgp_dist.study.reporting.sections import Material, sections_of
+from hlgp_dist.study.reporting.style import Drawing
 from hlgp_dist.terminal import Grid, console, show_grid
 from hlgp_dist.train.estimate.speed import read_bench
 from hlgp_dist.train.folder import RunFolder
-
-if TYPE_CHECKING:
-    from hlgp_dist.study.reporting.style import Drawing
 
 REPORT = "report"
 """Below the first folder, for all that a report writes."""
@@ -60,21 +63,22 @@ def run_report(places: Sequence[str], options: ReportOptions) -> None:
 
 
 def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
-    runs, unfinished = find_runs(folders)
-    left_out = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
-    if not runs:
+    found = find(folders)
+    if not found.runs:
         places = ", ".join(map(str, folders))
-        raise DataError("\n  ".join([f"no finished run below {places}", *left_out]))
-    tables = alike(runs) if options.apart or _is_of_one_study(runs) else [runs]
-    cells = placed(runs)
+        raise DataError("\n  ".join([f"no finished run below {places}", *map(str, found.unfinished)]))
+    bench = None if options.bench is None else read_bench(options.bench)
+    tables = alike(found.runs) if options.apart or _is_of_one_study(found.runs) else [found.runs]
+    cells = placed(found.runs)
     baselines = _baselines(options.baseline, cells)
     comparisons = [compare(like, baselines) for like in tables]
     target = folders[0].below(REPORT) if options.out is None else RunFolder(options.out)
     for comparison in comparisons:
         _show(comparison)
-    for line in left_out:
-        console.print(f"left out: {line}", markup=False, soft_wrap=True)
-    _write(target, folders, runs, cells, unfinished, comparisons, options)
+    for entry in found.unfinished:
+        console.print(f"left out: {entry}", markup=False, soft_wrap=True)
+    commands = [*commands_of(found.runs), shlex.join(["hlgp", "report", *map(str, folders), *options.words()])]
+    _write(target.path, f"Report of {folders[0].name}", Material(found, cells, comparisons, bench, commands))
     console.print(
         f"the whole report: {target}/{PAGE}\none row a run:    {target}/comparison.csv\n"
         f"as Markdown:      {target}/comparison.md, for LaTeX {target}/tables.tex",
@@ -84,43 +88,23 @@ def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
 
 def _is_of_one_study(runs: Sequence[Run]) -> bool:
     """What a study varies is unlike because it was asked to be."""
-    studies = {None if run.part is None else run.part.study for run in runs}
+    studies = {None if run.member is None else run.member.study for run in runs}
     return len(studies) == 1 and None not in studies
 
 
-def _write(
-    target: RunFolder,
-    folders: Sequence[RunFolder],
-    runs: Sequence[Run],
-    cells: Sequence[Placed],
-    unfinished: Sequence[Unfinished],
-    comparisons: Sequence[Comparison],
-    options: ReportOptions,
-) -> None:
+def _write(target: Path, title: str, material: Material) -> None:
     """The page last: where it is, all that it is made of is there."""
-    from hlgp_dist.study.frames import frames_of
-    from hlgp_dist.study.reporting.latex import booktabs
-    from hlgp_dist.study.reporting.page import all_blocks, render
-    from hlgp_dist.study.reporting.provenance import commands_of
-    from hlgp_dist.study.reporting.ranking import answers
-    from hlgp_dist.study.reporting.searches import find_searches
-    from hlgp_dist.study.reporting.sections import Material, sections_of
-
-    bench = None if options.bench is None else read_bench(options.bench)
-    searches = find_searches(folders)
-    commands = [*commands_of(runs), shlex.join(["hlgp", "report", *map(str, folders), *options.words()])]
     with console.status("drawing figures"):
-        sections = sections_of(Material(cells, comparisons, searches, unfinished, bench, commands))
+        sections = sections_of(material)
     blocks = list(all_blocks(sections))
-    write_text(target.path / "comparison.csv", as_csv([dict(row) for each in comparisons for row in each.rows]))
-    write_text(target.path / "comparison.md", markdown(comparisons, unfinished))
-    write_text(target.path / "tables.tex", booktabs([block.grid for block in blocks if block.grid is not None]))
-    for name, frame in frames_of(runs, searches, unfinished).tables().items():
-        write_text(target.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    _write_figures(
-        target.path / "figures", {block.name: block.drawing for block in blocks if block.drawing is not None}
-    )
-    write_text(target.path / PAGE, render(f"Report of {folders[0].name}", list(answers(cells)), sections))
+    rows = [dict(row) for comparison in material.comparisons for row in comparison.rows]
+    write_text(target / "comparison.csv", as_csv(rows))
+    write_text(target / "comparison.md", markdown(material.comparisons, material.found.unfinished))
+    write_text(target / "tables.tex", booktabs([block.grid for block in blocks if block.grid is not None]))
+    for name, frame in frames_of(material.found).tables().items():
+        write_text(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    _write_figures(target / "figures", {block.name: block.drawing for block in blocks if block.drawing is not None})
+    write_text(target / PAGE, render(title, list(answers(material.cells)), sections))
 
 
 def _write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
@@ -161,7 +145,7 @@ def markdown(comparisons: Sequence[Comparison], unfinished: Sequence[Unfinished]
         parts += ["# Comparison", comparison.shared, *map(_table, comparison.grids)]
         if comparison.notes:
             parts += ["Notes:", "\n".join(f"- {note}" for note in comparison.notes)]
-    left_out = [f"- {entry.folder}: {entry.reason}" for entry in unfinished]
+    left_out = [f"- {entry}" for entry in unfinished]
     if left_out:
         parts += ["Left out:", "\n".join(left_out)]
     return "\n\n".join(parts) + "\n"

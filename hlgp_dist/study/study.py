@@ -29,9 +29,8 @@ from hlgp_dist.launch.start import start_run
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.launch.storage import View
 from hlgp_dist.launch.worker import as_failure
-from hlgp_dist.study.collect import PLAN_FILE, STUDY_FILE
+from hlgp_dist.study.members import PLAN_FILE, SEARCH, STUDY_FILE, seed_folder
 from hlgp_dist.study.planning.kept import keep_plan
-from hlgp_dist.study.report import ReportOptions, run_report
 from hlgp_dist.study.tables import show_search
 from hlgp_dist.terminal import console
 from hlgp_dist.train.preflight import check_fit, preflight
@@ -77,14 +76,17 @@ def run_study(config: RunConfig, stem: str, stop: Stop | None = None) -> None:
     performance = Performance(stop or Stop())
     performance.run(parts)
     failed = performance.failed
+    from hlgp_dist.study.report import ReportOptions, run_report  # and with it what draws
+
+    failures = [f"{name}: {reason}" for name, reason in failed.items()]
     try:
         run_report([place], ReportOptions())
-    except DataError:  # nothing has finished
-        if not failed:
+    except (ConfigError, DataError) as error:
+        if not failures:
             raise
-    if failed:
-        reasons = [f"{name}: {reason}" for name, reason in failed.items()]
-        raise TrialsFailed("\n  ".join([f"{len(failed)} of {len(parts)} parts of the study failed:", *reasons]))
+        failures.append(f"its report: {error}")
+    if failures:
+        raise TrialsFailed("\n  ".join([f"{len(failed)} of {len(parts)} parts of the study failed:", *failures]))
 
 
 def parts_of(config: RunConfig, place: str) -> list[Part]:
@@ -106,22 +108,23 @@ def parts_of(config: RunConfig, place: str) -> list[Part]:
 
 
 def _columns(config: RunConfig, every: Iterable[RunConfig]) -> list[str]:
-    """Of TensorBoard's table of all runs: what the axes set, then the seed."""
+    """Of TensorBoard's table of all runs: what axes and cells set, then the seed."""
     assert config.study is not None
-    values = [chosen for choices in config.study.axes.values() for chosen in choices.values()]
+    choices = [chosen for choices in config.study.axes.values() for chosen in choices.values()]
+    values = [*choices, *config.study.cells.values()]
     given = [".".join(path) for each in values for path, _ in leaves(each)]
     known = {key for cell in every for key in identity(cell)}
     return list(dict.fromkeys([*config.telemetry.varied, *(key for key in given if key in known), "seed"]))
 
 
 def _search(place: str, name: str, cell: RunConfig, seed: int) -> Part:
-    values = {"seed": seed, "run.dir": joined(place, name), "run.name": "search"}
-    return Part(f"{name}/search", vary(cell, values), None)
+    values = {"seed": seed, "run.dir": joined(place, name), "run.name": SEARCH}
+    return Part(f"{name}/{SEARCH}", vary(cell, values), None)
 
 
 def _run(place: str, name: str, cell: RunConfig, seed: int, search: Part | None) -> Part:
-    values = {"seed": seed, "run.dir": joined(place, name), "run.name": f"seed-{seed}", "search": None}
-    return Part(f"{name}/seed-{seed}", vary(cell, values), search)
+    values = {"seed": seed, "run.dir": joined(place, name), "run.name": seed_folder(seed), "search": None}
+    return Part(f"{name}/{seed_folder(seed)}", vary(cell, values), search)
 
 
 def _check(parts: Sequence[Part], study: Study) -> None:

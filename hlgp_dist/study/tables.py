@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hlgp_dist.shards.info import Info
+from hlgp_dist.study.searches import Trial, search_grid
 from hlgp_dist.telemetry.progress import rate
-from hlgp_dist.terminal import console
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.terminal import console, show_grid
+from hlgp_dist.train.folder import BEST, RunFolder
 from hlgp_dist.train.metrics import METRICS
 
 WIDE = 7
@@ -71,37 +72,16 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-TRIAL_COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "is_estimate", "seconds", "reason")
-"""Of a search's table, beside the searched keys."""
-
-
-def show_search(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row a trial, best objective first; a tilde before those that earlier tasks were tested in part for."""
-    keys = [key for key in (rows[0] if rows else {}) if key not in TRIAL_COLUMNS]
-    table = Table(
-        "trial", *short_names(keys), "status", "tasks", "val accuracy, %", "reason", title=f"trials of {folder.name}"
-    )
-    for row in sorted(rows, key=lambda row: -(row["objective"] or -1.0)):
-        objective = (
-            "-" if row["objective"] is None else f"{'~' * row.get('is_estimate', 0)}{100 * row['objective']:.1f}"
-        )
-        values = [f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
-        cells = (row["trial"], *values, row["status"], str(row["tasks_finished"]), objective, row["reason"])
-        table.add_row(*map(escape, cells))
-    console.print(table)
-
-
-def short_names(keys: Sequence[str]) -> list[str]:
-    """Dotted keys by their last part, of a `kind` the one before, where that is unique."""
-    last = [key.removesuffix(".kind").rpartition(".")[2] for key in keys]
-    return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
+def show_search(folder: RunFolder, trials: Sequence[Trial]) -> None:
+    """Its table."""
+    show_grid(search_grid(trials, f"trials of {folder.name}"))
 
 
 def show_outcome(folder: RunFolder, outcome: Mapping[str, Any]) -> None:
     """The winner's values, and what it came to on the test pictures."""
     values = " ".join(f"{key}={value}" for key, value in outcome["best_values"].items())
     console.print(f"best: {outcome['best_trial']} ({values}), refitted on all training pictures and tested once:")
-    show_run(folder.below("best"), outcome["test"])
+    show_run(folder.below(BEST), outcome["test"])
 
 
 def show_dataset(folder: str | Path, info: Info) -> None:

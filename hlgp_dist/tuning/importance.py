@@ -19,13 +19,13 @@ FEWEST = 8
 def importances(
     space: Mapping[str, Domain], values: Sequence[Mapping[str, Any]], objectives: Sequence[float]
 ) -> dict[str, float]:
-    """Parts of 1 by key, largest first; empty with too few configurations, one key alone, or a
-    configuration that the space does not have.
+    """Parts of 1 by key, largest first; empty with too few configurations, one objective for
+    all, one key alone, or a configuration that the space does not have.
 
     Of Watanabe, Bansal and Hutter, PED-ANOVA (2023): how the best configurations are spread over a key's values
     beside all of them. What was stopped early has no final objective and is left out.
     """
-    if len(space) < 2 or len(objectives) < FEWEST:
+    if len(space) < 2 or len(objectives) < FEWEST or len(set(objectives)) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {key: distribution(domain) for key, domain in space.items()}

@@ -16,7 +16,7 @@ from hlgp_dist.export.write import write_export
 from tests.export.exported import CLASSES, TASKS, Trained, write_weights
 from tests.export.test_script import pictures
 from tests.jobs import TEST_PICTURES
-from tests.study.test_cli import hlgp
+from tests.verbs import hlgp
 
 
 @pytest.fixture

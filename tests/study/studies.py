@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 from hlgp_dist.files import write_json, write_text
+from hlgp_dist.study.collect import Run, find
+from hlgp_dist.train.folder import RunFolder
 from tests.results import ENVIRONMENT, IMAGES, leave_run
 
 BACKBONES, METHODS = ("s", "b", "l"), ("hlgp", "independent", "linear")
@@ -24,7 +27,7 @@ def leave_study(folder: Path, *, seeds: int = 3, seconds: float = 10.0) -> Path:
     for size, backbone in enumerate(BACKBONES):
         for rank, method in enumerate(METHODS):
             cell = f"{backbone}-{method}"
-            planned[cell] = {"run": plan_of(1e13 * (size + 1) * (3 - rank))}
+            planned[cell] = {"runs": [{"values": {}, "run": plan_of(1e13 * (size + 1) * (3 - rank))}]}
             for seed in range(seeds):
                 leave_cell(folder / cell / f"seed-{seed}", size, rank, seed, seconds)
     write_json(folder / "plan.json", {"cells": planned})
@@ -64,3 +67,13 @@ def plan_of(flops: float) -> dict[str, Any]:
         "memory": {"peak": 2**30},
         "stages": [{"trained": 1000, "training": 0.8 * flops}],
     }
+
+
+def without_times(page: str) -> str:
+    """What two reports of one study have to agree in, byte for byte."""
+    return re.sub(r"<!-- timed -->.*?<!-- /timed -->", "", page, flags=re.DOTALL)
+
+
+def found(root: Path) -> list[Run]:
+    """Below it."""
+    return find([RunFolder(root)]).runs

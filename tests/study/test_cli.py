@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from hlgp_dist.cli import main
 from tests.jobs import CLASSES, draw_pictures, job, written
-
-
-def hlgp(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit code of `hlgp ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["hlgp", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+from tests.verbs import hlgp
 
 
 def test_shards_are_made_described_and_checked(

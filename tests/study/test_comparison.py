@@ -13,14 +13,15 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.cells import cells_of
-from hlgp_dist.study.collect import Run, find_runs
+from hlgp_dist.study.collect import find
 from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import CLASSES, job
 from tests.ranks import Ranks
 from tests.results import ENVIRONMENT, EVEN, IMAGES, leave_run, result_of, unfinished
-from tests.study.test_cli import hlgp
+from tests.study.studies import found
+from tests.verbs import hlgp
 
 BETTER = ((8,), (6, 10), (6, 10, 6), (6, 10, 6, 14), (7, 12, 7, 16, 36))
 """Ten points more than EVEN on every task after the last one."""
@@ -29,10 +30,6 @@ PROBE = ("method.kind=linear", "optimizer.prompt_lr=0.003")
 
 def compared(root: Path, baseline: str | None = None) -> Comparison:
     return compare(found(root), [baseline] if baseline else [])
-
-
-def found(root: Path) -> list[Run]:
-    return find_runs([RunFolder(root)])[0]
 
 
 def column(grid: Grid, title: str) -> dict[str, str]:
@@ -331,14 +328,14 @@ def test_of_a_search_the_winner_counts_alone(tmp_path: Path) -> None:
     values = job(Path("shards"), search, "search.space={optimizer.head_lr: {uniform: [0.1, 0.2]}}")
     write_text(search / "config.yaml", dump(values))
     leave_run(search / "trials" / "trial-00000", "benchmark.validation_fraction=0.2")
-    runs, left_out = find_runs([RunFolder(tmp_path)])
+    runs, left_out, _ = find([RunFolder(tmp_path)])
     assert runs == []
     assert [(entry.folder.path, entry.reason.partition(":")[0]) for entry in left_out] == [
         (search, "a search without a winner")
     ]
     best = leave_run(search / "best")
     assert [run.folder.path for run in found(tmp_path)] == [best]
-    assert [run.folder.path for run in find_runs([RunFolder(tmp_path), RunFolder(best)])[0]] == [best], "and once"
+    assert [run.folder.path for run in find([RunFolder(tmp_path), RunFolder(best)]).runs] == [best], "and once"
 
 
 def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> None:
@@ -352,7 +349,7 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
     (tmp_path / "not_a_run").mkdir()
     (tmp_path / "not_a_run" / "config.yaml").write_text("anything: else\n")
     leave_run(tmp_path / "not_a_run" / "below")
-    runs, left_out = find_runs([RunFolder(tmp_path)])
+    runs, left_out, _ = find([RunFolder(tmp_path)])
     assert [run.folder.name for run in runs] == ["below"]
     reasons = {entry.folder.name: entry.reason for entry in left_out}
     assert reasons.keys() == {"failed", "running", "torn", "old", "damaged"}
@@ -368,6 +365,8 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
     [
         ({"final_average_accuracy": 0.99}, "final_average_accuracy is 0.99, by its accuracy matrix 0.64"),
         ({"final_average_accuracy": "0.64"}, "final_average_accuracy is 0.64, by its accuracy matrix 0.64"),
+        ({"passes_per_image": {"test": "2"}}, "passes_per_image.test is '2', which is no number"),
+        ({"oracle_task_accuracy": "high"}, "oracle_task_accuracy is 'high', which is no number"),
         ({"forgetting": None}, "forgetting is None, by its accuracy matrix 0.05"),
         ({"backbone": "x"}, "(TypeError: "),
         ({"accuracy_matrix": []}, "(IndexError: "),
@@ -378,7 +377,7 @@ def test_runs_that_did_not_finish_are_told_with_their_reason(tmp_path: Path) -> 
 )
 def test_a_result_that_was_changed_is_left_out(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     leave_run(tmp_path / "a", **changes)
-    runs, (left_out,) = find_runs([RunFolder(tmp_path)])
+    runs, (left_out,), _ = find([RunFolder(tmp_path)])
     assert (
         runs == [] and left_out.reason.startswith("result.json is not as a run writes it") and told in left_out.reason
     )
@@ -388,7 +387,7 @@ def test_a_number_that_is_none_is_told(tmp_path: Path) -> None:
     leave_run(tmp_path / "a", training_seconds="long")
     file = leave_run(tmp_path / "b", images_per_second=5e5) / "result.json"
     file.write_text(file.read_text().replace("500000.0", "Infinity"))
-    runs, left_out = find_runs([RunFolder(tmp_path)])
+    runs, left_out, _ = find([RunFolder(tmp_path)])
     assert runs == []
     told = [entry.reason.partition("it: ")[2] for entry in left_out]
     assert told == ["training_seconds is 'long', which is no number", "images_per_second is inf, which is no number"]

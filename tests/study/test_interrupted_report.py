@@ -13,8 +13,8 @@ import pytest
 
 from hlgp_dist.config.write import dump
 from hlgp_dist.files import write_text
-from hlgp_dist.study.reporting.page import without_times
 from tests.jobs import job
+from tests.study.studies import without_times
 
 TIMES = ("comparison.csv", "comparison.md", "runs.csv", "tables.tex")
 """Which have seconds and images/s in columns of theirs."""

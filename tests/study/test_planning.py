@@ -17,7 +17,7 @@ from hlgp_dist.study.planning.tables import hours, si
 from hlgp_dist.terminal import Grid, show_grid
 from hlgp_dist.train.estimate.devices import GIB
 from tests.jobs import TRAIN_PICTURES, WITHOUT_GRADIENTS, job, written
-from tests.study.test_cli import hlgp
+from tests.verbs import hlgp
 
 SPACE = 'search.space={"optimizer.prompt_lr": {"loguniform": [0.001, 0.1]}, "method.num_groups": {"choice": [1, 3]}}'
 DEVICE = ("--device", "A100-40")

@@ -43,3 +43,12 @@ def test_an_estimate_has_a_tilde(capsys: pytest.CaptureFixture[str]) -> None:
     )
     text = capsys.readouterr().out
     assert "~50.0" in text and " 75.0" in text and "is_estimate" not in text
+
+
+def test_what_was_stopped_stands_below_what_came_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its objective is over fewer tasks."""
+    row = {"trial": "stopped", "lr": 0.1, "status": "stopped", "tasks_finished": 1, "objective": 0.9, "reason": ""}
+    done = row | {"trial": "done", "status": "done", "tasks_finished": 5, "objective": 0.6}
+    tables.show_search(RunFolder("search"), [row, done])
+    text = capsys.readouterr().out
+    assert text.index("60.0") < text.index("90.0")

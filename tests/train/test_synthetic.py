@@ -9,7 +9,7 @@ import pytest
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.study.collect import find_runs
+from hlgp_dist.study.collect import find
 from hlgp_dist.study.likeness import refuse_unlike
 from hlgp_dist.train.estimate.run import estimate_run
 from hlgp_dist.train.folder import RunFolder
@@ -65,7 +65,7 @@ def test_an_interrupted_run_ends_as_a_whole_one(whole: RunFolder, tmp_path: Path
 def test_they_stand_in_no_table_with_others(whole: RunFolder, drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
     real, codes = ranks.run(job(drawn, tmp_path / "real", "train.epochs=1", "benchmark.max_tasks=2"))
     assert codes == [0]
-    runs, _ = find_runs([whole, real])
+    runs = find([whole, real]).runs
     with pytest.raises(ConfigError, match=r"dataset: .*\n.*prepared_from: .*synthetic"):
         refuse_unlike(runs)
 

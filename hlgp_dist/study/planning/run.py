@@ -23,6 +23,8 @@ from hlgp_dist.train.estimate.speed import Speed, speed_of_bench, speed_of_devic
 
 WORKERS = tuple(2**power for power in range(11))
 """Of the table of bounds, as far as a batch can be shared by them."""
+ROOMY = 0.9
+"""Of a device's memory; above it, what torch loses between its blocks may be too much."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +154,13 @@ def _say(*lines: str | None) -> None:
 
 
 def _fits(peak: int, sheet: DeviceSheet | None) -> str | None:
-    """FRAGMENTS of memory are lost between torch's blocks."""
     if sheet is None:
         return None
     if peak > sheet.memory:
         return (
             f"does NOT fit {sheet.name}: lower engine.micro_batch_size or evaluation.batch_size, or take more workers"
         )
-    tight = ", tight: between its blocks torch loses some" if peak > 0.9 * sheet.memory else ""
+    tight = ", tight: between its blocks torch loses some" if peak > ROOMY * sheet.memory else ""
     return f"fits {sheet.name}{tight}"
 
 

@@ -210,9 +210,9 @@ def search_lines(search: SearchEstimate, cluster: Cluster) -> list[str]:
 def study_grid(found: Sequence[CellEstimate], speed: Speed | None, price: float | None) -> Grid:
     """A row a cell, and their sum."""
     counted_columns = ["GPUs a run", "trials", "runs", "steps", "FLOP", "peak, MiB", "checkpoints"]
-    columns = ["cell", *counted_columns, "GPU-hours", *(["cost"] if price else [])]
+    columns = ["cell", *counted_columns, "GPU-hours", *([] if price is None else ["cost"])]
     used = [None if speed is None else cell.hours(speed) for cell in found]
-    rows = [_study_row(cell.name, [cell], hours, price) for cell, hours in zip(found, used, strict=True)]
+    rows = [_study_row(cell.name, [cell], own, price) for cell, own in zip(found, used, strict=True)]
     last = _study_row(counted(len(found), "cell"), found, None if speed is None else sum(filter(None, used)), price)
     return Grid("the study", columns, [*rows, last])
 
@@ -252,6 +252,5 @@ def study_line(found: Sequence[CellEstimate], speed: Speed | None, cluster: Clus
 
 
 def _priced(used: float | None, price: float | None) -> list[str]:
-    if used is None:
-        return ["-", *(["-"] if price else [])]
-    return [f"{used:.3g}", *([f"{used * price:.2f}"] if price else [])]
+    cost = [] if price is None else ["-" if used is None else f"{used * price:.2f}"]
+    return ["-" if used is None else f"{used:.3g}", *cost]

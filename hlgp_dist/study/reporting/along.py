@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hlgp_dist.study.collect import Run
-from hlgp_dist.study.comparison import number_of
 from hlgp_dist.study.reporting.places import Line, Placed, axes_of, lines_along
 from hlgp_dist.study.reporting.style import Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import PowerLaw, power_law
@@ -51,23 +50,27 @@ class Fit:
 
 def planned_flops(run: Run) -> float | None:
     """Of all its passes, as `hlgp plan` counts them."""
-    planned = None if run.part is None else run.part.planned
-    return None if planned is None else float(planned["flops"])
+    return None if run.planned is None else float(run.planned["flops"])
 
 
 def device_hours(run: Run) -> float | None:
     """Of training, all ranks; tests and start-up apart."""
-    seconds, workers = (number_of(run, key) for key in ("training_seconds", "num_workers"))
+    seconds, workers = run.number("training_seconds"), run.number("num_workers")
     return seconds * workers / 3600 if seconds and workers else None
 
 
 HOURS = Quantity("device-hours of training", device_hours, is_timed=True)
 QUANTITIES = (
-    Quantity("parameters of the backbone", lambda run: number_of(run, "backbone.num_parameters")),
-    Quantity("trained parameters a task", lambda run: number_of(run, "num_trainable_parameters")),
+    Quantity("parameters of the backbone", lambda run: run.number("backbone.num_parameters")),
+    Quantity("trained parameters a task", lambda run: run.number("num_trainable_parameters")),
     Quantity("FLOP of a run, as planned", planned_flops),
     HOURS,
 )
+
+
+def varying(quantities: Sequence[Quantity], cells: Sequence[Placed]) -> list[Quantity]:
+    """Those that the cells do not all have in one amount."""
+    return [quantity for quantity in quantities if len({quantity.of(cell) for cell in cells} - {None}) > 1]
 
 
 def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
@@ -132,7 +135,7 @@ def _fit(quantity: Quantity, line: Line) -> Fit:
 def _choices(axes: Axes, line: Line, axis: str, order: Sequence[str], key: str, look: Mapping[str, Any]) -> None:
     at, means, deviations = [], [], []
     for cell in line.members:
-        values = [100 * value for run in cell.cell.runs.values() if (value := number_of(run, key)) is not None]
+        values = [100 * value for run in cell.cell.runs.values() if (value := run.number(key)) is not None]
         if values:
             found = spread(values)
             at.append(order.index(cell.choices[axis]))

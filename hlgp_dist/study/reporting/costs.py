@@ -7,8 +7,8 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from hlgp_dist.study.comparison import NOTHING, number_of
-from hlgp_dist.study.reporting.along import HOURS, Quantity
+from hlgp_dist.study.comparison import NOTHING
+from hlgp_dist.study.reporting.along import HOURS, Quantity, varying
 from hlgp_dist.study.reporting.places import Placed, by_pictures
 from hlgp_dist.study.reporting.style import INK, Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import front
@@ -27,7 +27,7 @@ def pareto(cells: Sequence[Placed], quantity: Quantity) -> list[Placed]:
 
 def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Sequence[Quantity]) -> Figure | None:
     """Final accuracy over each cost that two cells or more know, with the front on each set of pictures and tasks."""
-    shown = [each for each in quantities if len({each.of(cell) for cell in cells} - {None}) > 1]
+    shown = varying(quantities, cells)
     if not shown:
         return None
     figure, every = panels(len(shown))
@@ -73,7 +73,7 @@ def throughput(cells: Sequence[Placed]) -> dict[str, list[float]]:
         cell.name: [
             rate / run.result["num_workers"]
             for run in cell.cell.runs.values()
-            if (rate := number_of(run, "images_per_second")) is not None and run.result.get("num_workers")
+            if (rate := run.number("images_per_second")) is not None and run.result.get("num_workers")
         ]
         for cell in cells
     }
@@ -93,6 +93,7 @@ def _planned(cell: Placed) -> Iterator[str]:
 def _actual(cell: Placed, bench: Bench | None) -> Iterator[str]:
     results = [run.result for run in cell.cell.runs.values()]
     yield " or ".join(map(str, sorted({result["num_workers"] for result in results if result.get("num_workers")})))
+    bench = bench if bench is not None and bench.is_of(cell.run.config.engine.precision) else None
     hours, planned = HOURS.of(cell), _planned_hours(cell, bench)
     yield NOTHING if hours is None else f"{hours:.4g}"
     yield NOTHING if planned is None else f"{planned:.4g}"

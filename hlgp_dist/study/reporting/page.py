@@ -13,14 +13,11 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from hlgp_dist.study.reporting.style import Drawing
 from hlgp_dist.terminal import Grid
 
-TIMED = re.compile(r"<!-- timed -->.*?<!-- /timed -->", re.DOTALL)
-"""What another run of the same study need not repeat: seconds and what follows from them."""
-
 
 @dataclass(frozen=True)
 class Block:
     """A piece of a section. `text` is a figure's caption, a list's lines, a code's lines or a folded part's title;
-    `name` and `drawing` are a figure's.
+    `name` and `drawing` are a figure's; is_timed: another run of the same need not repeat it, seconds and what follows.
     """
 
     kind: Literal["text", "list", "grid", "figure", "code", "folded"]
@@ -58,11 +55,6 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page").render(title=title, lead=lead, sections=sections)
-
-
-def without_times(page: str) -> str:
-    """What two runs of one study have to agree in, byte for byte."""
-    return TIMED.sub("", page)
 
 
 def text(line: str, *, is_timed: bool = False) -> Block:

@@ -9,26 +9,31 @@ from typing import Any
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.schema import ShardData
-from hlgp_dist.study.cells import Cell, cells_of, labels_of
+from hlgp_dist.study.cells import Cell, by_seed, cells_of, labels_of
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import alike, grouped, must_agree
+from hlgp_dist.study.members import Member
 
 MOST_LINES = 9
-METHOD, BACKBONE = "method", "backbone"
+METHOD, BACKBONE, DATA = "method", "backbone", "data"
 """The axes of runs that no study has placed."""
+STUDY = "study"
+"""A further axis, where cells are of several."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
     """A cell with its choice on each axis, on none if its study names it singly beside its axes.
 
-    table: of the cells that are like it in all that a table must share; series: what tells it from the others there.
+    table: of the cells that are like it in all that a table must share; series: what tells it from the others there;
+    name: what tells it from all others.
     """
 
     cell: Cell
     choices: Mapping[str, str]
     table: int
     series: str
+    name: str
 
     @property
     def run(self) -> Run:
@@ -37,13 +42,8 @@ class Placed:
 
     @property
     def planned(self) -> Mapping[str, Any] | None:
-        """What its study planned of one of its runs."""
-        return None if self.run.part is None else self.run.part.planned
-
-    @property
-    def name(self) -> str:
-        """As its study calls it, or what makes it differ."""
-        return self.run.cell or self.cell.label
+        """What its study planned of its run of the first seed."""
+        return self.run.planned
 
     def other(self, axis: str) -> tuple[str, ...]:
         """Its choices on all axes but one."""
@@ -70,25 +70,70 @@ def placed(runs: Sequence[Run]) -> list[Placed]:
     """
     tables = [cells_of(members) for members in alike(runs)]
     everything = _joined([(number, cell) for number, cells in enumerate(tables) for cell in cells])
-    choices = [dict(part.choices) if (part := _first(cell).part) is not None else {} for _, cell in everything]
-    if not any(choices) or len({tuple(mine) for mine in choices if mine}) > 1:
-        choices = _derived([cell for _, cell in everything])
-    apart = _axes_of_tables([(number, mine) for (number, _), mine in zip(everything, choices, strict=True)])
-    return [
-        Placed(cell, mine, number, _series(cell, mine, apart))
-        for (number, cell), mine in zip(everything, choices, strict=True)
-    ]
+    numbers, cells = [number for number, _ in everything], [cell for _, cell in everything]
+    choices = _given(cells) or _derived(cells)
+    apart = _axes_of_tables(list(zip(numbers, choices, strict=True)))
+    found = zip(cells, choices, numbers, _names(cells, choices), strict=True)
+    return [Placed(cell, mine, number, _series(cell, mine, apart), name) for cell, mine, number, name in found]
 
 
 def _joined(cells: Sequence[tuple[int, Cell]]) -> list[tuple[int, Cell]]:
     """A study's cell stands once, in its first table, where its seeds are in several: each drew its own weights."""
-    found: dict[Any, tuple[int, Cell]] = {}
-    for number, cell in cells:
-        part = _first(cell).part
-        key = (number, cell.label) if part is None else (part.study, part.cell)
-        first, known = found.get(key, (number, cell))
-        found[key] = first, replace(known, runs=dict(sorted({**cell.runs, **known.runs}.items())))
-    return list(found.values())
+
+    def drawn(number: int, cell: Cell) -> list[Any]:
+        member, same = _first(cell).member, must_agree(_first(cell))
+        if member is None:
+            return [number, cell.label]
+        return [member.study, member.cell, dict(cell.settings), same | {"backbone.sha256": None}]
+
+    groups = grouped(((number, cell), drawn(number, cell)) for number, cell in cells)
+    return [(members[0][0], _as_one([cell for _, cell in members])) for _, members in groups]
+
+
+def _as_one(cells: Sequence[Cell]) -> Cell:
+    first = cells[0]
+    return replace(first, runs=by_seed(first.label, [run for cell in cells for run in cell.runs.values()]))
+
+
+def _given(cells: Sequence[Cell]) -> list[dict[str, str]] | None:
+    """By their studies; None where none has placed them, or these have other axes, or one place for two."""
+    members = [_first(cell).member for cell in cells]
+    names = _study_names([member.study for member in members if member is not None])
+    found = [_choices(member, names) for member in members]
+    on_axes = [mine for mine in found if mine]
+    have_same_axes = len({tuple(mine) for mine in on_axes}) == 1
+    return found if have_same_axes and _is_unique([tuple(mine.values()) for mine in on_axes]) else None
+
+
+def _choices(member: Member | None, studies: Mapping[str, str]) -> dict[str, str]:
+    if member is None or not member.choices:
+        return {}
+    return ({STUDY: studies[member.study]} if len(studies) > 1 else {}) | dict(member.choices)
+
+
+def _study_names(studies: Sequence[str]) -> dict[str, str]:
+    """The folder's, or the whole place where two folders have one name."""
+    distinct = list(dict.fromkeys(studies))
+    names = [study.rstrip("/").rpartition("/")[2] for study in distinct]
+    return dict(zip(distinct, names if _is_unique(names) else distinct, strict=True))
+
+
+def _names(cells: Sequence[Cell], choices: Sequence[Mapping[str, str]]) -> list[str]:
+    """Labels, or where two tables have the same one the choices, or at last the folders too."""
+    labels = [cell.label for cell in cells]
+    varied = [axis for axis in _axes(choices) if len({mine[axis] for mine in choices if mine}) > 1]
+    by_choice = ["-".join(mine[axis] for axis in varied if mine) for mine in choices]
+    by_choice = [name or label for name, label in zip(by_choice, labels, strict=True)]
+    by_folder = [f"{label} ({_first(cell).folder})" for label, cell in zip(labels, cells, strict=True)]
+    return next(names for names in (labels, by_choice, by_folder) if _is_unique(names))
+
+
+def _axes(choices: Sequence[Mapping[str, str]]) -> list[str]:
+    return list(next((mine for mine in choices if mine), {}))
+
+
+def _is_unique(values: Sequence[object]) -> bool:
+    return len(set(values)) == len(values)
 
 
 def axes_of(cells: Sequence[Placed]) -> dict[str, list[str]]:
@@ -178,7 +223,7 @@ def _derived(cells: Sequence[Cell]) -> list[dict[str, str]]:
     if len(places) < len(cells):
         named = [cell.label for cell in cells]
     return [
-        {METHOD: label, BACKBONE: backbone, "data": title_of(_first(cell))}
+        {METHOD: label, BACKBONE: backbone, DATA: title_of(_first(cell))}
         for label, backbone, cell in zip(named, _backbone_names(cells), cells, strict=True)
     ]
 

@@ -23,7 +23,7 @@ NUMBERED = 12
 
 def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
     """Average accuracy over the tasks seen, after each task; a panel a table, a band of a deviation over seeds."""
-    shown = [cell for cell in cells if has_history(cell)]
+    shown = [cell for cell in cells if has_several_rows(cell)]
     if not shown:
         return None
     tables = in_panels(shown)
@@ -45,8 +45,10 @@ def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | N
 
 
 def matrices(cells: Sequence[Placed]) -> Figure | None:
-    """Accuracy on each task after each task, a panel a cell, a row a table, means over seeds."""
-    shown = {cell: [square(run.matrix()) for run in cell.cell.runs.values()] for cell in cells if has_history(cell)}
+    """Accuracy on each task after each task, a panel a cell, means over seeds."""
+    shown = {
+        cell: [square(run.matrix()) for run in cell.cell.runs.values()] for cell in cells if has_several_rows(cell)
+    }
     return _heat_maps(shown, ("tested on task", "after task"), "accuracy, %")
 
 
@@ -57,7 +59,7 @@ def confusions(cells: Sequence[Placed]) -> Figure | None:
     return _heat_maps(shown, ("prompts of task", "true task"), "mean weight, %")
 
 
-def has_history(cell: Placed) -> bool:
+def has_several_rows(cell: Placed) -> bool:
     """Whether there is more than one row: tasks learned at once have one."""
     return len(cell.run.matrix()) > 1
 
@@ -87,7 +89,7 @@ def square(matrix: metrics.Matrix) -> Square:
 
 def stability(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | None:
     """Forgetting against plasticity, a point a run: to the right learns more, lower forgets less."""
-    shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and has_history(cell)]
+    shown = [cell for cell in cells if cell.run.result["forgetting"] is not None and has_several_rows(cell)]
     if not shown:
         return None
     tables = in_panels(shown)

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.places import is_remote
 from hlgp_dist.config.write import dump
-from hlgp_dist.study.collect import STUDY_FILE, Run
+from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, folder_of, grouped, told
+from hlgp_dist.study.members import STUDY_FILE
 from hlgp_dist.study.reporting.page import Block, code, folded, listed, table, text
 from hlgp_dist.study.reporting.places import Placed
 from hlgp_dist.terminal import Grid
@@ -37,12 +39,19 @@ def commands_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _command(run: Run) -> str:
-    if run.part is not None:
-        return shlex.join(["hlgp", "study", f"{run.part.study}/{STUDY_FILE}"])
+    if run.member is not None:
+        return _with_file("study", run.member.study, STUDY_FILE)
     place, _, name = run.folder.place.rstrip("/").rpartition("/")
     if name == BEST and "trials" in (RunFolder(run.folder.path.parent).read_result() or {}):
-        return shlex.join(["hlgp", "tune", f"{place}/config.yaml"])
-    return shlex.join(["hlgp", "train", f"{run.folder}/config.yaml"])
+        return _with_file("tune", place, "config.yaml")
+    return _with_file("train", str(run.folder), "config.yaml")
+
+
+def _with_file(verb: str, folder: str, name: str) -> str:
+    """A file that is in a store has to be fetched first."""
+    if is_remote(folder):
+        return f"hlgp {verb} {name}    # that of {folder}"
+    return shlex.join(["hlgp", verb, f"{folder}/{name}"])
 
 
 def _weights(runs: Sequence[Run]) -> Grid:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from hlgp_dist.errors import counted
@@ -21,7 +20,6 @@ def best_of(cells: Sequence[Placed]) -> Placed:
     return max(cells, key=lambda cell: fmean(cell.finals()))
 
 
-@cache
 def is_level(cell: Placed, best: Placed) -> bool | None:
     """Whether the 95 % interval of their difference, by itself, holds 0; None with too few seeds in both."""
     found = interval(best.cell, cell.cell, final_terms)
@@ -37,16 +35,18 @@ def answers(cells: Sequence[Placed]) -> Iterator[str]:
         final = f"final average accuracy {percent(best.finals())} % over {counted(len(best.finals()), 'seed')}"
         yield f"Best on {title_of(best.run)}: {best.name}, {final}."
         rivals = [cell for cell in members if cell is not best and cell.table == best.table]
-        level = [cell.name for cell in rivals if is_level(cell, best)]
+        known = {cell.name: is_level(cell, best) for cell in rivals}
+        level = [name for name, is_so in known.items() if is_so]
         if level:
             told = "95 %, paired bootstrap over seeds and tasks, each by itself"
             yield f"On its backbone no difference to it can be told ({told}): {', '.join(level)}."
-        elif rivals and all(is_level(cell, best) is None for cell in rivals):
+        elif rivals and set(known.values()) == {None}:
             yield f"With fewer than {FEWEST_SEEDS} seeds nothing is said of how sure that is."
 
 
 def crossed(cells: Sequence[Placed]) -> tuple[Grid, frozenset[tuple[int, int]]] | None:
-    """An axis of tables, or else the first, across, the others down, and which places hold their column's best.
+    """An axis of tables, or else the first, across, the others down, and which places hold the best of their column
+    and pictures.
 
     None with one axis.
     """
@@ -59,23 +59,23 @@ def crossed(cells: Sequence[Placed]) -> tuple[Grid, frozenset[tuple[int, int]]] 
     columns = axes[across]
     rows = list(dict.fromkeys(tuple(cell.choices[axis] for axis in down) for cell in cells))
     at = {(tuple(cell.choices[axis] for axis in down), cell.choices[across]): cell for cell in cells}
-    bests = {column: best_of([cell for cell in cells if cell.choices[across] == column]) for column in columns}
-    shown = [["-".join(row), *(_value(at.get((row, column)), bests[column]) for column in columns)] for row in rows]
-    marks = {
-        (i, j + 1)
-        for i, row in enumerate(rows)
-        for j, column in enumerate(columns)
-        if at.get((row, column)) is bests[column]
-    }
+    best = dict[Placed, Placed]()
+    for members in by_pictures(cells):
+        for column in columns:
+            rivals = [cell for cell in members if cell.choices[across] == column]
+            best |= dict.fromkeys(rivals, best_of(rivals)) if rivals else {}
+    grid = [[at.get((row, column)) for column in columns] for row in rows]
+    shown = [["-".join(row), *(_value(cell, best) for cell in own)] for row, own in zip(rows, grid, strict=True)]
+    marks = {(i, j) for i, own in enumerate(grid) for j, cell in enumerate(own, 1) if cell and best[cell] is cell}
     meaning = f"{LEVEL_MARK}: level with its column's best; {UNKNOWN_MARK}: too few seeds to tell"
     title = f"final average accuracy, % ({across} across); {meaning}"
     return Grid(title, [", ".join(down), *columns], shown), frozenset(marks)
 
 
-def _value(cell: Placed | None, best: Placed) -> str:
+def _value(cell: Placed | None, best: Mapping[Placed, Placed]) -> str:
     if cell is None:
         return NOTHING
-    if cell is best or cell.table != best.table:
+    if best[cell] is cell or cell.table != best[cell].table:
         return percent(cell.finals())
-    mark = {True: f"{LEVEL_MARK} ", False: "", None: f"{UNKNOWN_MARK} "}[is_level(cell, best)]
+    mark = {True: f"{LEVEL_MARK} ", False: "", None: f"{UNKNOWN_MARK} "}[is_level(cell, best[cell])]
     return f"{mark}{percent(cell.finals())}"

@@ -1,30 +1,19 @@
-"""The searches below some folders: how the best grew, which keys mattered, what was tried."""
+"""Figures of a search: how the best grew, which keys mattered, what was tried."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hlgp_dist.config.grammar import flow
-from hlgp_dist.config.load import resolve
-from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.config.search_options import Domain, LogUniform
-from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.reporting.style import COLORS, INK, panels, whole_numbers
-from hlgp_dist.study.tables import short_names
-from hlgp_dist.terminal import Grid
-from hlgp_dist.train.folder import RunFolder
+from hlgp_dist.study.searches import FoundSearch, is_done, short_names, shown
 from hlgp_dist.tuning.importance import importances
-
-Trial = Mapping[str, Any]
 
 STATUS_LOOKS = {
     "done": ("o", COLORS[0]),
@@ -32,93 +21,6 @@ STATUS_LOOKS = {
     "cut": ("s", COLORS[4]),
     "failed": ("X", COLORS[3]),
 }
-
-
-@dataclass(frozen=True)
-class FoundSearch:
-    """A search that came to an end; trials: the rows of its trials.csv; best: the winner's name."""
-
-    folder: RunFolder
-    config: RunConfig
-    trials: Sequence[Trial]
-    best: str | None
-
-    @property
-    def space(self) -> Mapping[str, Domain]:
-        """What was searched."""
-        assert self.config.search is not None
-        return self.config.search.space
-
-    @property
-    def keys(self) -> list[str]:
-        return list(self.space)
-
-    def done(self) -> list[tuple[int, Trial, float]]:
-        """Configurations that came to their last task, whose objectives compare: the place of the last of its trials,
-        that trial, and the mean over its replicates.
-        """
-        found: dict[Any, list[int]] = {}
-        for place, trial in enumerate(self.trials):
-            found.setdefault(trial.get("configuration", place), []).append(place)
-        whole = [places for places in found.values() if all(is_done(self.trials[place]) for place in places)]
-        return [
-            (places[-1], self.trials[places[-1]], fmean(self.trials[place]["objective"] for place in places))
-            for places in whole
-        ]
-
-
-def is_done(trial: Trial) -> bool:
-    """Whether its objective is over all tasks of the search."""
-    return trial["status"] == "done" and trial["objective"] is not None
-
-
-def find_searches(folders: Sequence[RunFolder]) -> list[FoundSearch]:
-    """Those at or below the folders whose result.json has trials."""
-    found: dict[Path, FoundSearch] = {}
-    for folder in folders:
-        for search in _below(folder):
-            found.setdefault(search.folder.path.resolve(), search)
-    return list(found.values())
-
-
-def _below(folder: RunFolder) -> Iterator[FoundSearch]:
-    search = _read(folder)
-    if search is not None:
-        yield search
-        return
-    for path in sorted(folder.path.iterdir()):
-        if path.is_dir() and not path.is_symlink() and path.name[0] != ".":
-            yield from _below(folder.below(path.name))
-
-
-def _read(folder: RunFolder) -> FoundSearch | None:
-    result = folder.read_result() or {}
-    if not result.get("trials") or not folder.config.is_file():
-        return None
-    try:
-        config = resolve(folder.config).config
-    except ConfigError:
-        return None
-    if config.search is None or any(trial.keys() < config.search.space.keys() for trial in result["trials"]):
-        return None
-    return FoundSearch(folder, config, result["trials"], result.get("best_trial"))
-
-
-def search_grid(search: FoundSearch) -> Grid:
-    """One row a trial: those that came to their last task first, best first; a tilde before estimates."""
-    names = short_names(search.keys)
-    rows = [
-        [
-            str(trial["trial"]),
-            *(_shown(trial[key]) for key in search.keys),
-            str(trial["status"]),
-            str(trial["tasks_finished"]),
-            "-" if trial["objective"] is None else f"{'~' * trial.get('is_estimate', 0)}{100 * trial['objective']:.1f}",
-            str(trial["reason"] or ""),
-        ]
-        for trial in sorted(search.trials, key=lambda trial: (not is_done(trial), -(trial["objective"] or -1.0)))
-    ]
-    return Grid("trials, best first", ["trial", *names, "status", "tasks", "val accuracy, %", "reason"], rows)
 
 
 def history(search: FoundSearch) -> Figure:
@@ -192,12 +94,8 @@ class _Scale(NamedTuple):
 def _scale(domain: Domain, values: Sequence[Any]) -> _Scale:
     """By logarithms where they were drawn so or span a decade; what is no number by its text."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-        order = sorted({_shown(value) for value in values})
-        return _Scale.of([float(order.index(_shown(value))) for value in values], lambda at: order[int(at)])
+        order = sorted({shown(value) for value in values})
+        return _Scale.of([float(order.index(shown(value))) for value in values], lambda at: order[int(at)])
     if values and min(values) > 0 and (isinstance(domain, LogUniform) or max(values) >= 10 * min(values)):
-        return _Scale.of([math.log(value) for value in values], lambda exponent: _shown(math.exp(exponent)))
-    return _Scale.of([float(value) for value in values], _shown)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else flow(value)
+        return _Scale.of([math.log(value) for value in values], lambda exponent: shown(math.exp(exponent)))
+    return _Scale.of([float(value) for value in values], shown)

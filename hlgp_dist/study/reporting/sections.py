@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from hlgp_dist.errors import counted
-from hlgp_dist.study.collect import Unfinished
+from hlgp_dist.study.collect import Found, Unfinished
 from hlgp_dist.study.comparison import NOTHING, Comparison
 from hlgp_dist.study.reporting import plots, provenance, ranking
-from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_methods
+from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_methods, varying
 from hlgp_dist.study.reporting.costs import actual_grid, pareto, planned_grid, throughput, tradeoff
 from hlgp_dist.study.reporting.page import Block, Section, folded, listed, table, text
 from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines_along, title_of
-from hlgp_dist.study.reporting.searches import FoundSearch, history, search_grid
+from hlgp_dist.study.reporting.searches import history
 from hlgp_dist.study.reporting.style import Look, drawn, looks, styled
+from hlgp_dist.study.scaling import PowerLaw
+from hlgp_dist.study.searches import FoundSearch, search_grid
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.estimate.speed import Bench
 
@@ -30,10 +32,9 @@ class Material:
     lead to all of it again.
     """
 
+    found: Found
     cells: Sequence[Placed]
     comparisons: Sequence[Comparison]
-    searches: Sequence[FoundSearch]
-    unfinished: Sequence[Unfinished]
     bench: Bench | None
     commands: Sequence[str]
 
@@ -48,8 +49,8 @@ def sections_of(material: Material) -> list[Section]:
             _tasks(cells, seen),
             *(_axis(axis, cells, seen) for axis in axes_of(cells)),
             _costs(cells, seen, material.bench),
-            _searches(material.searches),
-            _left_out(material.unfinished),
+            _searches(material.found.searches),
+            _left_out(material.found.unfinished),
             Section("Sources", "How can all of this be had again?", provenance.blocks(material.commands, cells)),
         ]
     return [section for section in found if section.blocks]
@@ -67,12 +68,11 @@ def _results(material: Material) -> Section:
     if crossed is not None:
         blocks.append(table(crossed[0], marks=crossed[1]))
     for number, comparison in enumerate(material.comparisons):
-        accuracies, costs, *differences = comparison.grids
         own = plots.panel_title([cell for cell in material.cells if cell.table == number], material.cells)
         blocks += [
             text(f"{own}: {comparison.shared}" if own else comparison.shared),
-            *map(table, (accuracies, *differences)),
-            table(costs, is_timed=True),
+            *map(table, (comparison.accuracies, *comparison.differences)),
+            table(comparison.costs, is_timed=True),
         ]
         if comparison.notes:
             blocks.append(folded("What to know before comparing", [listed(comparison.notes)]))
@@ -108,12 +108,11 @@ def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], bench: Bench | Non
     caption = "On the dotted line: more accuracy costs more; what is below it is beaten in both."
     blocks = _figure("tradeoff", caption, tradeoff(cells, seen, UNTIMED))
     blocks += _figure("tradeoff_by_time", caption, tradeoff(cells, seen, TIMED), is_timed=True)
-    for quantity in QUANTITIES:
-        for members in by_pictures(cells):
+    for members in by_pictures(cells):
+        for quantity in varying(QUANTITIES, members):
             names = ", ".join(cell.name for cell in pareto(members, quantity))
-            if names:
-                line = f"{title_of(members[0].run)}: not beaten in both accuracy and {quantity.label}: {names}."
-                blocks.append(text(line, is_timed=quantity.is_timed))
+            line = f"{title_of(members[0].run)}: not beaten in both accuracy and {quantity.label}: {names}."
+            blocks.append(text(line, is_timed=quantity.is_timed))
     planned, rates = planned_grid(cells), throughput(cells)
     blocks += [] if planned is None else [table(planned)]
     blocks.append(table(actual_grid(cells, bench), is_timed=True))
@@ -130,12 +129,12 @@ def _searches(searches: Sequence[FoundSearch]) -> Section:
         winner = "no winner" if search.best is None else f"winner {search.best}"
         title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}"
         figure = _figure(f"search_{number:02d}", caption, history(search))
-        blocks.append(folded(title, [*figure, table(search_grid(search))]))
+        blocks.append(folded(title, [*figure, table(search_grid(search.trials, "trials, best first"))]))
     return Section("Searches", "What was tried, and which values mattered?", blocks)
 
 
 def _left_out(unfinished: Sequence[Unfinished]) -> Section:
-    lines = [f"{entry.folder}: {entry.reason}" for entry in unfinished]
+    lines = list(map(str, unfinished))
     return Section("Left out", "What did not finish, and why?", [listed(lines)] if lines else [])
 
 
@@ -146,25 +145,20 @@ def _figure(name: str, caption: str, figure: Figure | None, *, is_timed: bool = 
 
 
 def _laws(fits: Sequence[Fit]) -> list[Grid]:
-    rows = []
-    for fit in fits:
-        if fit.law is not None:
-            law = fit.law
-            sure = NOTHING if law.low is None or law.high is None else f"[{law.low:.3f}, {law.high:.3f}]"
-            name = fit.line.series
-            rows.append(
-                [
-                    name,
-                    fit.quantity.label,
-                    str(len(fit.quantities)),
-                    f"{law.exponent:.3f}",
-                    sure,
-                    f"{law.r_squared:.2f}",
-                ]
-            )
+    """One table, or none."""
+    rows = [_law(fit, fit.law) for fit in fits if fit.law is not None]
     columns = ["series", "quantity", "points", "exponent", "95 %, over seeds alone", "R²"]
-    return (
-        [Grid("error = a × quantity^-exponent, from three points on; it holds between them", columns, rows)]
-        if rows
-        else []
-    )
+    title = "error = a × quantity^-exponent, from three points on; it holds between them"
+    return [Grid(title, columns, rows)] if rows else []
+
+
+def _law(fit: Fit, law: PowerLaw) -> list[str]:
+    known = law.low is not None and law.high is not None
+    return [
+        fit.line.series,
+        fit.quantity.label,
+        str(len(fit.quantities)),
+        f"{law.exponent:.3f}",
+        f"[{law.low:.3f}, {law.high:.3f}]" if known else NOTHING,
+        NOTHING if law.r_squared is None else f"{law.r_squared:.2f}",
+    ]

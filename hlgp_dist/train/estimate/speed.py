@@ -82,7 +82,7 @@ def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
     Raises:
         ConfigError: the file cannot be read or holds nothing to go by.
     """
-    found = _numbers(file)
+    found = _numbers(file, _document(file))
     train, test = (found.get(name) for name in RATES)
     peak, part = found.get("gemm_peak_flops"), mfu if mfu is not None else found.get("mfu")
     flops = {precision: peak * part} if peak is not None and part is not None else {}
@@ -94,32 +94,49 @@ def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
 
 @dataclass(frozen=True)
 class Bench:
-    """FLOP/s of a device: of its matrix products alone, and what training came to, None where that is not known."""
+    """FLOP/s of a device: of its matrix products alone, and what training came to; None is what is not known."""
 
     peak: float
     sustained: float | None
+    precision: str | None = None
+
+    def is_of(self, precision: str) -> bool:
+        """Whether it says anything of runs in that precision."""
+        return self.precision in (None, precision)
 
 
 def read_bench(file: Path) -> Bench:
     """Raises:
     ConfigError: the file cannot be read or has no peak.
     """
-    found = _numbers(file)
+    document = _document(file)
+    found = _numbers(file, document)
     peak, part = found.get("gemm_peak_flops"), found.get("mfu")
     if peak is None:
         raise ConfigError(f"--bench {file}: has no gemm_peak_flops; give the JSON of `hlgp bench step`")
-    return Bench(peak, None if part is None else part * peak)
+    return Bench(peak, None if part is None else part * peak, _precision(document))
 
 
-def _numbers(file: Path) -> dict[str, float]:
+def _document(file: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--bench {file}: cannot be read as JSON ({error})") from error
     if not isinstance(found, Mapping):
         raise ConfigError(f"--bench {file}: must be an object with some of {', '.join(BENCH)}")
-    numbers = {name: found[name] for name in BENCH if found.get(name) is not None}
+    return found
+
+
+def _numbers(file: Path, document: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: document[name] for name in BENCH if document.get(name) is not None}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise ConfigError(f"--bench {file}: {name} = {value!r} must be a number above 0")
     return numbers
+
+
+def _precision(document: Mapping[str, Any]) -> str | None:
+    found: Any = document
+    for key in ("config", "engine", "precision"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return None if found is None else str(found)
