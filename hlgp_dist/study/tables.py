@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.markup import escape
@@ -20,6 +21,8 @@ from hlgp_dist.train.metrics import METRICS
 
 WIDE = 7
 """Tasks beside which a matrix of 80 columns has no room for words."""
+REASON = 60
+"""Letters of a trial's."""
 
 
 def show_run(folder: RunFolder, result: Mapping[str, Any]) -> None:
@@ -73,8 +76,9 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def show_search(folder: RunFolder, trials: Sequence[Trial]) -> None:
-    """Its table."""
-    show_grid(search_grid(trials, f"trials of {folder.name}"))
+    """Its table; what is left out of long reasons stands in trials.csv."""
+    short = [{**trial, "reason": shorten(str(trial["reason"] or ""), REASON, placeholder=" ...")} for trial in trials]
+    show_grid(search_grid(short, f"trials of {folder.name}"))
 
 
 def show_outcome(folder: RunFolder, outcome: Mapping[str, Any]) -> None:

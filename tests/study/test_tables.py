@@ -52,3 +52,10 @@ def test_what_was_stopped_stands_below_what_came_to_its_end(capsys: pytest.Captu
     tables.show_search(RunFolder("search"), [row, done])
     text = capsys.readouterr().out
     assert text.index("60.0") < text.index("90.0")
+
+
+def test_a_long_reason_does_not_widen_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"trial": "t", "lr": 0.1, "status": "failed", "tasks_finished": 1, "objective": None, "reason": "so " * 99}
+    tables.show_search(RunFolder("search"), [row])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 140 and "so so ..." in "".join(lines)
