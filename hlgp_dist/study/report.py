@@ -17,7 +17,7 @@ from hlgp_dist.study.comparison import Comparison, compare
 from hlgp_dist.study.frames import frames_of
 from hlgp_dist.study.likeness import alike
 from hlgp_dist.study.reporting.latex import booktabs
-from hlgp_dist.study.reporting.page import all_blocks, render
+from hlgp_dist.study.reporting.page import Picture, Table, all_blocks, render
 from hlgp_dist.study.reporting.places import Placed, placed
 from hlgp_dist.study.reporting.provenance import commands_of
 from hlgp_dist.study.reporting.ranking import answers
@@ -100,10 +100,10 @@ def _write(target: Path, title: str, material: Material) -> None:
     rows = [dict(row) for comparison in material.comparisons for row in comparison.rows]
     write_text(target / "comparison.csv", as_csv(rows))
     write_text(target / "comparison.md", markdown(material.comparisons, material.found.unfinished))
-    write_text(target / "tables.tex", booktabs([block.grid for block in blocks if block.grid is not None]))
+    write_text(target / "tables.tex", booktabs([block.grid for block in blocks if isinstance(block, Table)]))
     for name, frame in frames_of(material.found).tables().items():
         write_text(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    _write_figures(target / "figures", {block.name: block.drawing for block in blocks if block.drawing is not None})
+    _write_figures(target / "figures", {block.name: block.drawing for block in blocks if isinstance(block, Picture)})
     write_text(target / PAGE, render(title, list(answers(material.cells)), sections))
 
 

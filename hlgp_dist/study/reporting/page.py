@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
+from typing import ClassVar
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
@@ -15,20 +15,61 @@ from hlgp_dist.terminal import Grid
 
 
 @dataclass(frozen=True)
-class Block:
-    """A piece of a section. `text` is a figure's caption, a list's lines, a code's lines or a folded part's title;
-    `name` and `drawing` are a figure's; is_timed: another run of the same need not repeat it, seconds and what follows.
-    """
+class Paragraph:
+    """is_timed, here and below: another run of the same need not repeat it, seconds and what follows from them."""
 
-    kind: Literal["text", "list", "grid", "figure", "code", "folded"]
-    text: str | Sequence[str] = ""
-    grid: Grid | None = None
-    name: str = ""
-    drawing: Drawing | None = None
-    blocks: Sequence[Block] = ()
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    is_timed: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    kind: ClassVar[str] = "listing"
+    is_timed: ClassVar[bool] = False
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    kind: ClassVar[str] = "code"
+    is_timed: ClassVar[bool] = False
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """marks: cells in bold, by row and column."""
+
+    kind: ClassVar[str] = "table"
+    grid: Grid
     is_timed: bool = False
     marks: frozenset[tuple[int, int]] = frozenset()
-    """Cells of the grid in bold, by row and column."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """name: of its files."""
+
+    kind: ClassVar[str] = "picture"
+    name: str
+    caption: str
+    drawing: Drawing
+    is_timed: bool = False
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Closed until it is asked for."""
+
+    kind: ClassVar[str] = "folded"
+    is_timed: ClassVar[bool] = False
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = Paragraph | Listing | Code | Table | Picture | Folded
+"""A piece of a section; the page's template shows it by its kind."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +98,6 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     return environment.get_template("page").render(title=title, lead=lead, sections=sections)
 
 
-def text(line: str, *, is_timed: bool = False) -> Block:
-    return Block("text", line, is_timed=is_timed)
-
-
-def listed(lines: Sequence[str]) -> Block:
-    return Block("list", lines)
-
-
-def table(grid: Grid, *, is_timed: bool = False, marks: frozenset[tuple[int, int]] = frozenset()) -> Block:
-    return Block("grid", grid=grid, is_timed=is_timed, marks=marks)
-
-
-def code(lines: str) -> Block:
-    return Block("code", lines)
-
-
-def folded(title: str, blocks: Sequence[Block]) -> Block:
-    """Closed until it is asked for."""
-    return Block("folded", title, blocks=blocks)
-
-
 def all_blocks(sections: Sequence[Section]) -> Iterator[Block]:
     """In the order of the page, those within folded ones too."""
     for section in sections:
@@ -87,4 +107,5 @@ def all_blocks(sections: Sequence[Section]) -> Iterator[Block]:
 def _within(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
         yield block
-        yield from _within(block.blocks)
+        if isinstance(block, Folded):
+            yield from _within(block.blocks)

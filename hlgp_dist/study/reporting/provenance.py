@@ -12,7 +12,7 @@ from hlgp_dist.config.write import dump
 from hlgp_dist.study.collect import Run
 from hlgp_dist.study.likeness import differing, folder_of, grouped, told
 from hlgp_dist.study.members import STUDY_FILE
-from hlgp_dist.study.reporting.page import Block, code, folded, listed, table, text
+from hlgp_dist.study.reporting.page import Block, Code, Folded, Listing, Paragraph, Table
 from hlgp_dist.study.reporting.places import Placed
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import BEST, RunFolder
@@ -21,14 +21,14 @@ from hlgp_dist.train.folder import BEST, RunFolder
 def blocks(commands: Sequence[str], cells: Sequence[Placed]) -> list[Block]:
     """Of the report's last section."""
     runs = [run for cell in cells for run in cell.cell.runs.values()]
-    configurations = [folded(cell.name, [code(dump(cell.run.config))]) for cell in cells]
+    configurations = [Folded(cell.name, [Code(dump(cell.run.config).splitlines())]) for cell in cells]
     return [
-        text("Made by:"),
-        code("\n".join(commands)),
-        table(_weights(runs)),
-        text("Versions and machines:"),
-        listed(list(_versions(runs))),
-        text("The whole configuration of each cell, of its first seed; a run's folder has its own config.yaml:"),
+        Paragraph("Made by:"),
+        Code(commands),
+        Table(_weights(runs)),
+        Paragraph("Versions and machines:"),
+        Listing(list(_versions(runs))),
+        Paragraph("The whole configuration of each cell, of its first seed; a run's folder has its own config.yaml:"),
         *configurations,
     ]
 

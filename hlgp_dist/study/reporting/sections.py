@@ -13,7 +13,7 @@ from hlgp_dist.study.comparison import NOTHING, Comparison
 from hlgp_dist.study.reporting import plots, provenance, ranking
 from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_methods, varying
 from hlgp_dist.study.reporting.costs import actual_grid, pareto, planned_grid, throughput, tradeoff
-from hlgp_dist.study.reporting.page import Block, Section, folded, listed, table, text
+from hlgp_dist.study.reporting.page import Block, Folded, Listing, Paragraph, Picture, Section, Table
 from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines_along, title_of
 from hlgp_dist.study.reporting.searches import history
 from hlgp_dist.study.reporting.style import Look, drawn, looks, styled
@@ -66,16 +66,16 @@ def _results(material: Material) -> Section:
     blocks: list[Block] = []
     crossed = ranking.crossed(material.cells)
     if crossed is not None:
-        blocks.append(table(crossed[0], marks=crossed[1]))
+        blocks.append(Table(crossed[0], marks=crossed[1]))
     for number, comparison in enumerate(material.comparisons):
         own = plots.panel_title([cell for cell in material.cells if cell.table == number], material.cells)
         blocks += [
-            text(f"{own}: {comparison.shared}" if own else comparison.shared),
-            *map(table, (comparison.accuracies, *comparison.differences)),
-            table(comparison.costs, is_timed=True),
+            Paragraph(f"{own}: {comparison.shared}" if own else comparison.shared),
+            *map(Table, (comparison.accuracies, *comparison.differences)),
+            Table(comparison.costs, is_timed=True),
         ]
         if comparison.notes:
-            blocks.append(folded("What to know before comparing", [listed(comparison.notes)]))
+            blocks.append(Folded("What to know before comparing", [Listing(comparison.notes)]))
     return Section("Results", "How accurate is each setting, and what does it forget?", blocks)
 
 
@@ -98,7 +98,7 @@ def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Secti
         part = [fit for fit in fits if fit.quantity.is_timed == is_timed]
         if part:
             blocks += _figure(name, caption, error_plots(part, seen), is_timed=is_timed)
-            blocks += [table(grid, is_timed=is_timed) for grid in _laws(part)]
+            blocks += [Table(grid, is_timed=is_timed) for grid in _laws(part)]
     more = "" if is_of_methods(axis, cells) else ", and what is more of it worth"
     question = f"What does the choice of {axis} do to accuracy and forgetting{more}?"
     return Section(f"Along {axis}", question, blocks)
@@ -112,10 +112,10 @@ def _costs(cells: Sequence[Placed], seen: Mapping[str, Look], bench: Bench | Non
         for quantity in varying(QUANTITIES, members):
             names = ", ".join(cell.name for cell in pareto(members, quantity))
             line = f"{title_of(members[0].run)}: not beaten in both accuracy and {quantity.label}: {names}."
-            blocks.append(text(line, is_timed=quantity.is_timed))
+            blocks.append(Paragraph(line, is_timed=quantity.is_timed))
     planned, rates = planned_grid(cells), throughput(cells)
-    blocks += [] if planned is None else [table(planned)]
-    blocks.append(table(actual_grid(cells, bench), is_timed=True))
+    blocks += [] if planned is None else [Table(planned)]
+    blocks.append(Table(actual_grid(cells, bench), is_timed=True))
     if rates:
         bars = plots.bars(rates, "training images/s a device")
         blocks += _figure("throughput", "Mean and deviation over seeds.", bars, is_timed=True)
@@ -129,19 +129,19 @@ def _searches(searches: Sequence[FoundSearch]) -> Section:
         winner = "no winner" if search.best is None else f"winner {search.best}"
         title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}"
         figure = _figure(f"search_{number:02d}", caption, history(search))
-        blocks.append(folded(title, [*figure, table(search_grid(search.trials, "trials, best first"))]))
+        blocks.append(Folded(title, [*figure, Table(search_grid(search.trials, "trials, best first"))]))
     return Section("Searches", "What was tried, and which values mattered?", blocks)
 
 
 def _left_out(unfinished: Sequence[Unfinished]) -> Section:
     lines = list(map(str, unfinished))
-    return Section("Left out", "What did not finish, and why?", [listed(lines)] if lines else [])
+    return Section("Left out", "What did not finish, and why?", [Listing(lines)] if lines else [])
 
 
 def _figure(name: str, caption: str, figure: Figure | None, *, is_timed: bool = False) -> list[Block]:
     if figure is None:
         return []
-    return [Block("figure", caption, name=name, drawing=drawn(figure, name), is_timed=is_timed)]
+    return [Picture(name, caption, drawn(figure, name), is_timed)]
 
 
 def _laws(fits: Sequence[Fit]) -> list[Grid]:
