@@ -9,6 +9,7 @@ import pytest
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.collect import find
+from hlgp_dist.study.reporting.along import fits_along
 from hlgp_dist.study.reporting.costs import actual_grid
 from hlgp_dist.study.reporting.places import axes_of, placed
 from hlgp_dist.study.reporting.provenance import commands_of
@@ -81,6 +82,15 @@ def test_every_set_of_pictures_has_its_best(tmp_path: Path) -> None:
     assert table is not None
     grid, marks = table
     assert grid.columns == ["method", "hard", "easy"] and marks == {(0, 1), (0, 2)}
+
+
+def test_an_error_falls_along_nothing_that_has_kinds(tmp_path: Path) -> None:
+    """Other pictures are no more of the same pictures."""
+    write_text(tmp_path / "study.yaml", "study: {axes: {data: {a: {}, b: {}, c: {}}}}\n")
+    for place, data in enumerate("abc"):
+        run = tmp_path / data / "seed-0"
+        leave_run(run, dataset=data * 64, num_trainable_parameters=10**place)
+    assert fits_along("data", placed(found(tmp_path))) == []
 
 
 def test_what_a_cell_is_no_longer_is_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hlgp_dist.study.collect import Run
-from hlgp_dist.study.reporting.places import Line, Placed, axes_of, lines_along
+from hlgp_dist.study.reporting.places import Line, Placed, axes_of, by_pictures, lines_along
 from hlgp_dist.study.reporting.style import Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import PowerLaw, power_law
 from hlgp_dist.study.statistics import spread
@@ -76,9 +76,9 @@ def varying(quantities: Sequence[Quantity], cells: Sequence[Placed]) -> list[Qua
 def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
     """Of each quantity that varies along the axis, and each line of at least two points that has it.
 
-    None along an axis of methods, which are no more or less of one thing, and none of a line without any error.
+    None where the axis is no more or less of one thing, and none of a line without any error.
     """
-    if is_of_methods(axis, cells):
+    if is_of_kinds(axis, cells):
         return []
     found = [
         _fit(quantity, line)
@@ -89,9 +89,10 @@ def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
     return [fit for fit in found if min(map(mean, fit.errors)) > 0]
 
 
-def is_of_methods(axis: str, cells: Sequence[Placed]) -> bool:
-    """Whether the axis varies the method's kind."""
-    return any(len({cell.run.config.method.kind for cell in line.members}) > 1 for line in lines_along(axis, cells))
+def is_of_kinds(axis: str, cells: Sequence[Placed]) -> bool:
+    """Whether it varies the kind of the method, or the pictures and tasks, of which one error is not another's more."""
+    lines = [line.members for line in lines_along(axis, cells)]
+    return any(len({cell.run.config.method.kind for cell in line}) > 1 or len(by_pictures(line)) > 1 for line in lines)
 
 
 def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure:
@@ -102,7 +103,7 @@ def effect(axis: str, cells: Sequence[Placed], looks: Mapping[str, Look]) -> Fig
         every, ("final_average_accuracy", "forgetting"), ("final average accuracy, %", "forgetting, %"), strict=True
     ):
         for line in lines_along(axis, cells):
-            look = looks[line.series].line() | ({"linestyle": "none"} if is_of_methods(axis, cells) else {})
+            look = looks[line.series].line() | ({"linestyle": "none"} if is_of_kinds(axis, cells) else {})
             _choices(axes, line, axis, order, key, look)
         axes.set(xlabel=axis, ylabel=label, xlim=(-0.35, len(order) - 0.65))
         axes.set_xticks(range(len(order)), order)

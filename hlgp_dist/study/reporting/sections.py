@@ -11,7 +11,7 @@ from hlgp_dist.errors import counted
 from hlgp_dist.study.collect import Found, Unfinished
 from hlgp_dist.study.comparison import NOTHING, Comparison
 from hlgp_dist.study.reporting import plots, provenance, ranking
-from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_methods, varying
+from hlgp_dist.study.reporting.along import QUANTITIES, Fit, effect, error_plots, fits_along, is_of_kinds, varying
 from hlgp_dist.study.reporting.costs import actual_grid, pareto, planned_grid, throughput, tradeoff
 from hlgp_dist.study.reporting.page import Block, Folded, Listing, Paragraph, Picture, Section, Table
 from hlgp_dist.study.reporting.places import Placed, axes_of, by_pictures, lines_along, title_of
@@ -99,7 +99,7 @@ def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Secti
         if part:
             blocks += _figure(name, caption, error_plots(part, seen), is_timed=is_timed)
             blocks += [Table(grid, is_timed=is_timed) for grid in _laws(part)]
-    more = "" if is_of_methods(axis, cells) else ", and what is more of it worth"
+    more = "" if is_of_kinds(axis, cells) else ", and what is more of it worth"
     question = f"What does the choice of {axis} do to accuracy and forgetting{more}?"
     return Section(f"Along {axis}", question, blocks)
 

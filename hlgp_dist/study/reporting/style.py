@@ -93,14 +93,20 @@ def panels(
 def whole_numbers(*scales: Axis) -> None:
     """No tick between two tasks."""
     for scale in scales:
-        scale.set_major_locator(MaxNLocator(integer=True))
+        scale.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def outer_labels(every: Sequence[Axes]) -> None:
     """Of axes that share their scales: each said once a row and a column."""
-    for axes in every:
-        if len(axes.get_shared_y_axes().get_siblings(axes)) > 1:
-            axes.label_outer()
+    if len(every) == 1 or len(every[0].get_shared_y_axes().get_siblings(every[0])) == 1:
+        return
+    places = [(place.rowspan.start, place.colspan.start) for axes in every if (place := axes.get_subplotspec())]
+    for axes, (row, column) in zip(every, places, strict=True):
+        said = axes.get_xlabel()
+        axes.label_outer()
+        if (row + 1, column) not in places:  # the last row may be short
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(said)
 
 
 def logarithmic(scale: Axis, *, prefixes: bool) -> None:
