@@ -248,7 +248,7 @@ def test_no_process_outlives_a_killed_writer(pictures: Path, tmp_path: Path) -> 
 def is_running(process: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before and after it is opened
         return False
 
 
