@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,9 +42,12 @@ def identity_hash(config: RunConfig, *, include_search: bool = False) -> str:
 
 
 def run_name(config: RunConfig, stem: str, *, include_search: bool = False) -> str:
-    """The folder's name: `run.name`, or the configuration's stem and its identity hash; never a timestamp."""
+    """The folder's name: `run.name`, or the configuration's stem (as a folder may be called) and its identity hash;
+    never a timestamp.
+    """
     if config.run.name is not None:
         return config.run.name
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-") or "run"
     return f"{stem}-{identity_hash(config, include_search=include_search)[:HASH_CHARACTERS]}"
 
 

@@ -11,7 +11,7 @@ from hlgp_dist.config.load import resolve
 from hlgp_dist.config.merge import leaves, plain
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
-from hlgp_dist.study.members import Member, idle, members_of, not_begun, read_object
+from hlgp_dist.study.members import Member, damages, idle, members_of, not_begun, read_object
 from hlgp_dist.study.searches import FoundSearch, search_in
 from hlgp_dist.study.sound import defect, lower_triangle, value_at
 from hlgp_dist.train.folder import BEST, TRIALS, RunFolder
@@ -95,7 +95,7 @@ def _below(folder: RunFolder, member: Member | None = None) -> Iterator[Run | Un
         return
     members, unwanted = members_of(folder), idle(folder)
     order = list(members)
-    yield from (Unfinished(folder.below(*names), "not begun") for names in not_begun(folder))
+    yield from (Unfinished(folder, told) for told in (*damages(folder), *not_begun(folder)))
     inside = [path for path in folder.path.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
     for path in sorted(inside, key=lambda path: (order.index(path.name) if path.name in members else len(order), path)):
         own = members.get(path.name, Member(str(folder), path.name, {})) if members else member
@@ -129,7 +129,11 @@ def _read(folder: RunFolder) -> Iterator[Run | Unfinished | FoundSearch]:
         yield from search_in(folder, config.search)
         best = folder.below(BEST)
         has_winner = best.path.is_dir()
-        yield from _read(best) if has_winner else [Unfinished(folder, f"a search without a winner: {_why(folder)}")]
+        if not has_winner:
+            yield Unfinished(folder, f"a search without a winner: {_why(folder)}")
+        elif folder.read_result() is None:
+            yield Unfinished(folder, _why(folder))
+        yield from _read(best) if has_winner else ()
         return
     result = folder.read_finished()
     reason = _why(folder) if result is None else defect(result)

@@ -122,7 +122,8 @@ def _differences(cells: Sequence[Cell], baseline: Cell) -> Grid:
         final, forgotten = interval(cell, baseline, final_terms), interval(cell, baseline, metrics.task_forgetting)
         num_seeds = len(cell.runs.keys() & baseline.runs.keys())
         rows.append([cell.label, str(num_seeds), _points(final), _points(forgotten)])
-    title = f"difference to {baseline.label}, points, [95 % paired bootstrap over seeds and tasks]"
+    sure = ", [95 % paired bootstrap over seeds and tasks]" if any("[" in row[2] for row in rows) else ""
+    title = f"difference to {baseline.label}, points{sure}"
     return Grid(title, ["method", "seeds in both", "final", "forgetting"], rows)
 
 

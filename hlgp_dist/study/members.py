@@ -18,6 +18,8 @@ from hlgp_dist.train.folder import RunFolder
 STUDY_FILE, PLAN_FILE, SEARCH = "study.yaml", "plan.json", "search"
 """In a study's folder its configuration and what it planned of each cell; in a cell's, its search."""
 
+MOST_NAMES = 6
+
 
 @dataclass(frozen=True)
 class Member:
@@ -42,13 +44,26 @@ def members_of(folder: RunFolder) -> dict[str, Member]:
     return {name: Member(str(folder), name, choices, _plans(plan, name)) for name, choices in found.items()}
 
 
-def not_begun(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    """Cells and seeds of a study's folder that have no folder yet; the first seed's run may be in its search."""
+def not_begun(folder: RunFolder) -> Iterator[str]:
+    """A line of the cells and seeds that have no folder yet, if any; a first seed's run may be in its cell's search."""
+    missing = []
     for name, seeds in _seeds(folder).items():
         for place, seed in enumerate(seeds):
             names = [seed_folder(seed), *[SEARCH] * (place == 0)]
             if not any((folder.path / name / own).is_dir() for own in names):
-                yield name, names[0]
+                missing.append(f"{name}/{names[0]}")
+    if missing:
+        more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
+        yield f"not begun: {', '.join(missing[:MOST_NAMES])}{more}"
+
+
+def damages(folder: RunFolder) -> Iterator[str]:
+    """Of what a study keeps beside its runs, which stand without it."""
+    study, plan = folder.path / STUDY_FILE, folder.path / PLAN_FILE
+    if study.is_file() and not _study(folder):
+        yield f"{STUDY_FILE} has no study that could be read: cells stand without names and axes"
+    if plan.is_file() and not isinstance(read_object(plan).get("cells"), dict):
+        yield f"{PLAN_FILE} cannot be read: nothing planned stands beside what was"
 
 
 def idle(folder: RunFolder) -> dict[str, str]:
@@ -77,13 +92,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _study(folder: RunFolder) -> dict[str, Any]:
-    """The section of a study's folder; empty for other folders."""
+    """The section of a study's folder; empty for other folders, and where it cannot be read."""
     try:
         document = read_document((folder.path / STUDY_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError, GrammarError):
         return {}
-    except GrammarError as error:
-        raise ConfigError(f"{folder}/{STUDY_FILE}:{error.line}: {error}") from None
     study = document.values.get("study")
     return study if isinstance(study, dict) else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hlgp_dist.errors import ConfigError, DataError
@@ -18,7 +18,7 @@ from hlgp_dist.study.frames import frames_of
 from hlgp_dist.study.likeness import alike
 from hlgp_dist.study.reporting.latex import booktabs
 from hlgp_dist.study.reporting.page import Picture, Table, all_blocks, render
-from hlgp_dist.study.reporting.places import Placed, placed
+from hlgp_dist.study.reporting.places import Placed, panel_title, placed
 from hlgp_dist.study.reporting.provenance import commands_of
 from hlgp_dist.study.reporting.ranking import answers
 from hlgp_dist.study.reporting.sections import Material, sections_of
@@ -71,7 +71,7 @@ def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
     tables = alike(found.runs) if options.apart or _is_of_one_study(found.runs) else [found.runs]
     cells = placed(found.runs)
     baselines = _baselines(options.baseline, cells)
-    comparisons = [compare(like, baselines) for like in tables]
+    comparisons = [_titled(compare(like, baselines), number, cells) for number, like in enumerate(tables)]
     target = folders[0].below(REPORT) if options.out is None else RunFolder(options.out)
     for comparison in comparisons:
         _show(comparison)
@@ -84,6 +84,12 @@ def _report(folders: Sequence[RunFolder], options: ReportOptions) -> None:
         f"as Markdown:      {target}/comparison.md, for LaTeX {target}/tables.tex",
         soft_wrap=True,
     )
+
+
+def _titled(comparison: Comparison, number: int, cells: Sequence[Placed]) -> Comparison:
+    """With what its cells share and those of other tables have not."""
+    own = panel_title([cell for cell in cells if cell.table == number], cells)
+    return replace(comparison, shared=f"{own}: {comparison.shared}") if own else comparison
 
 
 def _is_of_one_study(runs: Sequence[Run]) -> bool:

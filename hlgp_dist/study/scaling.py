@@ -24,7 +24,8 @@ Numbers = NDArray[np.float64]
 class PowerLaw:
     """error = scale * quantity ** -exponent, by least squares of the logarithms of the means over seeds.
 
-    low, high: of the exponent, 95 %, None with too few seeds, or where some draw of them has no error; r_squared: of
+    low, high: of the exponent, 95 %, None with too few seeds, or where no seed moves an error, or some draw of them has
+    none; r_squared: of
     the logarithms, None where there is nothing to explain.
     """
 
@@ -61,7 +62,7 @@ def power_law(quantities: Sequence[Sequence[float]], errors: Sequence[Sequence[f
 def _interval(
     quantities: Sequence[Sequence[float]], errors: Sequence[Sequence[float]]
 ) -> tuple[float | None, float | None]:
-    if min(map(len, errors)) < FEWEST_SEEDS:
+    if min(map(len, errors)) < FEWEST_SEEDS or all(len(set(values)) == 1 for values in errors):
         return None, None
     random = np.random.default_rng(_STREAM)
     draws = [random.integers(len(values), size=(RESAMPLES, len(values))) for values in errors]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hlgp_dist.config.grammar import flow
 from hlgp_dist.config.search_options import Domain, Search
+from hlgp_dist.study.sound import is_number, value_at
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 
@@ -20,12 +21,13 @@ COLUMNS = ("trial", "configuration", "status", "tasks_finished", "objective", "i
 
 @dataclass(frozen=True)
 class FoundSearch:
-    """space: what was searched; trials: the rows of its trials.csv; best: the winner's name."""
+    """space: what was searched; trials: rows of its trials.csv; best: the winner's name; hours: trials' by devices."""
 
     folder: RunFolder
     space: Mapping[str, Domain]
     trials: Sequence[Trial]
     best: str | None
+    hours: float | None
 
     @property
     def keys(self) -> list[str]:
@@ -55,7 +57,8 @@ def search_in(folder: RunFolder, search: Search) -> Iterator[FoundSearch]:
     result = folder.read_result() or {}
     trials = result.get("trials")
     if trials and all(trial.keys() >= search.space.keys() for trial in trials):
-        yield FoundSearch(folder, search.space, trials, result.get("best_trial"))
+        hours = value_at(result, "spent.gpu_hours")
+        yield FoundSearch(folder, search.space, trials, result.get("best_trial"), hours if is_number(hours) else None)
 
 
 def search_grid(trials: Sequence[Trial], title: str) -> Grid:

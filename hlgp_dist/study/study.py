@@ -164,7 +164,8 @@ class Performance:
         while pending:
             before = len(pending)
             for part in list(pending):
-                if self._settle(part, f"{len(parts) - len(pending)} of {len(parts)}"):
+                failed = f", {len(self.failed)} failed" if self.failed else ""
+                if self._settle(part, f"{len(parts) - len(pending)} of {len(parts)} parts done{failed}"):
                     pending.remove(part)
             if len(pending) == before:
                 self._stop.nap(POLL_SECONDS)
@@ -195,7 +196,7 @@ class Performance:
         former = _outcome(part, config)
         self._refuse_failed(former)
         if not former.is_finished:
-            console.print(f"study, {progress} parts done: {part.name}", markup=False, soft_wrap=True)
+            console.print(f"study, {progress}: {part.name}", markup=False, soft_wrap=True)
         if part.is_search:
             _, outcome = run_search(config, part.name, show_search, self._stop)
             with suppress(BudgetReached):  # what it found by then decides

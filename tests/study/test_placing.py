@@ -139,3 +139,12 @@ def test_cells_beside_the_axes_keep_theirs(tmp_path: Path) -> None:
     cells = placed(found(tmp_path))
     assert axes_of(cells) == {"backbone": ["s", "b", "l"], "method": ["hlgp", "independent", "linear"]}
     assert len(cells) == 10
+
+
+def test_cells_with_names_keep_them(tmp_path: Path) -> None:
+    write_text(tmp_path / "study.yaml", "study: {cells: {slow: {}, fast: {}}}\n")
+    for name, rate in (("slow", 0.001), ("fast", 0.06018351965254263)):
+        leave_run(tmp_path / name / "seed-0", f"optimizer.head_lr={rate}")
+    cells = placed(found(tmp_path))
+    assert [(cell.name, cell.series) for cell in cells] == [("slow", "slow"), ("fast", "fast")]
+    assert fits_along("method", cells) == []

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hlgp_dist.study.collect import Run
-from hlgp_dist.study.reporting.places import Line, Placed, axes_of, by_pictures, lines_along
+from hlgp_dist.study.reporting.places import METHOD, Line, Placed, axes_of, by_pictures, lines_along
 from hlgp_dist.study.reporting.style import Look, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import PowerLaw, power_law
 from hlgp_dist.study.statistics import spread
@@ -91,6 +91,8 @@ def fits_along(axis: str, cells: Sequence[Placed]) -> list[Fit]:
 
 def is_of_kinds(axis: str, cells: Sequence[Placed]) -> bool:
     """Whether it varies the kind of the method, or the pictures and tasks, of which one error is not another's more."""
+    if axis == METHOD:
+        return True
     lines = [line.members for line in lines_along(axis, cells)]
     return any(len({cell.run.config.method.kind for cell in line}) > 1 or len(by_pictures(line)) > 1 for line in lines)
 

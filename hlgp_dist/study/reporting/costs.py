@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from hlgp_dist.study.comparison import NOTHING
 from hlgp_dist.study.reporting.along import HOURS, Quantity, varying
 from hlgp_dist.study.reporting.places import Placed, by_pictures
-from hlgp_dist.study.reporting.style import INK, Look, legend_below, logarithmic, panels
+from hlgp_dist.study.reporting.style import INK, Look, few_ticks, legend_below, logarithmic, panels
 from hlgp_dist.study.scaling import front
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.estimate.speed import Bench
@@ -47,6 +47,8 @@ def tradeoff(cells: Sequence[Placed], looks: Mapping[str, Look], quantities: Seq
         axes.margins(x=0.18, y=0.1)
         if all(quantity.of(cell) for cell in cells if quantity.of(cell) is not None):
             logarithmic(axes.xaxis, prefixes=True)
+        else:
+            few_ticks(axes.xaxis)
     legend_below(figure, every)
     return figure
 

@@ -175,6 +175,19 @@ def in_panels(cells: Sequence[Placed]) -> list[list[Placed]]:
     return found
 
 
+def panel_title(table: Sequence[Placed], cells: Sequence[Placed]) -> str:
+    """The choices that all cells of a table share and other tables have not."""
+    if not table or len(table) == len(cells):
+        return ""
+    shared = {
+        axis: choice
+        for axis, choice in table[0].choices.items()
+        if all(cell.choices.get(axis) == choice for cell in table)
+        and any(cell.choices.get(axis) != choice for cell in cells)
+    }
+    return ", ".join(f"{axis} {choice}" for axis, choice in shared.items())
+
+
 def title_of(run: Run) -> str:
     """Pictures and tasks in a few words."""
     same = must_agree(run)
@@ -220,7 +233,7 @@ def _derived(cells: Sequence[Cell]) -> list[dict[str, str]]:
     labels = labels_of(distinct)
     named = [labels[distinct.index(dict(mine))] for mine in settings]
     places = {(label, flow(_backbone(cell)), title_of(_first(cell))) for label, cell in zip(named, cells, strict=True)}
-    if len(places) < len(cells):
+    if len(places) < len(cells) or any(_first(cell).member is not None for cell in cells):
         named = [cell.label for cell in cells]
     return [
         {METHOD: label, BACKBONE: backbone, DATA: title_of(_first(cell))}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from hlgp_dist.study.reporting.places import Placed, in_panels
+from hlgp_dist.study.reporting.places import Placed, in_panels, panel_title
 from hlgp_dist.study.reporting.style import BAND, COLORS, INK, Look, legend_below, outer_labels, panels, whole_numbers
 from hlgp_dist.study.statistics import spread
 from hlgp_dist.train import metrics
@@ -124,19 +124,6 @@ def bars(values: Mapping[str, Sequence[float]], label: str) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.margins(y=0.01)
     return figure
-
-
-def panel_title(table: Sequence[Placed], cells: Sequence[Placed]) -> str:
-    """The choices that all cells of a table share and other tables have not."""
-    if not table or len(table) == len(cells):
-        return ""
-    shared = {
-        axis: choice
-        for axis, choice in table[0].choices.items()
-        if all(cell.choices.get(axis) == choice for cell in table)
-        and any(cell.choices.get(axis) != choice for cell in cells)
-    }
-    return ", ".join(f"{axis} {choice}" for axis, choice in shared.items())
 
 
 def _numbers(axes: Axes, values: Square) -> None:

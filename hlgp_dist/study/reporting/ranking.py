@@ -34,12 +34,12 @@ def answers(cells: Sequence[Placed]) -> Iterator[str]:
         best = best_of(members)
         final = f"final average accuracy {percent(best.finals())} % over {counted(len(best.finals()), 'seed')}"
         yield f"Best on {title_of(best.run)}: {best.name}, {final}."
-        rivals = [cell for cell in members if cell is not best and cell.table == best.table]
+        rivals = [cell for cell in members if cell is not best]
         known = {cell.name: is_level(cell, best) for cell in rivals}
         level = [name for name, is_so in known.items() if is_so]
         if level:
             told = "95 %, paired bootstrap over seeds and tasks, each by itself"
-            yield f"On its backbone no difference to it can be told ({told}): {', '.join(level)}."
+            yield f"No difference to it can be told ({told}): {', '.join(level)}."
         elif rivals and set(known.values()) == {None}:
             yield f"With fewer than {FEWEST_SEEDS} seeds nothing is said of how sure that is."
 

@@ -67,10 +67,9 @@ def _results(material: Material) -> Section:
     crossed = ranking.crossed(material.cells)
     if crossed is not None:
         blocks.append(Table(crossed[0], marks=crossed[1]))
-    for number, comparison in enumerate(material.comparisons):
-        own = plots.panel_title([cell for cell in material.cells if cell.table == number], material.cells)
+    for comparison in material.comparisons:
         blocks += [
-            Paragraph(f"{own}: {comparison.shared}" if own else comparison.shared),
+            Paragraph(comparison.shared),
             *map(Table, (comparison.accuracies, *comparison.differences)),
             Table(comparison.costs, is_timed=True),
         ]
@@ -92,11 +91,12 @@ def _tasks(cells: Sequence[Placed], seen: Mapping[str, Look]) -> Section:
 def _axis(axis: str, cells: Sequence[Placed], seen: Mapping[str, Look]) -> Section:
     slug = "".join(sign if sign.isalnum() else "_" for sign in axis)
     blocks = _figure(f"along_{slug}", "Mean and deviation over seeds.", effect(axis, cells, seen))
-    caption = "Logarithmic axes. A line through points is a fitted power law; a table below has its exponent."
     fits = fits_along(axis, cells)
     for is_timed, name in ((False, f"error_{slug}"), (True, f"error_{slug}_by_time")):
         part = [fit for fit in fits if fit.quantity.is_timed == is_timed]
         if part:
+            told = "A line through points is a fitted power law; a table below has its exponent."
+            caption = f"Logarithmic axes. {told}" if any(fit.law for fit in part) else "Logarithmic axes."
             blocks += _figure(name, caption, error_plots(part, seen), is_timed=is_timed)
             blocks += [Table(grid, is_timed=is_timed) for grid in _laws(part)]
     more = "" if is_of_kinds(axis, cells) else ", and what is more of it worth"
@@ -127,7 +127,8 @@ def _searches(searches: Sequence[FoundSearch]) -> Section:
     blocks = []
     for number, search in enumerate(searches):
         winner = "no winner" if search.best is None else f"winner {search.best}"
-        title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}"
+        took = "" if search.hours is None else f", {search.hours:.3g} device-hours"
+        title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}{took}"
         figure = _figure(f"search_{number:02d}", caption, history(search))
         blocks.append(Folded(title, [*figure, Table(search_grid(search.trials, "trials, best first"))]))
     return Section("Searches", "What was tried, and which values mattered?", blocks)

@@ -22,6 +22,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 PANEL_INCHES = (4.2, 3.1)
 DOTS_PER_INCH = 144
+FEW = 4
+"""Parts of an axis between ticks that are spelled out."""
 LEGEND_COLUMNS, LETTER_INCHES, LINE_INCHES = 6, 0.075, 0.17
 BAND = 0.18
 """Opacity of a deviation over seeds."""
@@ -112,9 +114,24 @@ def outer_labels(every: Sequence[Axes]) -> None:
 def logarithmic(scale: Axis, *, prefixes: bool) -> None:
     """Few ticks that do not overlap; prefixes: large numbers as `20 M`."""
     scale.axes.set(**{f"{scale.axis_name}scale": "log"})  # type: ignore[attr-defined]
-    scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if prefixes else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+    scale.set_major_locator(_Few(subs=(1.0, 2.0, 5.0) if prefixes else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
     scale.set_major_formatter(FuncFormatter(compact) if prefixes else StrMethodFormatter("{x:.3g}"))
     scale.set_minor_locator(NullLocator())
+
+
+def few_ticks(scale: Axis) -> None:
+    """That do not overlap, large numbers as `20 M`."""
+    scale.set_major_locator(MaxNLocator(FEW))
+    scale.set_major_formatter(FuncFormatter(compact))
+
+
+class _Few(LogLocator):
+    """Round numbers, or if there is but one of them in sight others between."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        ticks = super().tick_values(vmin, vmax)
+        is_enough = sum(vmin <= tick <= vmax for tick in ticks) > 1
+        return ticks if is_enough else MaxNLocator(FEW).tick_values(vmin, vmax)
 
 
 def compact(value: float, _: object = None) -> str:
