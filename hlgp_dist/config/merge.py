@@ -17,6 +17,7 @@ from hlgp_dist.config.options import (
     is_mapping,
     is_text,
     kinds,
+    named_levels,
     section_of,
     section_of_kind,
     sections,
@@ -110,13 +111,27 @@ def _common_fields(target: FieldInfo, former: Any, kind: Any) -> set[str]:
 
 
 def split_key(key: str, data: Mapping[str, Any]) -> Path:
-    """A dotted key as a path; the keys of a free mapping (`backbone.kwargs`, `search.space`) may hold dots."""
+    """A dotted key as a path; the keys of a free mapping (`backbone.kwargs`, `search.space`) may hold dots, and so may
+    the names within `study.axes` and `study.cells` that are there already.
+    """
     names = key.split(".")
     for end in range(1, len(names)):
         target = field_at(tuple(names[:end]), data)
         if target is not None and is_mapping(target):
-            return (*names[:end], ".".join(names[end:]))
+            return _by_names(tuple(names[:end]), ".".join(names[end:]), named_levels(target), data)
     return tuple(names)
+
+
+def _by_names(path: Path, rest: str, levels: int, data: Mapping[str, Any]) -> Path:
+    if not levels:
+        return (*path, rest)
+    known = data
+    for name in path:
+        known = known.get(name, {}) if isinstance(known, Mapping) else {}
+    there = [name for name in known if rest == name or rest.startswith(f"{name}.")]
+    name = max(there, key=len, default=rest.partition(".")[0])
+    after = rest[len(name) + 1 :]
+    return _by_names((*path, name), after, levels - 1, data) if after else (*path, name)
 
 
 def wants_text(path: Path, data: Mapping[str, Any]) -> bool:

@@ -42,6 +42,14 @@ def is_mapping(field: FieldInfo) -> bool:
     return get_origin(field.annotation) is dict
 
 
+def named_levels(field: FieldInfo) -> int:
+    """Of names within names before the free keys of a mapping: an axis and a choice (`study.axes`), a cell."""
+    levels, inner = -1, field.annotation
+    while get_origin(inner) is dict:
+        levels, inner = levels + 1, get_args(inner)[1]
+    return levels
+
+
 def is_text(field: FieldInfo) -> bool:
     """Whether nothing but text (or null) fits."""
     parts = get_args(field.annotation) or (field.annotation,)

@@ -224,3 +224,21 @@ def test_the_cells_of_a_file_without_its_schema() -> None:
         "alone": {},
     }
     assert study_cells({}) == study_cells({"cells": ["a"], "axes": 3}) == study_cells({"axes": {"size": ["s"]}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "depths"),
+    [
+        ("study.axes.blocks.d6={backbone.kwargs.depth: 5}", {"d9.x": 9, "d6": 5}),
+        ("study.axes.blocks.d6.backbone.kwargs.depth=5", {"d9.x": 9, "d6": 5}),
+        ("study.axes.blocks.d9.x.backbone.kwargs.depth=5", {"d9.x": 5, "d6": 6}),
+        ("study.axes.blocks.d3={backbone.kwargs.depth: 3}", {"d9.x": 9, "d6": 6, "d3": 3}),
+        ("study.cells.extra.backbone.kwargs.depth=5", {"d9.x": 9, "d6": 6, "extra": 5}),
+        ("study.cells.extra={backbone.kwargs.depth: 5}", {"d9.x": 9, "d6": 6, "extra": 5}),
+    ],
+)
+def test_a_choice_and_a_cell_may_be_given_behind_the_command(override: str, depths: dict[str, int]) -> None:
+    axes = {"blocks": {"d6": {"backbone.kwargs.depth": 6}, "d9.x": {"backbone.kwargs.depth": 9}}}
+    backbone = {"name": "vit_tiny_patch16_224", "kwargs": {"depth": 12}}
+    config = resolve({"data": {"path": "x"}, "backbone": backbone, "study": {"axes": axes}}, [override]).config
+    assert {name: cell.backbone.kwargs["depth"] for name, cell in cells(config).items()} == depths
