@@ -70,7 +70,7 @@ def refuse_changed_identity(old: RunConfig, new: RunConfig, *, include_search: b
     changed = difference(old, new, include_search=include_search)
     if changed.identity:
         lines = [f"{key}: {_shown(before)} -> {_shown(after)}" for key, (before, after) in changed.identity.items()]
-        reason = "the folder holds a run of another configuration; take another run.name (of a study: another name for the choice), or undo"
+        reason = "the folder holds a run of another configuration; take another run.name (in a study: choice), or undo"
         raise ConfigError("\n  ".join([f"{reason}:", *lines]))
     return changed
 
