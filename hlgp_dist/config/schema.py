@@ -285,6 +285,10 @@ class ConstantSchedule(WarmUp):
 Schedule = Annotated[CosineSchedule | QuarterCosineSchedule | ConstantSchedule, Field(discriminator="kind")]
 
 
+Rate = Annotated[PositiveFloat, Field(le=1e30)]
+"""Beyond it a step overflows single precision before a loss could be told to be none."""
+
+
 class OptimizerRates(Section):
     """What every optimizer has; its state starts anew with each task.
 
@@ -292,8 +296,8 @@ class OptimizerRates(Section):
     that norm; null: never. schedule: of both rates over a task.
     """
 
-    prompt_lr: PositiveFloat = 0.003
-    head_lr: PositiveFloat = 0.003
+    prompt_lr: Rate = 0.003
+    head_lr: Rate = 0.003
     schedule: Schedule = CosineSchedule()
     max_grad_norm: PositiveFloat | None = None
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from hlgp_dist.cores import usable_cores
@@ -89,6 +90,8 @@ def _pixels(file: Path, size: PictureSize) -> Pixels | str:
     """[S, S, 3], or why there is none. Decoders fail in many ways, and one bad file must not end a million others."""
     try:
         return as_evaluated(stored_of(file.read_bytes(), size, "scaled", is_exact=True), size, "scaled")
+    except UnidentifiedImageError:
+        return "neither JPEG nor PNG, or its head is damaged"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

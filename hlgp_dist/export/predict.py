@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hlgp_dist.errors import ConfigError, NonFiniteLoss
+from hlgp_dist.errors import ConfigError, DataError, NonFiniteLoss, counted
 from hlgp_dist.export.pictures import Named, Source
 from hlgp_dist.export.predictor import Predictor
 from hlgp_dist.files import write_atomically
@@ -67,6 +67,7 @@ def write_predictions(
     """Into a file, which is whole or absent; as CSV on standard output where there is none.
 
     Raises:
+        DataError: not one picture could be read.
         NonFiniteLoss: logits are not finite.
     """
     rows = _predictions(predictor, source, tally, top, progress)
@@ -89,6 +90,8 @@ def _predictions(
                 tally.right += prediction.true_class == prediction.top[0][0]
             yield prediction
         progress(tally.pictures + len(tally.left_out), source.total)
+    if not tally.pictures:
+        raise DataError(f"none of {counted(source.total, 'picture')} could be read, {tally.left_out[0]} first")
 
 
 def predicted(predictor: Predictor, batch: Named, top: int) -> list[Prediction]:

@@ -54,9 +54,11 @@ def run_report(places: Sequence[str], options: ReportOptions) -> None:
     """Compare what finished below the paths or URLs.
 
     Raises:
-        ConfigError: the runs do not stand in one table, or no row of any is the baseline.
+        ConfigError: the runs do not stand in one table, no row of any is the baseline, or `out` is a file.
         DataError: no run has finished.
     """
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out}: is a file; give a folder")
     with ExitStack() as stack:
         folders = [stack.enter_context(opened(place, View(of_report))).run() for place in places]
         _report(folders, options)

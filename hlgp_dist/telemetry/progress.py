@@ -123,7 +123,7 @@ def describe(snapshot: Snapshot, eta_seconds: float | None) -> str:
     """One line: `task 2/5 epoch 3/8 step 120/600 loss 0.4312 412 images/s ETA 0:03:10`."""
     return (
         f"task {snapshot.task}/{snapshot.num_tasks} epoch {snapshot.epoch}/{snapshot.num_epochs} "
-        f"step {snapshot.step}/{snapshot.total_steps} loss {snapshot.loss:.4f} "
+        f"step {snapshot.step}/{snapshot.total_steps} loss {_loss(snapshot.loss)} "
         f"{rate(snapshot.images_per_second)} images/s ETA {_duration(eta_seconds)}"
     )
 
@@ -131,6 +131,11 @@ def describe(snapshot: Snapshot, eta_seconds: float | None) -> str:
 def rate(images_per_second: float) -> str:
     """With a decimal where it is small: large backbones on a CPU see less than one a second."""
     return f"{images_per_second:.1f}" if images_per_second < 10 else f"{images_per_second:.0f}"
+
+
+def _loss(loss: float) -> str:
+    """Of a run that diverges not forty digits."""
+    return f"{loss:.4f}" if abs(loss) < 1e4 else f"{loss:.3g}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -86,8 +86,19 @@ def test_bad_pictures_are_named_and_left_out(
     told = capsys.readouterr()
     rows = list(csv.DictReader(told.out.splitlines()))
     assert [row["picture"] for row in rows] == [str(shown[index]) for index in (0, 2, 3)]
-    assert f"left out: {shown[1]}: " in told.err and "text.png: UnidentifiedImageError" in told.err
+    assert (
+        f"left out: {shown[1]}: " in told.err and "text.png: neither JPEG nor PNG, or its head is damaged" in told.err
+    )
     assert f"2 of 5 pictures were left out, {shown[1]} first" in told.err
+
+
+def test_nothing_but_bad_pictures_make_no_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    out = tmp_path / "found.csv"
+    assert hlgp(monkeypatch, "predict", model, tmp_path / "text.png", "--out", out) == 3
+    assert "none of 1 picture could be read, " in capsys.readouterr().err and not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,11 @@ def test_a_peak_that_is_not_there_is_told(
     write_json(tmp_path / "bench.json", {"mfu": 0.5})
     assert hlgp(monkeypatch, "report", study, "--bench", tmp_path / "bench.json", "--out", tmp_path / "out") == 2
     assert "has no gemm_peak_flops; give the JSON of `hlgp bench step`" in capsys.readouterr().err
+    assert hlgp(monkeypatch, "report", study, "--bench", tmp_path / "none.json", "--out", tmp_path / "out") == 2
+    assert "none.json: no such file" in capsys.readouterr().err
+    assert hlgp(monkeypatch, "report", study, "--out", tmp_path / "bench.json") == 2
+    told = capsys.readouterr()
+    assert "bench.json: is a file; give a folder" in told.err and told.out == ""
 
 
 def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from hlgp_dist.telemetry.progress import PLAIN_SECONDS, Live, Plain, Silent, Snapshot, describe, open_display, rate
 
@@ -19,6 +20,7 @@ def snapshot(step: int) -> Snapshot:
 def test_one_line_says_it_all() -> None:
     assert describe(snapshot(120), 3190.4) == "task 2/5 epoch 3/8 step 120/600 loss 0.4312 412 images/s ETA 0:53:10"
     assert describe(snapshot(120), None).endswith("ETA -:--:--")
+    assert "loss 9.64e+31 " in describe(replace(snapshot(120), loss=9.641074e31), None)
     assert [rate(0.0312), rate(0.46), rate(9.96), rate(412.3)] == ["0.0", "0.5", "10.0", "412"]
 
 

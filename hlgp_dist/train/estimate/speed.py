@@ -120,6 +120,8 @@ def read_bench(file: Path) -> Bench:
 def _document(file: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"--bench {file}: no such file") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"--bench {file}: cannot be read as JSON ({error})") from error
     if not isinstance(found, Mapping):
