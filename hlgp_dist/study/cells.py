@@ -32,6 +32,11 @@ class Cell:
     runs: Mapping[int, Run]
     settings: Mapping[str, Any]
 
+    @property
+    def first(self) -> Run:
+        """Of its first seed."""
+        return next(iter(self.runs.values()))
+
 
 def cells_of(runs: Sequence[Run]) -> list[Cell]:
     """In the order of the runs, each with a label that no other has: a study's name for it, or what makes it differ.
@@ -110,5 +115,5 @@ def settings_that_differ(cells: Sequence[Cell]) -> dict[str, list[tuple[Any, lis
 
 def _with_a_say(cell: Cell) -> dict[str, Any]:
     """The cell's settings without those that its method has no use for, such as the epochs of a closed form."""
-    config = next(iter(cell.runs.values())).config
+    config = cell.first.config
     return {key: value for key, value in cell.settings.items() if ignored(config, key) is None}

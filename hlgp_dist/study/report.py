@@ -18,7 +18,8 @@ from hlgp_dist.study.frames import frames_of
 from hlgp_dist.study.likeness import alike
 from hlgp_dist.study.reporting.latex import booktabs
 from hlgp_dist.study.reporting.page import Picture, Table, all_blocks, render
-from hlgp_dist.study.reporting.places import Placed, panel_title, placed
+from hlgp_dist.study.reporting.places import Placed, panel_title
+from hlgp_dist.study.reporting.placing import placed
 from hlgp_dist.study.reporting.provenance import commands_of
 from hlgp_dist.study.reporting.ranking import answers
 from hlgp_dist.study.reporting.sections import Material, sections_of

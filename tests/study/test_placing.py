@@ -11,7 +11,8 @@ from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.collect import find
 from hlgp_dist.study.reporting.along import fits_along
 from hlgp_dist.study.reporting.costs import actual_grid
-from hlgp_dist.study.reporting.places import axes_of, placed
+from hlgp_dist.study.reporting.places import axes_of, sizes
+from hlgp_dist.study.reporting.placing import placed
 from hlgp_dist.study.reporting.provenance import commands_of
 from hlgp_dist.study.reporting.ranking import crossed
 from hlgp_dist.train.estimate.speed import Bench
@@ -148,3 +149,11 @@ def test_cells_with_names_keep_them(tmp_path: Path) -> None:
     cells = placed(found(tmp_path))
     assert [(cell.name, cell.series) for cell in cells] == [("slow", "slow"), ("fast", "fast")]
     assert fits_along("method", cells) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [([5], "5"), ([5, 5], "5"), ([4, 5, 5], "4 + 5"), ([5, 5, 4], "5, the last 4"), ([1, 2, 3], "1, 2, 3")],
+)
+def test_sizes_of_tasks_in_a_word(counts: list[int], told: str) -> None:
+    assert sizes(counts) == told

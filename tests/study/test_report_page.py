@@ -21,7 +21,8 @@ from hlgp_dist.study.frames import load, load_scalars
 from hlgp_dist.study.report import ReportOptions, run_report
 from hlgp_dist.study.reporting.costs import actual_grid, planned_grid
 from hlgp_dist.study.reporting.latex import booktabs, escaped
-from hlgp_dist.study.reporting.places import axes_of, lines_along, placed
+from hlgp_dist.study.reporting.places import axes_of, lines_along
+from hlgp_dist.study.reporting.placing import placed
 from hlgp_dist.study.reporting.searches import history
 from hlgp_dist.study.reporting.style import compact
 from hlgp_dist.study.scaling import PowerLaw, front, power_law
