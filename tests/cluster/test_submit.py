@@ -101,6 +101,7 @@ def test_says_when_it_runs_in_another_python(home: Path) -> None:
 def test_runs_hlgp_whose_last_line_it_passes_on(home: Path) -> None:
     """Missing data: `hlgp` is really started, ends with 3 before it joins a cluster, and 3 is what comes back."""
     shared = home / "shared"
+    (shared / "runs" / "first").mkdir(parents=True)
     code, output = submit(home, "tune", "configs/tiny.yaml", "run.name=first", HLGP_STORAGE=str(shared))
     assert code == 3, output
     assert "run.name=first launch.kind=ray launch.address=auto" in output.splitlines()[0]
