@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torchvision.transforms.v2 import functional as transforms
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import optimizer_options
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.crops import crop_boxes, mirrored
@@ -109,7 +109,7 @@ def _augmented(config: RunConfig, pictures: Pictures, sample: int, key: Key) -> 
 
 
 def _optimizer(
-    options: schema.Optimizer, prompts: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+    options: optimizer_options.Optimizer, prompts: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     groups = [
         {"params": prompts, "initial_lr": options.prompt_lr},
@@ -117,9 +117,9 @@ def _optimizer(
     ]
     groups = [group for group in groups if group["params"]]
     match options:
-        case schema.Sgd():
+        case optimizer_options.Sgd():
             return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay)
-        case schema.AdamW():
+        case optimizer_options.AdamW():
             return torch.optim.AdamW(groups, lr=0.0, betas=options.betas, weight_decay=options.weight_decay)
         case _:
             return torch.optim.Adam(groups, lr=0.0, betas=options.betas)

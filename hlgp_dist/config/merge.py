@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -118,26 +118,33 @@ def split_key(key: str, data: Mapping[str, Any]) -> Path:
     for end in range(1, len(names)):
         target = field_at(tuple(names[:end]), data)
         if target is not None and is_mapping(target):
-            return _by_names(tuple(names[:end]), ".".join(names[end:]), named_levels(target), data)
+            path, rest = tuple(names[:end]), ".".join(names[end:])
+            return (*path, *_named(rest, named_levels(target), value_at(data, path)))
     return tuple(names)
 
 
-def _by_names(path: Path, rest: str, levels: int, data: Mapping[str, Any]) -> Path:
-    if not levels:
-        return (*path, rest)
-    known = data
-    for name in path:
-        known = known.get(name, {}) if isinstance(known, Mapping) else {}
-    there = [name for name in known if rest == name or rest.startswith(f"{name}.")]
+def _named(rest: str, levels: int, known: Any) -> Path:
+    """The names of so many levels, of those that are there the longest, and the free key."""
+    if not levels or not rest:
+        return (rest,) if rest else ()
+    there = [
+        name for name in (known if isinstance(known, Mapping) else ()) if rest == name or rest.startswith(f"{name}.")
+    ]
     name = max(there, key=len, default=rest.partition(".")[0])
-    after = rest[len(name) + 1 :]
-    return _by_names((*path, name), after, levels - 1, data) if after else (*path, name)
+    return (name, *_named(rest[len(name) + 1 :], levels - 1, value_at(known, (name,))))
 
 
 def wants_text(path: Path, data: Mapping[str, Any]) -> bool:
     """Whether the schema takes nothing but text at the path."""
     target = field_at(path, data)
     return target is not None and is_text(target)
+
+
+def value_at(data: Any, path: Iterable[str]) -> Any:
+    """Within nested mappings, None where there is none."""
+    for name in path:
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

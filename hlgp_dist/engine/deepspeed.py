@@ -11,7 +11,7 @@ from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
 from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
 from torch import Tensor, nn
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import optimizer_options, schema
 from hlgp_dist.engine.options import deepspeed_config, state_keys, torch_optimizer
 
 
@@ -38,7 +38,7 @@ class DeepSpeedEngine:
         parameters: Mapping[str, Sequence[nn.Parameter]],
         *,
         kept: Iterable[nn.Parameter] = (),
-        optimizer: schema.Optimizer,
+        optimizer: optimizer_options.Optimizer,
         options: schema.EngineOptions,
         accumulation: int,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hlgp_dist.config import schema
+from hlgp_dist.config import optimizer_options, schema
 
 NEVER = 2**31
 """DeepSpeed wants a period for its own prints; ours are elsewhere."""
@@ -42,19 +42,19 @@ def deepspeed_config(
 
 
 def torch_optimizer(
-    options: schema.Optimizer, parameters: Mapping[str, Sequence[nn.Parameter]]
+    options: optimizer_options.Optimizer, parameters: Mapping[str, Sequence[nn.Parameter]]
 ) -> torch.optim.Optimizer:
     """One parameter group a name (`prompt`, `head`), empty ones left out: DeepSpeed refuses them."""
     groups = [{"params": list(group), "name": name} for name, group in parameters.items() if group]
-    if isinstance(options, schema.Sgd):
+    if isinstance(options, optimizer_options.Sgd):
         return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay)
-    if isinstance(options, schema.AdamW):
+    if isinstance(options, optimizer_options.AdamW):
         return torch.optim.AdamW(groups, lr=0.0, betas=options.betas, weight_decay=options.weight_decay)
     return torch.optim.Adam(groups, lr=0.0, betas=options.betas)
 
 
-def state_keys(optimizer: schema.Optimizer) -> tuple[str, ...]:
+def state_keys(optimizer: optimizer_options.Optimizer) -> tuple[str, ...]:
     """What torch calls the tensors that an optimizer keeps of each parameter."""
-    if isinstance(optimizer, schema.Sgd):
+    if isinstance(optimizer, optimizer_options.Sgd):
         return ("momentum_buffer",) if optimizer.momentum > 0.0 else ()
     return ("exp_avg", "exp_avg_sq")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hlgp_dist.config.load import resolve
-from hlgp_dist.config.merge import leaves, plain
+from hlgp_dist.config.merge import leaves, plain, value_at
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.members import Member, damages, idle, members_of, not_begun, read_object
 from hlgp_dist.study.searches import FoundSearch, search_in
-from hlgp_dist.study.sound import defect, lower_triangle, value_at
+from hlgp_dist.study.sound import defect, lower_triangle
 from hlgp_dist.train.folder import BEST, TRIALS, RunFolder
 
 TRACES = ("result.json", "env.json", "logs", TRIALS)
@@ -49,7 +48,7 @@ class Run:
 
     def number(self, key: str) -> float | None:
         """Of the result by its dotted key, one of `NUMBERS`; None where an older or another run has none."""
-        value: float | None = value_at(self.result, key)
+        value: float | None = value_at(self.result, key.split("."))
         return value
 
 
@@ -78,12 +77,13 @@ def find(folders: Sequence[RunFolder]) -> Found:
     Raises:
         ConfigError: there is no such folder.
     """
-    found: dict[tuple[type, Path], Run | Unfinished | FoundSearch] = {}
+    found: dict[object, Run | Unfinished | FoundSearch] = {}
     for folder in folders:
         if not folder.path.is_dir():
             raise ConfigError(f"{folder}: no such folder")
         for entry in _below(folder):
-            found.setdefault((type(entry), entry.folder.path.resolve()), entry)
+            reason = entry.reason if isinstance(entry, Unfinished) else None
+            found.setdefault((type(entry), entry.folder.path.resolve(), reason), entry)
     runs = [entry for entry in found.values() if isinstance(entry, Run)]
     unfinished = [entry for entry in found.values() if isinstance(entry, Unfinished)]
     return Found(runs, unfinished, [entry for entry in found.values() if isinstance(entry, FoundSearch)])

@@ -11,6 +11,7 @@ from typing import Any
 from hlgp_dist.config.cells import study_cells
 from hlgp_dist.config.grammar import GrammarError, read_document
 from hlgp_dist.config.load import cells, resolve
+from hlgp_dist.config.merge import value_at
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.study.sound import is_number
 from hlgp_dist.train.folder import RunFolder
@@ -109,9 +110,7 @@ def _seeds(folder: RunFolder) -> dict[str, list[int]]:
 
 def _plans(plan: Mapping[str, Any], cell: str) -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
     """Empty where an older study, or nobody, planned it."""
-    found: Any = plan
-    for key in ("cells", cell, "runs"):
-        found = found.get(key) if isinstance(found, Mapping) else None
+    found = value_at(plan, ("cells", cell, "runs"))
     plans = found if isinstance(found, list) else []
     return tuple((each["values"], each["run"]) for each in plans if _is_plan(each))
 

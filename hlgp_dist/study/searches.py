@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from hlgp_dist.config.grammar import flow
+from hlgp_dist.config.merge import value_at
 from hlgp_dist.config.search_options import Domain, Search
-from hlgp_dist.study.sound import is_number, value_at
+from hlgp_dist.study.sound import is_number
 from hlgp_dist.terminal import Grid
 from hlgp_dist.train.folder import RunFolder
 
@@ -57,7 +58,7 @@ def search_in(folder: RunFolder, search: Search) -> Iterator[FoundSearch]:
     result = folder.read_result() or {}
     trials = result.get("trials")
     if trials and all(trial.keys() >= search.space.keys() for trial in trials):
-        hours = value_at(result, "spent.gpu_hours")
+        hours = value_at(result, ("spent", "gpu_hours"))
         yield FoundSearch(folder, search.space, trials, result.get("best_trial"), hours if is_number(hours) else None)
 
 

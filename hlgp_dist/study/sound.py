@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hlgp_dist.config.merge import value_at
 from hlgp_dist.train import metrics
 
 NEEDED = ("backbone", "dataset", "evaluated_on", "class_order", "task_sizes", "num_test_images", "accuracy_matrix")
@@ -37,17 +38,9 @@ def defect(result: Mapping[str, Any]) -> str | None:
         if not _is(result.get(key), value):
             return f"result.json is not as a run writes it: {key} is {result.get(key)}, by its accuracy matrix {value}"
     for key in NUMBERS:
-        if (stated := value_at(result, key)) is not None and not is_number(stated):
+        if (stated := value_at(result, key.split("."))) is not None and not is_number(stated):
             return f"result.json is not as a run writes it: {key} is {stated!r}, which is no number"
     return None
-
-
-def value_at(result: Mapping[str, Any], key: str) -> Any:
-    """By its dotted key, None where there is none."""
-    value: Any = result
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def is_number(value: object) -> bool:

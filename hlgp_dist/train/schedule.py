@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hlgp_dist.config.schema import ConstantSchedule, QuarterCosineSchedule, Schedule
+from hlgp_dist.config.optimizer_options import ConstantSchedule, QuarterCosineSchedule, Schedule
 
 
 def rate_factor(schedule: Schedule, step: int, total_steps: int, steps_per_epoch: int) -> float:

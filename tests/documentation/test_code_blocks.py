@@ -141,3 +141,10 @@ def test_what_is_right_passes() -> None:
 def test_a_key_that_no_option_has_is_found() -> None:
     text = "`method.num_groups=4`, `data.md`, `engine.zero_stage: 2`, `method.groups`, `launch.workers=3`"
     assert unknown_keys(text) == ["1: method.groups", "1: launch.workers=3"]
+
+
+@pytest.mark.parametrize(("language", "text"), [("python", "x ="), ("yaml", "a: ["), ("json", "{"), ("toml", "a =")])
+def test_a_block_of_another_language_is_found(language: str, text: str) -> None:
+    (block,) = blocks(f"```{language}\n{text}\n```\n")
+    with pytest.raises((SyntaxError, ValueError, yaml.YAMLError)):
+        parse(block)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hlgp_dist.config import hlgp_options, method_options, schema
+from hlgp_dist.config import hlgp_options, method_options, optimizer_options, schema
 from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.engine.collectives import reduce_sum
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
@@ -52,7 +52,7 @@ def train_many_tasks(rank: int, size: int, stage: int) -> list[tuple[int, int, f
         engine = DeepSpeedEngine(
             learner,
             learner.trained_parameters(),
-            optimizer=schema.Adam(),
+            optimizer=optimizer_options.Adam(),
             options=schema.EngineOptions(zero_stage=stage),  # type: ignore[arg-type]
             accumulation=1,
         )
@@ -93,7 +93,7 @@ def kept_while_the_head_trains(rank: int, size: int) -> list[bool]:
         learner,
         {"prompt": [], "head": list(learner.head.parameters())},
         kept=learner.method.parameters(),
-        optimizer=schema.Adam(),
+        optimizer=optimizer_options.Adam(),
         options=schema.EngineOptions(zero_stage=3),
         accumulation=1,
     )
@@ -145,13 +145,15 @@ def test_every_optimizer_resumes_inside_a_task(
 def test_optimizers_take_their_settings_and_leave_empty_groups_out() -> None:
     head = [nn.Parameter(torch.zeros(2))]
     prompt = [nn.Parameter(torch.zeros(3))]
-    sgd = torch_optimizer(schema.Sgd(kind="sgd", momentum=0.5, weight_decay=0.1), {"prompt": prompt, "head": head})
+    sgd = torch_optimizer(
+        optimizer_options.Sgd(kind="sgd", momentum=0.5, weight_decay=0.1), {"prompt": prompt, "head": head}
+    )
     assert [(group["name"], group["momentum"], group["weight_decay"]) for group in sgd.param_groups] == [
         ("prompt", 0.5, 0.1),
         ("head", 0.5, 0.1),
     ]
     adamw = torch_optimizer(
-        schema.AdamW(kind="adamw", betas=(0.8, 0.9), weight_decay=0.2), {"prompt": [], "head": head}
+        optimizer_options.AdamW(kind="adamw", betas=(0.8, 0.9), weight_decay=0.2), {"prompt": [], "head": head}
     )
     assert [(group["name"], group["betas"], group["weight_decay"]) for group in adamw.param_groups] == [
         ("head", (0.8, 0.9), 0.2)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hlgp_dist.config import hlgp_options, schema
+from hlgp_dist.config import hlgp_options, optimizer_options, schema
 from hlgp_dist.contract.rehearsal import TINY
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
 from hlgp_dist.engine.distributed import close_process_group, init_process_group
@@ -58,7 +58,7 @@ def one_step(rank: int, size: int, max_grad_norm: float | None) -> tuple[int, in
         learner,
         learner.trained_parameters(),
         kept=learner.method.parameters(),
-        optimizer=schema.Adam(max_grad_norm=max_grad_norm),
+        optimizer=optimizer_options.Adam(max_grad_norm=max_grad_norm),
         options=schema.EngineOptions(),
         accumulation=1,
     )

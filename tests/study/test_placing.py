@@ -17,9 +17,8 @@ from hlgp_dist.study.reporting.provenance import commands_of
 from hlgp_dist.study.reporting.ranking import crossed
 from hlgp_dist.train.estimate.speed import Bench
 from hlgp_dist.train.folder import RunFolder
-from tests.jobs import WITHOUT_GRADIENTS
 from tests.results import leave_run
-from tests.study.studies import STUDY, found, leave_study, plan_of
+from tests.study.studies import found, leave_study, plan_of
 
 
 def test_a_cell_whose_seeds_drew_their_weights_is_one(tmp_path: Path) -> None:
@@ -131,15 +130,6 @@ def test_a_command_for_a_store_says_what_to_fetch(tmp_path: Path) -> None:
     leave_run(tmp_path)
     (run,) = find([RunFolder(tmp_path, place="s3://bucket/runs/a")]).runs
     assert commands_of([run]) == ["hlgp train config.yaml    # that of s3://bucket/runs/a"]
-
-
-def test_cells_beside_the_axes_keep_theirs(tmp_path: Path) -> None:
-    leave_study(tmp_path, seeds=1)
-    write_text(tmp_path / "study.yaml", f"{STUDY}  cells: {{extra: {{}}}}\n")
-    leave_run(tmp_path / "extra" / "seed-0", "method.kind=ncm", *WITHOUT_GRADIENTS)
-    cells = placed(found(tmp_path))
-    assert axes_of(cells) == {"backbone": ["s", "b", "l"], "method": ["hlgp", "independent", "linear"]}
-    assert len(cells) == 10
 
 
 def test_cells_with_names_keep_them(tmp_path: Path) -> None:

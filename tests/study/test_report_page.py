@@ -234,6 +234,14 @@ def test_a_damaged_file_of_a_study_is_told_and_its_runs_are_not_lost(file: str, 
     assert len(everything.runs) == 9 and file in str(everything.unfinished[0])
 
 
+def test_all_that_is_wrong_with_a_study_is_told(tmp_path: Path) -> None:
+    leave_study(tmp_path, seeds=1)
+    write_text(tmp_path / "study.yaml", STUDY.replace("study:\n", "study:\n  seeds: [0, 1]\n"))
+    (tmp_path / "plan.json").write_text("{")
+    told = [entry.reason.partition(":")[0] for entry in find([RunFolder(tmp_path)]).unfinished]
+    assert told == ["plan.json cannot be read", "not begun"]
+
+
 def test_a_damaged_search_is_told(tmp_path: Path) -> None:
     leave_search(tmp_path / "search", 3)
     (tmp_path / "search" / "result.json").write_text("{")
@@ -291,7 +299,10 @@ def leave_search(folder: Path, count: int) -> None:
         }
         for place in range(count)
     ]
-    write_json(folder / "result.json", {"exit_code": 0, "reason": "done", "trials": trials, "test": {}})
+    write_json(
+        folder / "result.json",
+        {"exit_code": 0, "reason": "done", "trials": trials, "test": {}, "spent": {"gpu_hours": 0.25}},
+    )
     leave_run(folder / "best")
 
 
@@ -299,6 +310,7 @@ def test_a_search_has_its_history_and_which_key_mattered(tmp_path: Path) -> None
     leave_search(tmp_path / "search", 12)
     run_report([str(tmp_path)], ReportOptions())
     page = read(tmp_path)
+    assert "Device-hours of its trials: 0.25." in page and "Device-hours" not in without_times(page)
     assert "search: 12 trials of optimizer.head_lr, train.epochs" in page
     assert "importance (PED-ANOVA)" in page and "best so far" in page
     rows = cells_of_table(page, "trials, best first")
@@ -389,7 +401,8 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
 
 
 def test_numbers_on_an_axis_are_short() -> None:
-    assert [compact(value) for value in (0.0056, 5, 500, 21e6, 2e13)] == ["0.0056", "5", "500", "21 M", "20 T"]
+    values = (0.0056, 5, 500, 21e6, 2e13, -2500)
+    assert [compact(value) for value in values] == ["0.0056", "5", "500", "21 M", "20 T", "\N{MINUS SIGN}2.5 k"]
 
 
 def test_latex_is_escaped() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hlgp_dist.config.schema import ConstantSchedule, CosineSchedule, QuarterCosineSchedule, Schedule
+from hlgp_dist.config.optimizer_options import ConstantSchedule, CosineSchedule, QuarterCosineSchedule, Schedule
 from hlgp_dist.train.schedule import rate_factor
 
 

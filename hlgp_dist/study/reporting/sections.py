@@ -127,10 +127,11 @@ def _searches(searches: Sequence[FoundSearch]) -> Section:
     blocks = []
     for number, search in enumerate(searches):
         winner = "no winner" if search.best is None else f"winner {search.best}"
-        took = "" if search.hours is None else f", {search.hours:.3g} device-hours"
-        title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}{took}"
+        title = f"{search.folder}: {counted(len(search.trials), 'trial')} of {', '.join(search.keys)}, {winner}"
         figure = _figure(f"search_{number:02d}", caption, history(search))
-        blocks.append(Folded(title, [*figure, Table(search_grid(search.trials, "trials, best first"))]))
+        hours = "unknown" if search.hours is None else f"{search.hours:.3g}"
+        took = Paragraph(f"Device-hours of its trials: {hours}.", is_timed=True)
+        blocks.append(Folded(title, [took, *figure, Table(search_grid(search.trials, "trials, best first"))]))
     return Section("Searches", "What was tried, and which values mattered?", blocks)
 
 

@@ -136,7 +136,7 @@ class _Few(LogLocator):
 
 def compact(value: float, _: object = None) -> str:
     """`0.02`, `500`, `20 M`."""
-    return EngFormatter(sep=" ")(value) if value >= 1000 else f"{value:.3g}"
+    return EngFormatter(sep=" ")(value) if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hlgp_dist.config.merge import value_at
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train.estimate.devices import PRECISIONS, DeviceSheet
 
@@ -114,7 +115,8 @@ def read_bench(file: Path) -> Bench:
     peak, part = found.get("gemm_peak_flops"), found.get("mfu")
     if peak is None:
         raise ConfigError(f"--bench {file}: has no gemm_peak_flops; give the JSON of `hlgp bench step`")
-    return Bench(peak, None if part is None else part * peak, _precision(document))
+    precision = value_at(document, ("config", "engine", "precision"))
+    return Bench(peak, None if part is None else part * peak, precision)
 
 
 def _document(file: Path) -> Mapping[str, Any]:
@@ -135,10 +137,3 @@ def _numbers(file: Path, document: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise ConfigError(f"--bench {file}: {name} = {value!r} must be a number above 0")
     return numbers
-
-
-def _precision(document: Mapping[str, Any]) -> str | None:
-    found: Any = document
-    for key in ("config", "engine", "precision"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return None if found is None else str(found)
