@@ -21,6 +21,7 @@ from hlgp_dist.contract.answers import (
 )
 from hlgp_dist.contract.demand import ContractBroken, crash, listed, require, require_same, when
 from hlgp_dist.contract.draws import check_draws
+from hlgp_dist.contract.placement import check_placement
 from hlgp_dist.contract.rehearsal import TASKS, Batch, Rehearsal, random_pictures, tiny_trunk
 from hlgp_dist.contract.remembered import (
     check_answers_of_a_restored,
@@ -72,6 +73,7 @@ def _check(options: method_options.Method) -> None:
         _check_rate(options, trained)
         check_wherever_training_leads(Rehearsal.of(options))
     check_draws(options)
+    check_placement(options)
 
 
 def _check_building(options: method_options.Method) -> None:

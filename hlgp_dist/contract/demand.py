@@ -40,15 +40,20 @@ def when(rehearsal: Rehearsal) -> str:
 
 
 def crash(error: Exception) -> ContractBroken:
-    """What foreign code raised, in a sentence: which part of the method, and where it stood."""
+    """What foreign code raised, in a sentence."""
     if isinstance(error, Failure):
         return ContractBroken(str(error))
+    (first, *_) = str(error).splitlines() or [""]
+    return ContractBroken(placed(error, f"raised {type(error).__name__}: {first}"))
+
+
+def placed(error: Exception, what: str) -> str:
+    """`what` between the part of the method that the error came from, and where the method stood."""
     calls = [(frame.f_locals.get("self"), frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
     parts = [name for owner, name in calls if isinstance(owner, Method) and name in ("__init__", *vars(Method))]
     part = parts[0] if parts else "the method"
     place = [_place(owner, part) for owner, _ in calls if isinstance(owner, Rehearsal)]
-    (first, *_) = str(error).splitlines() or [""]
-    return ContractBroken(" ".join([f"{part} raised {type(error).__name__}: {first}", *place[-1:]]))
+    return " ".join([part, what, *place[-1:]])
 
 
 def _place(rehearsal: Rehearsal, part: str) -> str:

@@ -50,17 +50,17 @@ def random_pictures(count: int, *, seed: int = 9) -> Tensor:
 
 
 class Pictures:
-    """A feature stream of random pictures of the task, four a class."""
+    """A feature stream of random pictures of the task, four a class; their labels stay on the host."""
 
-    def __init__(self, task: TaskSpec) -> None:
+    def __init__(self, task: TaskSpec, device: torch.device) -> None:
         self.labels = torch.arange(len(task.classes)).repeat(4)
-        self.images = random_pictures(len(self.labels), seed=task.index)
+        self.images = random_pictures(len(self.labels), seed=task.index).to(device)
 
     @torch.no_grad()
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream."""
-        batch = (features(self.images), self.labels)
-        return class_statistics([batch], int(self.labels.max()) + 1, width, spread, lambda tensor: tensor)
+        batch, num_classes = (features(self.images), self.labels), int(self.labels.max()) + 1
+        return class_statistics([batch], num_classes, width, spread, lambda tensor: tensor, self.images.device)
 
 
 class Batch(NamedTuple):
@@ -78,7 +78,8 @@ class Rehearsal:
         self, trunk: Trunk, tasks: Sequence[TaskSpec], options: method_options.Method, *, seed: int = 0
     ) -> None:
         self.trunk, self.tasks, self.options = trunk, tuple(tasks), options
-        self.learner = Learner(trunk, build_method(options, Setting(trunk.dimensions, self.tasks, seed)))
+        method = build_method(options, Setting(trunk.dimensions, self.tasks, seed)).to(trunk.device)
+        self.learner = Learner(trunk, method)
         self.method: Method = self.learner.method
         self.head: Head = self.learner.head
         self.task = self.tasks[0]
@@ -96,13 +97,16 @@ class Rehearsal:
 
     def train(self) -> None:
         """A few steps, each on all pictures of the task."""
-        batch = self.batch()
         optimizer = torch.optim.Adam(self.trained().values(), lr=RATE)
         for _ in range(STEPS):
             optimizer.zero_grad()
-            self.learner(*batch)[0].backward()
+            self.backward()
             optimizer.step()
         optimizer.zero_grad()
+
+    def backward(self) -> None:
+        """One step's gradients."""
+        self.learner(*self.batch())[0].backward()
 
     @torch.no_grad()
     def scatter(self) -> None:
@@ -115,7 +119,7 @@ class Rehearsal:
     def end(self) -> None:
         """What follows a task's last step."""
         self.learner.eval()
-        self.method.end_task(self.trunk, Pictures(self.task))
+        self.method.end_task(self.trunk, Pictures(self.task, self.trunk.device))
 
     def learn(self, task: TaskSpec) -> None:
         """A whole task."""
@@ -131,9 +135,10 @@ class Rehearsal:
 
     def batch(self) -> Batch:
         """All pictures of the current task; the loss is their mean."""
-        pictures = Pictures(self.task)
-        count = len(pictures.labels)
-        return Batch(pictures.images, pictures.labels + self.task.start, torch.full((count,), 1.0 / count))
+        device = self.trunk.device
+        pictures = Pictures(self.task, device)
+        count, labels = len(pictures.labels), pictures.labels + self.task.start
+        return Batch(pictures.images, labels.to(device), torch.full((count,), 1.0 / count, device=device))
 
     def output(self, images: Tensor, weights: Tensor | None = None) -> Output:
         """The method's answer after (or while training) the current task."""

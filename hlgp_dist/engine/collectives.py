@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch.distributed as dist
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def reduce_min(tensor: Tensor) -> Tensor:
     return moved.to(tensor.device)
 
 
-def broadcast_(tensors: list[Tensor]) -> None:
+def broadcast_(tensors: Iterable[Tensor]) -> None:
     """Give every rank the first rank's values, in place."""
     if dist.get_world_size() > 1:
         for tensor in tensors:

@@ -34,10 +34,9 @@ class Gaussian(Solved):
         self.register_buffer("scatter", torch.zeros(self.width, self.width))
 
     def add(self, statistics: ClassStatistics) -> None:
-        device = self.means.device
-        self.counts = torch.cat([self.counts, statistics.counts.to(device)])
-        self.means = torch.cat([self.means, statistics.means.to(device)])
-        self.scatter = self.scatter + statistics.spread.to(device)
+        self.counts = torch.cat([self.counts, statistics.counts])
+        self.means = torch.cat([self.means, statistics.means])
+        self.scatter = self.scatter + statistics.spread
 
     def forward(self, features: Tensor) -> Tensor:
         directions, offsets = self.solution()

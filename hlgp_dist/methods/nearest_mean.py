@@ -23,7 +23,7 @@ class NearestMean(ClosedForm):
         self.register_buffer("means", torch.zeros(0, self.width))
 
     def add(self, statistics: ClassStatistics) -> None:
-        self.means = torch.cat([self.means, statistics.means.to(self.means.device)])
+        self.means = torch.cat([self.means, statistics.means])
 
     def forward(self, features: Tensor) -> Tensor:
         return functional.linear(functional.normalize(features), functional.normalize(self.means))

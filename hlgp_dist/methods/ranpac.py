@@ -42,9 +42,8 @@ class RanPac(Solved):
         return functional.relu(features @ self.projection)
 
     def add(self, statistics: ClassStatistics) -> None:
-        device = self.gram.device
-        counts, means = statistics.counts.to(device), statistics.means.to(device)
-        self.gram = self.gram + statistics.spread.to(device) + (means.T * counts) @ means
+        counts, means = statistics.counts, statistics.means
+        self.gram = self.gram + statistics.spread + (means.T * counts) @ means
         self.correlation = torch.cat([self.correlation, means * counts[:, None]])
 
     def forward(self, features: Tensor) -> Tensor:

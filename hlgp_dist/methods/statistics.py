@@ -11,13 +11,14 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Spread = Literal["none", "diagonal", "full", "pooled"]
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Moments over all ranks. counts int64 [C]; means [C, F].
+    """Moments over all ranks, on the trunk's device. counts int64 [C]; means [C, F].
 
     spread: biased (co)variances, `full` [C, F, F] and `diagonal` [C, F]; `pooled` is the within-class scatter [F, F],
     a sum over the pictures, not a mean; `none` is empty.
@@ -41,31 +42,40 @@ def class_statistics(
     width: int,
     spread: Spread,
     reduce: Callable[[Tensor], Tensor],
+    device: torch.device | str = "cpu",
 ) -> ClassStatistics:
-    """Moments of (features [B, F], class index int64 [B]) batches, summed in float64 and reduced over ranks once."""
-    counts = torch.zeros(num_classes, dtype=torch.float64)
-    sums = torch.zeros(num_classes, width, dtype=torch.float64)
+    """Moments of (features [B, F] on `device`, class index int64 [B] on the host) batches.
+
+    They are summed in float64 on the device, which the host never waits for, and reduced over the ranks once. All sums
+    are matrix products, whose order of additions is fixed, unlike that of a scatter on a GPU.
+    """
     shape = {"none": (0,), "diagonal": (num_classes, width), "full": (num_classes, width, width)}
-    squares = torch.zeros(shape.get(spread, (width, width)), dtype=torch.float64)
+    counts, sums, squares = (
+        torch.zeros(size, dtype=torch.float64, device=device)
+        for size in ((num_classes,), (num_classes, width), shape.get(spread, (width, width)))
+    )
     for features, labels in batches:
-        features, labels = features.double().cpu(), labels.cpu()
-        counts += torch.bincount(labels, minlength=num_classes)
-        sums.index_add_(0, labels, features)
-        _add_squares(squares, features, labels, spread)
+        features = features.double()
+        members = functional.one_hot(labels, num_classes).double().to(device, non_blocking=True)  # [B, C]
+        counts += members.sum(0)
+        sums.addmm_(members.T, features)
+        if spread == "full":
+            _add_products(squares, features, labels)
+        elif spread == "diagonal":
+            squares.addmm_(members.T, features.square())
+        elif spread == "pooled":
+            squares.addmm_(features.T, features)
     counts, sums, squares = reduce(counts), reduce(sums), reduce(squares)
     means = sums / counts[:, None]
     return ClassStatistics(counts.long(), means.float(), _central(squares, counts, means, spread).float())
 
 
-def _add_squares(squares: Tensor, features: Tensor, labels: Tensor, spread: Spread) -> None:
-    if spread == "diagonal":
-        squares.index_add_(0, labels, features.square())
-    elif spread == "pooled":
-        squares += features.T @ features
-    elif spread == "full":
-        for label in set(labels.tolist()):
-            own = features[labels == label]
-            squares[label] += own.T @ own
+def _add_products(squares: Tensor, features: Tensor, labels: Tensor) -> None:
+    """To squares [C, F, F] those of each class by itself; which pictures are its own the host knows."""
+    for label in labels.unique().tolist():
+        rows = (labels == label).nonzero()[:, 0].to(features.device, non_blocking=True)
+        own = features[rows]
+        squares[label].addmm_(own.T, own)
 
 
 def _central(squares: Tensor, counts: Tensor, means: Tensor, spread: Spread) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hlgp_dist.config.schema import GaussianAlignment
+from hlgp_dist.methods.initialisation import gaussian_
 from hlgp_dist.methods.statistics import ClassStatistics, Spread
 from hlgp_dist.models.head import Head
 from hlgp_dist.models.seeding import Purpose, generator
@@ -36,28 +37,30 @@ class ClassMemory(nn.Module):
 
     def add(self, statistics: ClassStatistics) -> None:
         """Remember the classes of one more task."""
-        self.means = torch.cat([self.means, statistics.means])
-        self.spreads = torch.cat([self.spreads, statistics.spread])
+        device = self.means.device
+        self.means = torch.cat([self.means, statistics.means.to(device)])
+        self.spreads = torch.cat([self.spreads, statistics.spread.to(device)])
 
-    def sampler(self, random: torch.Generator) -> GaussianSampler:
-        """Draws features of the remembered classes."""
-        return GaussianSampler(self.means, self._roots(), random)
+    def sampler(self, random: torch.Generator, device: torch.device) -> GaussianSampler:
+        """Draws features of the remembered classes on `device`."""
+        return GaussianSampler(self.means.to(device), self._roots(device), random)
 
-    def _roots(self) -> Tensor:
+    def _roots(self, device: torch.device) -> Tensor:
         if self.spread == "diagonal":
-            return (self.spreads + RIDGE).sqrt()
-        return torch.stack([_root(covariance.double()).float() for covariance in self.spreads])
+            return (self.spreads.to(device) + RIDGE).sqrt()
+        return torch.stack([_root(covariance.to(device).double()).float() for covariance in self.spreads])
 
 
 def _root(covariance: Tensor) -> Tensor:
     """Lower triangular [F, F]; the ridge grows with the features, since so does what rounding takes away."""
     ridge = RIDGE * covariance.diagonal().mean().clamp_min(1.0)
-    root: Tensor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype))
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    root: Tensor = torch.linalg.cholesky(covariance + ridge * identity)
     return root
 
 
 class GaussianSampler:
-    """Features drawn class by class from N(mean, root root^T)."""
+    """Features drawn class by class from N(mean, root root^T): what is random on the host, the rest on the device."""
 
     def __init__(self, means: Tensor, roots: Tensor, random: torch.Generator) -> None:
         self.means, self.roots, self.random = means, roots, random
@@ -65,11 +68,13 @@ class GaussianSampler:
     def draw(self, per_class: int) -> tuple[Tensor, Tensor]:
         """Shuffled features [C * per_class, F] and their labels."""
         classes, width = self.means.shape
-        noise = torch.randn(classes, per_class, width, generator=self.random)
+        device = self.means.device
+        noise = torch.empty(classes, per_class, width, device=device)
+        gaussian_(noise, 1.0, self.random)
         spread = noise * self.roots[:, None] if self.roots.ndim == 2 else noise @ self.roots.mT
-        features = (self.means[:, None] + spread).flatten(0, 1)
-        labels = torch.arange(classes).repeat_interleave(per_class)
-        order = torch.randperm(len(labels), generator=self.random)
+        features = spread.add_(self.means[:, None]).flatten(0, 1)
+        labels = torch.arange(classes, device=device).repeat_interleave(per_class)
+        order = torch.randperm(len(labels), generator=self.random, device="cpu").to(device)
         return features[order], labels[order]
 
 
@@ -82,12 +87,12 @@ def align(
     task_index: int,
     beat: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
-    """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features; the head itself is left alone.
+    """New head rows ([C, F], [C]) by SGD with a cosine rate on drawn features, where the head is, which stays as it is.
 
     beat: called at every step.
     """
-    sampler = memory.sampler(generator(seed, task_index, Purpose.ALIGNMENT))
-    weight, bias = (nn.Parameter(rows.cpu()) for rows in head.rows())
+    weight, bias = map(nn.Parameter, head.rows())
+    sampler = memory.sampler(generator(seed, task_index, Purpose.ALIGNMENT), weight.device)
     optimizer = torch.optim.SGD(
         [weight, bias], lr=options.learning_rate, momentum=options.momentum, weight_decay=WEIGHT_DECAY
     )

@@ -29,7 +29,6 @@ from hlgp_dist.train.learner import Learner
 from hlgp_dist.train.plan import TaskPlan
 from hlgp_dist.train.session import setting_of
 from hlgp_dist.train.supply import manifest_of
-from hlgp_dist.types import TaskSpec
 
 log = logging.getLogger("hlgp_dist")
 MB, GB = 10**6, 10**9
@@ -61,10 +60,10 @@ class Sizes(NamedTuple):
 
 
 class NoPictures:
-    """A feature stream that knows the shapes alone."""
+    """A feature stream that knows the number of classes alone."""
 
-    def __init__(self, task: TaskSpec) -> None:
-        self._classes = len(task.classes)
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
 
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream."""
@@ -159,7 +158,7 @@ def _stages(config: RunConfig) -> Iterator[Sizes]:
         pictures = len(selected(config, manifest, stage, "train"))
         number = _saved_inside(config, pictures) if learner.method.has_gradients else 0
         inside = file_bytes(_tensors(learner, memory) | _moments(config, learner)) if number else 0
-        stream = NoPictures(stage)
+        stream = NoPictures(len(stage.classes))
         learner.method.end_task(trunk, stream)
         if memory is not None:
             with torch.device("meta"):

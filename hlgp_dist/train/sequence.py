@@ -113,7 +113,7 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     )
     if task.index > 0:
         context.pulse.beat(f"the alignment after task {task.index}")
-        aligned = align(
+        rows = align(
             learner.head,
             session.memory,
             config.alignment,
@@ -121,7 +121,6 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
             task_index=task.index,
             beat=context.pulse.beat,
         )
-        rows = [tensor.to(context.device) for tensor in aligned]
         broadcast_(rows)
         if not all(row.isfinite().all() for row in rows):
             raise NonFiniteLoss(f"alignment.learning_rate: alignment after task {task.index} diverged")

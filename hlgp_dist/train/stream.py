@@ -32,13 +32,14 @@ class TaskStream:
     @torch.no_grad()
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream."""
-        return class_statistics(self._features(features), len(self.task.classes), width, spread, reduce_sum)
+        batches, num_classes = self._features(features), len(self.task.classes)
+        return class_statistics(batches, num_classes, width, spread, reduce_sum, self.device)
 
     def _features(self, features: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         batches = evaluation_batches(self.pictures, world=self.world, batch_size=self.batch_size, loading=self.loading)
         for batch in batches:
             images = to_device(batch, self.device).images
             assert isinstance(images, Tensor)
-            seen = features(to_float(images, self.loading.memory)).cpu()
-            counted = batch.weights > 0
-            yield seen[counted], batch.labels[counted] - self.task.start
+            seen = features(to_float(images, self.loading.memory))
+            if batch.weights.any():  # a placeholder has none
+                yield seen, batch.labels - self.task.start

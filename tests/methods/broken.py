@@ -63,6 +63,33 @@ class GradientByBatchSize(OnePrompt):
         return Output(head(constant + (features - constant) / len(images)))
 
 
+class OfTheHost(OnePrompt):
+    """A constant that is made where no GPU is."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        return Output(head(self.features(trunk, images, task.index)) + torch.zeros(task.stop))
+
+
+class HiddenOnTheHost(OnePrompt):
+    """No buffer, so no device takes it along."""
+
+    def end_task(self, trunk, stream):
+        super().end_task(trunk, stream)
+        self.seen = torch.ones(32)
+
+    def features(self, trunk, images, task_index):
+        features = super().features(trunk, images, task_index)
+        return features * self.seen if hasattr(self, "seen") else features
+
+
+class LooksAtValues(OnePrompt):
+    """Slow on a GPU, and right."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features) * float(features.isfinite().all().item()))
+
+
 class FutureClass(OnePrompt):
     def forward(self, trunk, head, images, task, weights=None):
         logits = head(self.features(trunk, images, task.index))

@@ -12,6 +12,7 @@ from hlgp_dist.config import classifier_options, hlgp_options, plugins
 from hlgp_dist.config import method_options as options
 from hlgp_dist.contract.check import check_method
 from hlgp_dist.contract.demand import ContractBroken
+from hlgp_dist.contract.placement import check_placement
 from tests.methods.broken import Options
 
 CURRENT = {"train_mixture": "current"}
@@ -49,6 +50,11 @@ def test_every_method_keeps_the_contract(name: str) -> None:
     check_method(METHODS[name])
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_stays_on_its_device(name: str) -> None:
+    assert check_placement(METHODS[name])
+
+
 BROKEN = {
     "MeanOfTheBatch": "logits of a picture after task 0 depend on the rest of its batch: 33 pictures in batches of 1, ",
     "MeanOfAFullBatch": "logits of a picture while training task 0 depend on the rest of its batch: 33 pictures",
@@ -56,6 +62,8 @@ BROKEN = {
     "MeanOfALargeBatch": "logits of a picture while training task 0 depend on the rest of its batch: 33 pictures",
     "VoteOfTheBatch": "logits of a picture while training task 0 depend on the rest of its batch",
     "GradientByBatchSize": "the gradient of method.prompts while training task 0, summed over the shares of a batch",
+    "OfTheHost": "forward computes aten.add.Tensor of tensors of the host and of the device while training task 0, ",
+    "HiddenOnTheHost": "forward computes aten.mul.Tensor of tensors of the host and of the device after task 0, which",
     "FutureClass": "logits of 5 pictures while training task 0 must be [5, 3], they are [5, 4]",
     "OnePenalty": "penalties of 5 pictures while training task 0 must be [5], they are []",
     "NoDistribution": "task_weights while training task 1 must add up to one, differ by 1, where",
@@ -96,13 +104,18 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     info = tmp_path / "others-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 0.1\n")
-    classes = ["first_session:FirstSession", *(f"broken:{name}" for name in BROKEN)]
+    classes = ["first_session:FirstSession", *(f"broken:{name}" for name in ("LooksAtValues", *BROKEN))]
     points = [f"{name.partition(':')[2]} = tests.methods.{name}\n" for name in classes]
     (info / "entry_points.txt").write_text("".join([f"[{plugins.GROUP}]\n", *points]))
     monkeypatch.syspath_prepend(tmp_path)
     plugins._found.cache_clear()
     yield
     plugins._found.cache_clear()
+
+
+def test_a_method_may_look_at_values(installed: None) -> None:
+    check_method(Options(kind="LooksAtValues"))
+    assert not check_placement(Options(kind="LooksAtValues"))
 
 
 def test_prompts_may_train_in_the_first_task_alone(installed: None) -> None:

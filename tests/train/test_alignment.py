@@ -41,7 +41,9 @@ def memory_of(spread: Spread, features: Tensor, labels: Tensor, first_task: int 
 @pytest.mark.parametrize("spread", KINDS)
 def test_drawn_features_have_the_moments_of_the_pictures(spread: Spread) -> None:
     features, labels = pictures(4)
-    drawn, classes = memory_of(spread, features, labels).sampler(torch.Generator().manual_seed(1)).draw(20_000)
+    drawn, classes = (
+        memory_of(spread, features, labels).sampler(torch.Generator().manual_seed(1), torch.device("cpu")).draw(20_000)
+    )
     assert torch.equal(classes.bincount(), torch.full((4,), 20_000))
     for label in range(4):
         own, expected = drawn[classes == label], torch.cov(features[labels == label].T, correction=0)
@@ -53,7 +55,9 @@ def test_drawn_features_have_the_moments_of_the_pictures(spread: Spread) -> None
 
 def test_draws_are_shuffled_and_named_by_the_seed() -> None:
     memory = memory_of("full", *pictures(4))
-    once, again, other = (memory.sampler(torch.Generator().manual_seed(seed)).draw(8) for seed in (1, 1, 2))
+    once, again, other = (
+        memory.sampler(torch.Generator().manual_seed(seed), torch.device("cpu")).draw(8) for seed in (1, 1, 2)
+    )
     assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1])
     assert not torch.equal(once[0], other[0])
     assert not torch.equal(once[1], once[1].sort().values)
@@ -107,7 +111,7 @@ def test_fewer_pictures_than_features(scale: float) -> None:
     features, labels = scale * torch.randn(6, 64, generator=random), torch.tensor([0, 0, 0, 0, 0, 1])
     memory = ClassMemory(64, "full")
     memory.add(statistics(features, labels, "full"))
-    drawn, classes = memory.sampler(torch.Generator().manual_seed(0)).draw(4)
+    drawn, classes = memory.sampler(torch.Generator().manual_seed(0), torch.device("cpu")).draw(4)
     assert drawn.isfinite().all()
     one_picture = drawn[classes == 1] - features[5]
     assert one_picture.abs().max() < 0.1 * scale, "a class with one picture is drawn close to it"

@@ -65,8 +65,19 @@ def test_what_auto_is_follows_from_a_device(drawn: Path, tmp_path: Path, run: Ru
     assert (least.micro_batch, least.tested) == (1, 1)
 
 
+def test_alignment_draws_on_the_device(drawn: Path, tmp_path: Path) -> None:
+    """The root of a covariance a class, and a class's features: noise, what is made of it, that in another order."""
+    found = estimate_run(job(drawn, tmp_path / "run", "alignment.kind=full", "alignment.samples_per_class=1000"))
+    classes, width = len(CLASSES), 32
+    assert found.costs[0].alignment.peak == 0
+    features, roots = 4 * classes * 1000 * width, 4 * classes * width**2
+    assert 3 * features + roots <= found.costs[-1].alignment.peak <= 1.2 * (3 * features + roots)
+    assert found.memory.evaluation["activations and workspace"] == found.costs[-1].alignment.peak
+
+
 def test_blocks_compute_again_where_few_pictures_fit(drawn: Path, tmp_path: Path, run: RunEstimate) -> None:
-    auto = job(drawn, tmp_path / "run", "engine.micro_batch_size=auto", "engine.checkpoint_blocks=auto")
+    keys = ("engine.micro_batch_size=auto", "engine.checkpoint_blocks=auto", "alignment.kind=none")
+    auto = job(drawn, tmp_path / "run", *keys)  # these pictures are small beside what alignment draws
     half = estimate_run(job(drawn, tmp_path / "run", "engine.micro_batch_size=8"))
     whole, halved = (sum(found.memory.training.values()) for found in (run, half))
     each = (whole - halved) / 8

@@ -133,7 +133,7 @@ class _OneBatch:
         count = len(self._task.classes)
         which = torch.arange(max(count, len(seen)))
         batch = (seen[which.to(seen.device) % len(seen)], which % count)
-        return class_statistics([batch], count, width, spread, lambda tensor: tensor)
+        return class_statistics([batch], count, width, spread, lambda tensor: tensor, seen.device)
 
 
 def _random_batch(count: int, size: int) -> Batch:

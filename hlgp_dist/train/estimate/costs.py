@@ -18,8 +18,10 @@ from hlgp_dist.data.uniforms import Key
 from hlgp_dist.errors import ConfigError, Failure
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
-from hlgp_dist.methods.statistics import ClassStatistics, Spread
+from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.models.backbone import meta_trunk
+from hlgp_dist.models.seeding import Purpose, generator
+from hlgp_dist.train.alignment import ClassMemory
 from hlgp_dist.train.estimate.kernels import Device, computing_as
 from hlgp_dist.train.estimate.trace import Phase, Trace
 from hlgp_dist.train.footprint import NoPictures
@@ -56,6 +58,8 @@ class Cost:
 class TaskCost:
     """Of a stage: drawing a batch, a micro-step, what its end computes of its pictures, and a test after it.
 
+    alignment: of one epoch's features, drawn; what its head is trained by is not in it.
+
     trained, memory: bytes of what it trains (head included), and of what the method and the head keep beside that.
     """
 
@@ -63,6 +67,7 @@ class TaskCost:
     drawing: Cost
     step: Cost
     end: Cost
+    alignment: Cost
     test: Cost
     oracle: Cost
     trained: int
@@ -103,7 +108,7 @@ def _gone_through(
             if stage.index in (0, 1, last):
                 yield rehearsal.cost(stage)
             else:
-                learner.method.end_task(trunk, NoPictures(stage))
+                learner.method.end_task(trunk, NoPictures(len(stage.classes)))
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,9 @@ class _Rehearsal:
         parts = (method.parameters(), method.buffers(), learner.head.parameters(), learner.head.buffers())
         own = trained if not learner.trunk.is_trained else trained - bytes_of(learner.trunk.parameters())
         memory = sum(map(bytes_of, parts)) - own
-        return TaskCost(stage.index, drawing, step, end, test, self._oracle(stage), trained, memory)
+        return TaskCost(
+            stage.index, drawing, step, end, self._alignment(stage), test, self._oracle(stage), trained, memory
+        )
 
     def _drawing(self) -> Cost:
         """Regions to floats, as an accelerator does it; a CPU goes picture by picture, in buffers."""
@@ -168,6 +175,15 @@ class _Rehearsal:
 
         return self._counted(end, len(self.tested))
 
+    def _alignment(self, stage: TaskSpec) -> Cost:
+        options, width = self.config.alignment, self.learner.trunk.dimensions.feature_width
+        if not isinstance(options, GaussianAlignment) or stage.index == 0:
+            return Cost()
+        memory = ClassMemory(width, options.kind)
+        memory.add(NoPictures(stage.stop).statistics(self.learner.trunk, width, options.kind))
+        random = generator(0, stage.index, Purpose.ALIGNMENT)
+        return self._counted(lambda: memory.sampler(random, torch.device("meta")).draw(options.samples_per_class), 1)
+
     def _oracle(self, stage: TaskSpec) -> Cost:
         """The last test's second prediction, where a method can be told the task."""
         method = self.learner.method
@@ -189,16 +205,16 @@ class _Rehearsal:
 
 
 class _Stream:
-    """A feature stream that computes the features of one batch, and keeps their shapes alone."""
+    """A feature stream of one batch, all of one class: pictures come class by class."""
 
     def __init__(self, task: TaskSpec, images: Tensor) -> None:
-        self._shapes, self._images = NoPictures(task), images
+        self._classes, self._images = len(task.classes), images
 
+    @torch.no_grad()
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream."""
-        with torch.no_grad():
-            features(self._images)
-        return self._shapes.statistics(features, width, spread)
+        batch = features(self._images), torch.zeros(len(self._images), dtype=torch.int64, device="cpu")
+        return class_statistics([batch], self._classes, width, spread, lambda tensor: tensor, "meta")
 
 
 def _pictures(count: int, size: PictureSize) -> Tensor:

@@ -44,7 +44,7 @@ def _of_task(
 ) -> tuple[Parts, Parts]:
     staying = _staying(config, trunk, cost, ranks) | {"process (assumed)": PROCESS[device]}
     values = 3 * trunk.input_format.size.size**2
-    tested = max(cost.test.peak, cost.oracle.peak, cost.end.peak)
+    tested = max(cost.test.peak, cost.oracle.peak, cost.end.peak, cost.alignment.peak)
     evaluation = staying | {"batch": 5 * values * cost.test.pictures, "activations and workspace": tested}
     if not cost.step.pictures:
         return {}, evaluation

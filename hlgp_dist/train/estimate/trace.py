@@ -23,6 +23,7 @@ TILE = 128
 """Rows that the fused attention's backward pass computes at a time."""
 
 flop_registry[torch.ops.aten._int_mm] = flop_registry[torch.ops.aten.mm]
+flop_registry[torch.ops.aten.addmm_] = flop_registry[torch.ops.aten.addmm]
 
 
 class Trace(TorchDispatchMode):

@@ -135,7 +135,7 @@ def _at_the_last(config: RunConfig, setting: Setting, *, is_over: bool) -> Learn
         for stage in setting.tasks:
             learner.begin_task(stage)
             if is_over or stage != setting.tasks[-1]:
-                learner.method.end_task(trunk, NoPictures(stage))
+                learner.method.end_task(trunk, NoPictures(len(stage.classes)))
     return learner
 
 
