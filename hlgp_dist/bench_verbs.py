@@ -77,6 +77,7 @@ def bench_step(
     classes: Annotated[int, typer.Option(min=1, help="Of a task.")] = 20,
     rounds: Rounds = 5,
     compare: Annotated[Literal["plain", "bf16"] | None, typer.Option(help="plain: in fp32, unfused.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="A file for a step's trace; its operations are shown.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Training and evaluation beside the peak of this device's matrix products; docs/performance.md."""
@@ -95,6 +96,7 @@ def bench_step(
         classes=classes,
         rounds=rounds,
         yardstick=compare,
+        profile=profile,
         overrides=overrides or [],
     )
     report = bench_step(options)

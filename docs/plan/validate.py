@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from hlgp_dist.bench.stepping.profile import most_allocated
 from hlgp_dist.config.load import resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.methods.base import Setting
@@ -96,7 +96,7 @@ def _measured(config: RunConfig, batch: int) -> dict[str, tuple[int, int]]:
     learner.begin_task(TASKS[0])
     learner.eval()
     with torch.no_grad():
-        learner.method.end_task(trunk, NoPictures(TASKS[0]))
+        learner.method.end_task(trunk, NoPictures(len(TASKS[0].classes)))
     learner.begin_task(TASKS[1])
     size = trunk.input_format.size.size
     images, labels = torch.rand(batch, 3, size, size), torch.full((batch,), TASKS[1].start)
@@ -115,23 +115,19 @@ def _measured(config: RunConfig, batch: int) -> dict[str, tuple[int, int]]:
     training = _peaks(step)
     with torch.no_grad():
         learner.eval()
-        learner.method.end_task(trunk, NoPictures(TASKS[1]))
+        learner.method.end_task(trunk, NoPictures(len(TASKS[1].classes)))
     return {"training": training, "test": _peaks(test)}
 
 
 def _peaks(call: Callable[[], None]) -> tuple[int, int]:
     """Bytes: by torch's profiler, then by the kernel's high-water mark."""
     call()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        call()
-    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
-    del profiled, events
+    allocated = most_allocated(call)
     give_back()
     forget_peak()
     before = resident()
     call()
-    return int(held.max()), resident("VmHWM") - before
+    return allocated, resident("VmHWM") - before
 
 
 if __name__ == "__main__":

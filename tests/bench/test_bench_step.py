@@ -41,7 +41,9 @@ def measured(folder: Path, *flags: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return measured(tmp_path_factory.mktemp("step"), "--compare", "plain")
+    folder = tmp_path_factory.mktemp("step")
+    report = measured(folder, "--compare", "plain", "--profile", str(folder / "trace.json"))
+    return report | {"trace": json.loads((folder / "trace.json").read_text())}
 
 
 def test_rates_and_the_part_of_the_peak_agree(report: dict[str, Any]) -> None:
@@ -72,6 +74,28 @@ def test_the_parts_are_the_step(report: dict[str, Any]) -> None:
     step = sorted(report["seconds"]["train"])
     assert sum(parts.values()) == pytest.approx(1e3 * (step[0] + step[1]) / 2)
     assert all(parts[name] > 0 for name in parts if name != "other")
+
+
+def test_memory_is_measured_part_by_part(report: dict[str, Any]) -> None:
+    foreseen, measured = report["memory_bytes"]["foreseen"], report["memory_bytes"]["measured"]
+    assert foreseen.keys() == measured.keys()
+    for part in ("trunk, frozen", "prompts and head", "optimizer state"):
+        assert measured[part] == foreseen[part] > 0
+    peak = "activations and workspace at the peak"
+    assert measured["activations saved"] == pytest.approx(foreseen["activations saved"], rel=0.1)
+    assert foreseen["activations saved"] < measured[peak] == pytest.approx(foreseen[peak], rel=0.1)
+    assert "memory of a step of task 5" in report["printed"]
+
+
+def test_a_step_is_told_by_operation(report: dict[str, Any]) -> None:
+    """A backward pass multiplies by the weights of four linear layers in each of twelve blocks."""
+    operations = {each["name"]: each for each in report["operations"]}
+    assert operations["aten::mm"]["calls"] >= 12 * 4
+    times = [each["ms"] for each in report["operations"]]
+    assert times == sorted(times, reverse=True) and times[-1] > 0
+    named = {event.get("name") for event in report["trace"]["traceEvents"]}
+    assert {"aten::mm", "aten::native_layer_norm"} <= named
+    assert "aten::mm" in report["printed"]
 
 
 @pytest.mark.parametrize("method", ["coda", "dualprompt", "linear", "full"])

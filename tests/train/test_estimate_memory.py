@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from hlgp_dist.bench.stepping.profile import most_allocated
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk, meta_trunk
@@ -30,11 +30,7 @@ def allocated(call: Callable[[], None]) -> int:
     """The most bytes at once, beyond those from before, without oneDNN's copies of operands."""
     with torch.backends.mkldnn.flags(enabled=False):
         call()
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-            call()
-    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
-    return int(held.max())
+        return most_allocated(call)
 
 
 @pytest.mark.parametrize(

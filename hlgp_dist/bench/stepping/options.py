@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -24,13 +25,14 @@ Yardstick = Literal["plain", "bf16"]
 @dataclass(frozen=True)
 class StepOptions:
     """Of the verb. config: of the run, whose data nobody opens; tasks: the last of them is the one measured; rounds:
-    the medians over them count; yardstick: how the same work is timed, too."""
+    the medians over them count; yardstick: how the same work is timed, too; profile: a file for a step's course."""
 
     config: RunConfig
     tasks: tuple[TaskSpec, ...]
     batch_size: int
     rounds: int
     yardstick: Yardstick | None
+    profile: Path | None
     device: str
 
 
@@ -46,6 +48,7 @@ def step_options(
     classes: int,
     rounds: int,
     yardstick: Yardstick | None,
+    profile: Path | None = None,
     overrides: Sequence[str],
 ) -> StepOptions:
     """With this machine's defaults for what is None. Weights are random: they take the time of others.
@@ -68,4 +71,4 @@ def step_options(
     config = resolve(values, overrides).config
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
     stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
-    return StepOptions(config, stream, batch_size, rounds, yardstick, device)
+    return StepOptions(config, stream, batch_size, rounds, yardstick, profile, device)

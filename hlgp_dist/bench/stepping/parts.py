@@ -89,13 +89,8 @@ class StepParts:
             seen.append(_Pass(images, prompts, injection.num_kept, torch.is_grad_enabled()))
 
         with _hooked(self._learner.trunk, note):
-            self._forward()
+            self._stepper.loss(self._stepper.images())
         return seen
-
-    def _forward(self) -> Tensor:
-        batch = self._stepper.batch_there()
-        loss: Tensor = self._learner(self._stepper.images(), batch.labels, batch.weights)[0]
-        return loss
 
     @torch.no_grad()
     def _query(self, query: _Pass) -> None:
@@ -121,10 +116,9 @@ class StepParts:
         trunk = self._learner.trunk
         self._learner.trunk = _StandIn(trunk)  # type: ignore[assignment]
         try:
-            self._forward().backward()
+            self._stepper.compute()
         finally:
             self._learner.trunk = trunk
-        self._learner.zero_grad()
 
     def _head(self) -> None:
         task, batch = self._learner.task, self._stepper.batch_there()

@@ -12,14 +12,18 @@ import numpy as np
 from hlgp_dist.bench.machine import machine
 from hlgp_dist.bench.stepping.clock import Clock
 from hlgp_dist.bench.stepping.gemm import GemmPeak, Product, products_of
+from hlgp_dist.bench.stepping.memory import foreseen_parts, measured_parts
 from hlgp_dist.bench.stepping.options import StepOptions
 from hlgp_dist.bench.stepping.parts import StepParts
 from hlgp_dist.bench.stepping.plain import Unfused
+from hlgp_dist.bench.stepping.profile import Operation, profiled
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.models.backbone import DTYPES
 from hlgp_dist.train.device_memory import DeviceMemory
-from hlgp_dist.train.estimate.costs import TaskCost, task_costs
+from hlgp_dist.train.estimate.costs import Shapes, TaskCost, task_costs
+from hlgp_dist.train.estimate.kernels import Device
+from hlgp_dist.train.estimate.memory import Parts, rank_memory
 
 WARM_UP = 2
 FIRST, TRAIN, EVAL = "first_task_train", "train", "eval"
@@ -42,6 +46,8 @@ class _Bench:
         shapes = products_of(self.learner.trunk, options.batch_size)
         self.gemm = GemmPeak(shapes, DTYPES[options.config.engine.precision], self.clock)
         self.seconds: dict[str, list[float]] = {}
+        self.memory: dict[str, Parts] | None = None
+        self.operations: list[Operation] = []
         self.products: dict[Product, list[float]] = {shape: [] for shape in shapes}
 
     def report(self) -> dict[str, Any]:
@@ -64,13 +70,24 @@ class _Bench:
             stepper.end()
 
     def _train(self) -> dict[str, float]:
-        """The first task and the last, to its end; seconds of the parts of a step of the latter."""
+        """The first task and the last, to its end; seconds of the parts of a step of the latter, and what it holds."""
         self._rounds(FIRST, Stepper.train_step)
         self._each(lambda stepper: stepper.begin(self.options.tasks[-1]))
         self._rounds(TRAIN, Stepper.train_step)
-        parts = StepParts(self.steppers[""], self.clock)(median(self.seconds[TRAIN]))
+        own, options = self.steppers[""], self.options
+        parts = StepParts(own, self.clock)(median(self.seconds[TRAIN]))
+        self.memory = {"measured": measured_parts(own, options.device), "foreseen": self._foreseen()}
+        if options.profile is not None:
+            self.operations = profiled(own.train_step, options.device, options.profile)
         self._each(Stepper.end)
         return parts
+
+    def _foreseen(self) -> Parts:
+        """The parts of a step's memory by the plan, as far as they are measured."""
+        device: Device = "cuda" if self.options.device.startswith("cuda") else "cpu"
+        _, last = self._costs(device)
+        config, trunk = self.options.config, self.learner.trunk
+        return foreseen_parts(rank_memory(config, trunk, [last], self._shapes(), 1, device).training, device)
 
     def _peak_bytes(self, call: Callable[[], None]) -> int:
         memory = DeviceMemory(self.options.device)
@@ -120,7 +137,9 @@ class _Bench:
                 name: rates[name] / rates[self.other + name] for name in flops if self.other and name in rates
             },
             "peak_memory_bytes": peak,
+            "memory_bytes": self.memory,
             "parts_ms": {name: 1e3 * seconds for name, seconds in parts.items()},
+            "operations": [operation._asdict() for operation in self.operations],
             "seconds": self.seconds,
             "passes": self.learner.passes,
             "batch_size": batch,
@@ -131,16 +150,17 @@ class _Bench:
 
     def _flops(self) -> dict[str, float]:
         """Of a picture, what the method needs: attention's scores are counted once, weights get no gradients."""
-        first, last = self._costs()
+        first, last = self._costs("cpu")
         return {
             FIRST: first.step.per_picture(),
             TRAIN: last.step.per_picture(),
             EVAL: last.test.per_picture(),
         }
 
-    def _costs(self) -> tuple[TaskCost, TaskCost]:
-        trunk, batch = self.learner.trunk, self.options.batch_size
-        shapes = np.full((batch, 2), trunk.input_format.size.size)
-        setting = Setting(trunk.dimensions, self.options.tasks, self.options.config.seed)
-        costs = task_costs(self.options.config, setting, (shapes, batch), "cpu")
+    def _costs(self, device: Device) -> tuple[TaskCost, TaskCost]:
+        setting = Setting(self.learner.trunk.dimensions, self.options.tasks, self.options.config.seed)
+        costs = task_costs(self.options.config, setting, (self._shapes(), self.options.batch_size), device)
         return costs[0], costs[-1]
+
+    def _shapes(self) -> Shapes:
+        return np.full((self.options.batch_size, 2), self.learner.trunk.input_format.size.size)

@@ -98,10 +98,19 @@ class Stepper:
 
     def compute(self) -> None:
         """A step's forward and backward pass, without a word to other ranks."""
+        self.backward()
+        self.learner.zero_grad()
+
+    def backward(self) -> None:
+        """Its gradients, which stay."""
+        self.loss(self.images()).backward()
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Of the batch, whose pictures are given as floats."""
         self.learner.train()
         batch = self.batch_there()
-        self.learner(self.images(), batch.labels, batch.weights)[0].backward()
-        self.learner.zero_grad()
+        loss: Tensor = self.learner(images, batch.labels, batch.weights)[0]
+        return loss
 
     @torch.no_grad()
     def evaluate(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hlgp_dist.bench.stepping.step import EVAL, FIRST, TRAIN
 from hlgp_dist.terminal import Grid
 
 ROWS = {FIRST: "training, first task", TRAIN: "training, task {tasks}", EVAL: "evaluation"}
+MOST = 15
+"""Operations that are told by name."""
 MFU = {FIRST: "first_task_mfu", TRAIN: "mfu", EVAL: "eval_mfu"}
 
 
@@ -20,6 +22,12 @@ def grids(report: Mapping[str, Any]) -> Iterator[Grid]:
         rows = [[part, f"{ms:.1f}", f"{100 * ms / whole:.1f}"] for part, ms in report["parts_ms"].items()]
         title = f"a training step of task {report['tasks']}"
         yield Grid(title, ["", "ms", "%"], [*rows, ["all", f"{whole:.1f}", "100.0"]])
+    if report["memory_bytes"]:
+        columns = ["", "foreseen, MB", "measured, MB"]
+        yield Grid(f"memory of a step of task {report['tasks']}", columns, list(_memory(**report["memory_bytes"])))
+    if report["operations"]:
+        title = f"operations of a step of task {report['tasks']}, without what they call"
+        yield Grid(title, ["", "calls", "ms", "%"], list(_operations(report["operations"])))
     yield Grid("matrix products alone", ["", "TFLOP/s"], list(_products(report)))
 
 
@@ -40,6 +48,20 @@ def _rates(report: Mapping[str, Any]) -> Grid:
             row += [f"{report[f'{other}_{name}_images_per_second']:.3g}", f"{report['speed_up'][name]:.2f}"]
         rows.append(row)
     return Grid(title, columns, rows)
+
+
+def _memory(foreseen: Mapping[str, int], measured: Mapping[str, int]) -> Iterator[list[str]]:
+    for part, size in measured.items():
+        yield [part, f"{foreseen[part] / 1e6:,.2f}", f"{size / 1e6:,.2f}"]
+
+
+def _operations(operations: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """The longest, and the rest together."""
+    whole, rest = sum(each["ms"] for each in operations), operations[MOST:]
+    for each in operations[:MOST]:
+        yield [each["name"], f"{each['calls']}", f"{each['ms']:.1f}", f"{100 * each['ms'] / whole:.1f}"]
+    ms = sum(each["ms"] for each in rest)
+    yield [f"{len(rest)} others", f"{sum(each['calls'] for each in rest)}", f"{ms:.1f}", f"{100 * ms / whole:.1f}"]
 
 
 def _products(report: Mapping[str, Any]) -> Iterator[list[str]]:
