@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SIDE_BY_SIDE ?= 2
 
 .PHONY: help demo test check docs clean
 
@@ -26,7 +27,7 @@ demo: $(READY)
 	@$(BIN)/hlgp demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from hlgp_dist.contract.rehearsal import TASKS, TINY
@@ -24,6 +25,22 @@ from tests.ranks import Ranks
 pytest_plugins = ["tests.sharded"]
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+CLUSTERS = ("tests/launch/", "tests/cluster/", "tests/study/test_study.py", "tests/study/test_interrupted_report.py")
+"""Whose tests start Ray, which finds any other Ray of its machine: side by side they would meet."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of processes side by side each has one thread: threads on one core wait for each other."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side go files, whose tests share what they set up, and all clusters after one another."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("clusters" if file.startswith(CLUSTERS) else file))
 
 
 @pytest.fixture(scope="session")

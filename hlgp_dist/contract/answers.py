@@ -46,10 +46,23 @@ def check_wherever_training_leads(rehearsal: Rehearsal) -> None:
 def check_predictions(rehearsal: Rehearsal) -> None:
     """After a task, and under an oracle's task weights too."""
     check_composition(rehearsal)
+    _check_shared(rehearsal)
     if rehearsal.method.takes_task_weights:
         images = random_pictures(5)
         for output in _oracle_outputs(rehearsal, images):
             check_output(output, rehearsal, len(images))
+
+
+@torch.no_grad()
+def _check_shared(rehearsal: Rehearsal) -> None:
+    """What is below `first_block` is the same in all passes."""
+    images, method = random_pictures(5), rehearsal.method
+    require_same(
+        rehearsal.output(images).logits,
+        method(rehearsal.trunk, rehearsal.head, images, rehearsal.task).logits,
+        f"first_block is {method.first_block}: the logits {when(rehearsal)}, computed once below it, and in each pass",
+        RTOL,
+    )
 
 
 def _oracle_outputs(rehearsal: Rehearsal, images: Tensor) -> list[Output]:

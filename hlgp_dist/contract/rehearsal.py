@@ -52,7 +52,7 @@ def random_pictures(count: int, *, seed: int = 9) -> Tensor:
 class Pictures:
     """A feature stream of random pictures of the task, four a class; their labels stay on the host."""
 
-    def __init__(self, task: TaskSpec, device: torch.device) -> None:
+    def __init__(self, task: TaskSpec, device: torch.device | str = "cpu") -> None:
         self.labels = torch.arange(len(task.classes)).repeat(4)
         self.images = random_pictures(len(self.labels), seed=task.index).to(device)
 

@@ -78,6 +78,9 @@ class Method(nn.Module):
     takes_task_weights = False
     """Whether `forward` takes the weights of the tasks from outside (the oracle)."""
 
+    first_block = 0
+    """No pass prompts a block before it: what is below is the same in all passes over a picture, and computed once."""
+
     def begin_task(self, task: TaskSpec) -> None:
         """Make what the task trains."""
 

@@ -52,6 +52,7 @@ class Coda(Method):
         super().__init__()
         self.options, self.setting = options, setting
         layers = setting.layers("layers", options.layers)
+        self.first_block = min(layers)
         self.places = {block: place for place, block in enumerate(layers)}
         own = options.num_components // setting.num_tasks
         width, feature_width = setting.dimensions.width, setting.dimensions.feature_width

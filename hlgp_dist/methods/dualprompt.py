@@ -34,6 +34,7 @@ class DualPrompt(Method):
         self.options, self.setting = options, setting
         self.general_layers = setting.layers("general_layers", options.general_layers)
         self.expert_layers = setting.layers("expert_layers", options.expert_layers)
+        self.first_block = min((*self.general_layers, *self.expert_layers))
         width, feature_width = setting.dimensions.width, setting.dimensions.feature_width
         expert = (len(self.expert_layers), 2, options.expert_length, width)
         self.general = nn.Parameter(torch.empty(len(self.general_layers), 2, options.general_length, width))

@@ -36,6 +36,7 @@ class Hlgp(Method):
         super().__init__()
         self.options, self.setting = options, setting
         blocks = setting.layers("layers", options.layers)
+        self.first_block = min(blocks)
         groups = layer_groups(len(blocks), options.num_groups, options.group_layout)
         if options.insertion == "cls":
             setting.require_cls("insertion = cls")

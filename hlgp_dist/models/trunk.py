@@ -17,6 +17,7 @@ from hlgp_dist.models.block import PromptedBlock
 from hlgp_dist.models.compiled import compiled
 from hlgp_dist.models.injection import Injection
 from hlgp_dist.models.input import InputFormat, Normalisation
+from hlgp_dist.models.stem import Stem
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Trunk(nn.Module):
         self.normalisation = Normalisation(input_format, next(vit.parameters()).device)
         blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
         vit.blocks = nn.Sequential(*blocks)
+        self._stem: Stem | None = None
         self._position = None if trained or vit.pos_embed is None else vit.pos_embed[:, :1].detach().clone()
 
     @property
@@ -79,6 +81,15 @@ class Trunk(nn.Module):
         """Activation checkpointing of every block that has to keep anything; see `PromptedBlock.recomputes`."""
         for block in self.vit.blocks:
             block.recomputes = is_on
+
+    @contextmanager
+    def sharing(self, block: int) -> Iterator[None]:
+        """Inside, what is below `block` is computed once for all passes over the same pictures: none prompts it."""
+        self._stem = None if self.is_trained else Stem(block)
+        try:
+            yield
+        finally:
+            self._stem = None
 
     def train(self, mode: bool = True) -> Trunk:
         """Eval mode, whatever the module around it does: no dropout, no stochastic depth."""
@@ -107,7 +118,7 @@ class Trunk(nn.Module):
             for block in blocks
         ]
         try:
-            tokens = self._tokens(images, None)
+            tokens = self._tokens(images, None, asked=blocks)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -129,13 +140,31 @@ class Trunk(nn.Module):
     def _pooled(self, tokens: Tensor) -> Tensor:
         return self.vit.forward_head(tokens, pre_logits=True).float()  # type: ignore[no-any-return]
 
-    def _tokens(self, images: Tensor, injection: Injection | None) -> Tensor:
-        """[B, S, D] behind the last norm."""
+    def _tokens(self, images: Tensor, injection: Injection | None, asked: Sequence[int] = ()) -> Tensor:
+        """[B, S, D] behind the last norm. asked: blocks that have to run, whatever is known."""
+        with self._injecting(injection), self._autocasting(images.device.type):
+            if self._stem is None or images.requires_grad:
+                return self._from_pictures(images)
+            known = self._stem.of(images)
+            if known is not None and all(block >= self._stem.block for block in asked):
+                return self.vit.norm(self.vit.blocks[self._stem.block :](known))  # type: ignore[no-any-return]
+            with self._keeping(self._stem, images):
+                return self._from_pictures(images)
+
+    @contextmanager
+    def _keeping(self, stem: Stem, images: Tensor) -> Iterator[None]:
+        block = self.vit.blocks[stem.block]
+        hook = block.register_forward_pre_hook(lambda module, inputs: stem.keep(images, inputs[0]))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _from_pictures(self, images: Tensor) -> Tensor:
         embedding = self.vit.patch_embed.proj.weight
         has_gradient = torch.is_grad_enabled() and (embedding.requires_grad or images.requires_grad)
         pixels = self.normalisation(images, embedding.dtype, is_kept=has_gradient)
-        with self._injecting(injection), self._autocasting(images.device.type):
-            return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
+        return self.vit.forward_features(pixels)  # type: ignore[no-any-return]
 
     def _autocasting(self, device_type: str) -> AbstractContextManager[object]:
         """On `meta` torch knows none; a plan casts by itself."""

@@ -78,7 +78,8 @@ class Learner(nn.Module):
         """
         assert self.task is not None, "begin_task comes first"
         before = self.trunk.num_seen
-        output: Output = self.method(self.trunk, self.head, images, self.task, weights)
+        with self.trunk.sharing(self.method.first_block):
+            output: Output = self.method(self.trunk, self.head, images, self.task, weights)
         self._check_shapes(output, len(images), self.task)
         if weights is None:
             passes = math.ceil((self.trunk.num_seen - before) / len(images))

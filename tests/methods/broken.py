@@ -90,6 +90,17 @@ class LooksAtValues(OnePrompt):
         return Output(head(features) * float(features.isfinite().all().item()))
 
 
+class SharesTooMuch(OnePrompt):
+    """Its prompts begin at block 0."""
+
+    first_block = 3
+
+    def forward(self, trunk, head, images, task, weights=None):
+        with torch.no_grad():
+            trunk(images)
+        return super().forward(trunk, head, images, task)
+
+
 class FutureClass(OnePrompt):
     def forward(self, trunk, head, images, task, weights=None):
         logits = head(self.features(trunk, images, task.index))

@@ -64,6 +64,7 @@ BROKEN = {
     "GradientByBatchSize": "the gradient of method.prompts while training task 0, summed over the shares of a batch",
     "OfTheHost": "forward computes aten.add.Tensor of tensors of the host and of the device while training task 0, ",
     "HiddenOnTheHost": "forward computes aten.mul.Tensor of tensors of the host and of the device after task 0, which",
+    "SharesTooMuch": "first_block is 3: the logits after task 0, computed once below it, and in each pass, differ by ",
     "FutureClass": "logits of 5 pictures while training task 0 must be [5, 3], they are [5, 4]",
     "OnePenalty": "penalties of 5 pictures while training task 0 must be [5], they are []",
     "NoDistribution": "task_weights while training task 1 must add up to one, differ by 1, where",

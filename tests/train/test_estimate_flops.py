@@ -14,7 +14,7 @@ from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.models.backbone import build_trunk, meta_trunk
 from hlgp_dist.train.estimate.costs import TaskCost, task_costs
-from hlgp_dist.train.estimate.formulae import backward_flops, forward_flops, pass_shape
+from hlgp_dist.train.estimate.formulae import backward_flops, forward_flops, pass_shape, shared_flops
 from hlgp_dist.train.estimate.kernels import Device
 from hlgp_dist.train.learner import Learner
 
@@ -96,8 +96,23 @@ def test_the_formulae_agree(name: str, length: int, device: Device) -> None:
     assert first.step.per_picture("forward") == pytest.approx(forward, rel=WITHIN)
     assert first.step.per_picture("backward") == pytest.approx(backward, rel=WITHIN)
     assert second.step.per_picture("matching") == pytest.approx(forward, rel=WITHIN)
-    assert second.test.per_picture() == pytest.approx(2 * forward, rel=WITHIN)
+    assert second.step.per_picture("forward") == pytest.approx(forward - shared_flops(shape), rel=WITHIN)
+    assert second.test.per_picture() == pytest.approx(2 * forward - shared_flops(shape), rel=WITHIN)
     assert (first.test.passes, second.test.passes, second.step.passes) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_what_is_below_the_prompts_is_computed_once(device: Device) -> None:
+    config = configured(
+        "method.layers=[8,9,10,11]", "method.num_groups=2", name="vit_small_patch16_224", weights="none"
+    )
+    shape = pass_shape(meta_trunk(config.backbone))
+    _, second = costs(config, device)[:2]
+    forward, shared = forward_flops(shape, 10, 8), shared_flops(shape, 8)
+    assert 0.6 * forward < shared < 0.7 * forward
+    assert second.step.per_picture("matching", "forward") == pytest.approx(2 * forward - shared, rel=WITHIN)
+    assert second.step.per_picture("backward") == pytest.approx(backward_flops(shape, 10, device, 8), rel=WITHIN)
+    assert second.test.per_picture() == pytest.approx(2 * forward - shared, rel=WITHIN)
 
 
 def test_known_passes() -> None:

@@ -50,10 +50,16 @@ def pass_shape(trunk: Trunk) -> PassShape:
     )
 
 
-def forward_flops(shape: PassShape, length: int = 0) -> int:
-    """2 P E + sum over blocks of 2 S W + 4 S (S + L) A, with a prefix of length L in every block."""
+def forward_flops(shape: PassShape, length: int = 0, first: int = 0) -> int:
+    """2 P E + sum over blocks of 2 S W + 4 S (S + L) A, with a prefix of length L in the blocks from `first` on."""
+    prompted = 2 * shape.tokens * sum(shape.weights[first:]) + 2 * (shape.depth - first) * _product(shape, length)
+    return shared_flops(shape, first) + prompted
+
+
+def shared_flops(shape: PassShape, first: int = 0) -> int:
+    """Of a pass what is below the first prompt: a second pass over the same picture takes it from the first."""
     embedding = 2 * shape.patches * shape.embedding
-    return embedding + 2 * shape.tokens * sum(shape.weights) + 2 * shape.depth * _product(shape, length)
+    return embedding + 2 * shape.tokens * sum(shape.weights[:first]) + 2 * first * _product(shape, 0)
 
 
 def backward_flops(shape: PassShape, length: int, device: Device, first: int = 0) -> int:
