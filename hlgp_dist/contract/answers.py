@@ -46,7 +46,7 @@ def check_wherever_training_leads(rehearsal: Rehearsal) -> None:
 def check_predictions(rehearsal: Rehearsal) -> None:
     """After a task, and under an oracle's task weights too."""
     check_composition(rehearsal)
-    _check_shared(rehearsal)
+    check_shared(rehearsal)
     if rehearsal.method.takes_task_weights:
         images = random_pictures(5)
         for output in _oracle_outputs(rehearsal, images):
@@ -54,9 +54,10 @@ def check_predictions(rehearsal: Rehearsal) -> None:
 
 
 @torch.no_grad()
-def _check_shared(rehearsal: Rehearsal) -> None:
+def check_shared(rehearsal: Rehearsal) -> None:
     """What is below `first_block` is the same in all passes."""
-    images, method = random_pictures(5), rehearsal.method
+    images, method, depth = random_pictures(5), rehearsal.method, rehearsal.trunk.dimensions.depth
+    require(0 <= method.first_block < depth, f"first_block is {method.first_block}, the trunk has 0..{depth - 1}")
     require_same(
         rehearsal.output(images).logits,
         method(rehearsal.trunk, rehearsal.head, images, rehearsal.task).logits,

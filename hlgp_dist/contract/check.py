@@ -17,6 +17,7 @@ from hlgp_dist.contract.answers import (
     check_diagnostics,
     check_output,
     check_predictions,
+    check_shared,
     check_wherever_training_leads,
 )
 from hlgp_dist.contract.demand import ContractBroken, crash, listed, require, require_same, when
@@ -107,6 +108,7 @@ def _check_training(rehearsal: Rehearsal) -> None:
     rehearsal.train()
     _check_untouched(rehearsal, before)
     check_composition(rehearsal)
+    check_shared(rehearsal)
     _check_gradients(rehearsal)
     check_answers_of_a_restored(rehearsal)
 

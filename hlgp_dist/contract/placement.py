@@ -15,8 +15,11 @@ from hlgp_dist.contract.demand import ContractBroken, placed
 from hlgp_dist.contract.rehearsal import TASKS, TINY, Rehearsal
 from hlgp_dist.models.backbone import meta_trunk
 
-ACROSS = (torch.ops.aten.copy_, torch.ops.aten.index, torch.ops.aten.index_put_)
-"""What takes tensors of two devices: a copy, and indices of the host."""
+COPY = torch.ops.aten.copy_
+INDEXED = (torch.ops.aten.index, torch.ops.aten.index_put_)
+"""Their second argument, the indices, may be of the host."""
+REFUSED = "not on the expected device"
+"""As some operations on meta say it themselves."""
 
 
 def check_placement(options: method_options.Method) -> bool:
@@ -32,13 +35,14 @@ def check_placement(options: method_options.Method) -> bool:
         with _OneDevice():  # type: ignore[no-untyped-call]
             for task in rehearsal.tasks:
                 _go_through(rehearsal, task.index)
-    except _Mixed as mixed:
-        what = placed(mixed, f"computes {mixed} of tensors of the host and of the device")
+    except Exception as error:  # whatever foreign code may raise where there are no values
+        if not isinstance(error, _Mixed) and REFUSED not in str(error):
+            return False
+        operation = f"{error} " if isinstance(error, _Mixed) else ""
+        what = placed(error, f"computes {operation}of tensors of the host and of the device")
         raise ContractBroken(
             f"{what}, which a GPU refuses: make a constant with device=images.device, what is remembered a buffer"
-        ) from mixed
-    except (NotImplementedError, RuntimeError):
-        return False
+        ) from error
     return True
 
 
@@ -47,7 +51,11 @@ def _go_through(rehearsal: Rehearsal, index: int) -> None:
     if rehearsal.method.has_gradients:
         rehearsal.backward()
     rehearsal.end()
-    rehearsal.output(rehearsal.batch().images)
+    images, method = rehearsal.batch().images, rehearsal.method
+    rehearsal.output(images)
+    rehearsal.learner.features(images)
+    if method.takes_task_weights:
+        rehearsal.output(images, method.known_task(index, index + 1, images.device))
 
 
 class _Mixed(Exception):
@@ -60,7 +68,10 @@ class _OneDevice(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if func.overloadpacket not in ACROSS and len({tensor.device for tensor in tensors if tensor.dim()}) > 1:
+        given = (args, kwargs)
+        if func.overloadpacket in INDEXED and args[0].is_meta:
+            given = ((args[0], *args[2:]), kwargs)
+        devices = {leaf.device for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.dim()}
+        if func.overloadpacket != COPY and len(devices) > 1:
             raise _Mixed(str(func))
         return func(*args, **(kwargs or {}))

@@ -99,7 +99,7 @@ class Hlgp(Method):
         self, trunk: Trunk, head: Head, images: Tensor, task: TaskSpec, weights: Tensor | None = None
     ) -> Output:
         prompts = self.prompts(task.index + 1)
-        unprompted = self._unprompted(trunk, images, len(prompts))
+        unprompted = self._unprompted(trunk, images, matches=weights is None and len(prompts) > 1)
         if weights is None:
             weights = self._weights(trunk, head, images, prompts, unprompted)
         logits = head(trunk(images, prompts.mixed(weights)))
@@ -108,9 +108,9 @@ class Hlgp(Method):
             logits = logits.log_softmax(1) + (unprompted / matching.temperature).log_softmax(1)
         return Output(logits, weights.expand(images.shape[0], -1) if self.matches_tasks else None)
 
-    def _unprompted(self, trunk: Trunk, images: Tensor, seen: int) -> Tensor | None:
+    def _unprompted(self, trunk: Trunk, images: Tensor, *, matches: bool) -> Tensor | None:
         """Logits [B, C] of the auxiliary classifier where they have a say: it knows finished tasks alone."""
-        decides = seen > 1 or self.options.prediction == "combined"
+        decides = matches or self.options.prediction == "combined"
         if self.auxiliary is None or self.training or not decides:
             return None
         logits: Tensor = self.auxiliary(self.auxiliary.features(trunk, images))

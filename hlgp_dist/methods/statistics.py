@@ -46,8 +46,8 @@ def class_statistics(
 ) -> ClassStatistics:
     """Moments of (features [B, F] on `device`, class index int64 [B] on the host) batches.
 
-    They are summed in float64 on the device, which the host never waits for, and reduced over the ranks once. All sums
-    are matrix products, whose order of additions is fixed, unlike that of a scatter on a GPU.
+    They are summed in float64 on the device, and reduced over the ranks once. All sums are matrix products, whose order
+    of additions is fixed, unlike that of a scatter on a GPU.
     """
     shape = {"none": (0,), "diagonal": (num_classes, width), "full": (num_classes, width, width)}
     counts, sums, squares = (
@@ -56,7 +56,7 @@ def class_statistics(
     )
     for features, labels in batches:
         features = features.double()
-        members = functional.one_hot(labels, num_classes).double().to(device, non_blocking=True)  # [B, C]
+        members = functional.one_hot(labels.to(device, non_blocking=True), num_classes).double()  # [B, C]
         counts += members.sum(0)
         sums.addmm_(members.T, features)
         if spread == "full":
@@ -67,7 +67,8 @@ def class_statistics(
             squares.addmm_(features.T, features)
     counts, sums, squares = reduce(counts), reduce(sums), reduce(squares)
     means = sums / counts[:, None]
-    return ClassStatistics(counts.long(), means.float(), _central(squares, counts, means, spread).float())
+    _centre_(squares, counts, means, spread)
+    return ClassStatistics(counts.long(), means.float(), squares.float())
 
 
 def _add_products(squares: Tensor, features: Tensor, labels: Tensor) -> None:
@@ -78,11 +79,11 @@ def _add_products(squares: Tensor, features: Tensor, labels: Tensor) -> None:
         squares[label].addmm_(own.T, own)
 
 
-def _central(squares: Tensor, counts: Tensor, means: Tensor, spread: Spread) -> Tensor:
-    if spread == "none":
-        return squares
+def _centre_(squares: Tensor, counts: Tensor, means: Tensor, spread: Spread) -> None:
+    """From sums of products to the spread, in their place: nothing at a task's end is as large as covariances."""
     if spread == "diagonal":
-        return (squares / counts[:, None] - means.square()).clamp_min(0.0)
-    if spread == "pooled":
-        return squares - (means.T * counts) @ means
-    return squares / counts[:, None, None] - means[:, :, None] * means[:, None, :]
+        squares.div_(counts[:, None]).sub_(means.square()).clamp_min_(0.0)
+    elif spread == "pooled":
+        squares.addmm_(means.T * counts, means, alpha=-1.0)
+    elif spread == "full":
+        squares.div_(counts[:, None, None]).baddbmm_(means[:, :, None], means[:, None, :], alpha=-1.0)

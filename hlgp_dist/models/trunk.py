@@ -143,11 +143,11 @@ class Trunk(nn.Module):
     def _tokens(self, images: Tensor, injection: Injection | None, asked: Sequence[int] = ()) -> Tensor:
         """[B, S, D] behind the last norm. asked: blocks that have to run, whatever is known."""
         with self._injecting(injection), self._autocasting(images.device.type):
-            if self._stem is None or images.requires_grad:
+            if self._stem is None or images.requires_grad or images.is_inference():
                 return self._from_pictures(images)
             known = self._stem.of(images)
             if known is not None and all(block >= self._stem.block for block in asked):
-                return self.vit.norm(self.vit.blocks[self._stem.block :](known))  # type: ignore[no-any-return]
+                return self._behind(self._stem.block, known)
             with self._keeping(self._stem, images):
                 return self._from_pictures(images)
 
@@ -159,6 +159,11 @@ class Trunk(nn.Module):
             yield
         finally:
             hook.remove()
+
+    def _behind(self, first: int, tokens: Tensor) -> Tensor:
+        for block in list(self.vit.blocks)[first:]:
+            tokens = block(tokens)
+        return self.vit.norm(tokens)  # type: ignore[no-any-return]
 
     def _from_pictures(self, images: Tensor) -> Tensor:
         embedding = self.vit.patch_embed.proj.weight

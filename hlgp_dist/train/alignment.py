@@ -73,6 +73,7 @@ class GaussianSampler:
         gaussian_(noise, 1.0, self.random)
         spread = noise * self.roots[:, None] if self.roots.ndim == 2 else noise @ self.roots.mT
         features = spread.add_(self.means[:, None]).flatten(0, 1)
+        del noise  # as large as what was made of it, which follows once more in another order
         labels = torch.arange(classes, device=device).repeat_interleave(per_class)
         order = torch.randperm(len(labels), generator=self.random, device="cpu").to(device)
         return features[order], labels[order]
@@ -97,12 +98,15 @@ def align(
         [weight, bias], lr=options.learning_rate, momentum=options.momentum, weight_decay=WEIGHT_DECAY
     )
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-    for _ in range(options.epochs):
-        features, labels = sampler.draw(options.samples_per_class)
+
+    def epoch(features: Tensor, labels: Tensor) -> None:
         for some, targets in zip(features.split(options.batch_size), labels.split(options.batch_size), strict=True):
             optimizer.zero_grad()
             functional.cross_entropy(functional.linear(some, weight, bias), targets).backward()
             optimizer.step()
             beat()
+
+    for _ in range(options.epochs):
+        epoch(*sampler.draw(options.samples_per_class))  # and nothing is left of them at the next draw
         cosine.step()
     return weight.detach(), bias.detach()

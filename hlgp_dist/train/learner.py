@@ -86,6 +86,12 @@ class Learner(nn.Module):
             self.passes["training" if self.training else "test"] = passes
         return output
 
+    def features(self, images: Tensor) -> Tensor:
+        """[B, F] of pictures, with the prompts of the current task alone; see `Method.features`."""
+        assert self.task is not None, "begin_task comes first"
+        with self.trunk.sharing(self.method.first_block):
+            return self.method.features(self.trunk, images, self.task.index)
+
     def _check_shapes(self, output: Output, count: int, task: TaskSpec) -> None:
         """Of shapes alone: a look at values would wait for the device."""
         if not isinstance(output, Output):

@@ -106,7 +106,7 @@ def _freeze(session: Session, task: TaskSpec, pictures: Pictures) -> None:
     assert isinstance(config.alignment, GaussianAlignment)
     session.memory.add(
         stream.statistics(
-            lambda images: learner.method.features(learner.trunk, images, task.index),
+            learner.features,
             learner.trunk.dimensions.feature_width,
             session.memory.spread,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 from typer.testing import CliRunner
 
+from hlgp_dist.bench.stepping.memory import measured_parts
+from hlgp_dist.bench.stepping.options import step_options
 from hlgp_dist.bench.stepping.plain import Unfused
+from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.bench.timing import torch_threads
 from hlgp_dist.cli import app
 from hlgp_dist.config.load import resolve
@@ -88,6 +92,38 @@ def test_memory_is_measured_part_by_part(report: dict[str, Any]) -> None:
     assert "memory of a step of task 5" in report["printed"]
 
 
+def test_what_passes_share_is_no_part_of_the_second(tmp_path: Path) -> None:
+    """The parts of a step whose passes have two thirds of their blocks in common are no more than the step."""
+    report = measured(tmp_path, "--tasks", "2", "--size", "64", "method.layers=[8,9,10,11]", "method.num_groups=2")
+    parts, whole = report["parts_ms"], sum(report["parts_ms"].values())
+    assert parts["trunk forward"] < 0.7 * parts["matching and queries"]
+    assert parts["other"] > -0.3 * whole
+
+
+def test_a_forward_pass_is_not_kept() -> None:
+    """Autograd holds what it saves, which must not hold autograd."""
+    options = step_options(
+        backbone="vit_tiny_patch16_224",
+        method="hlgp",
+        batch_size=2,
+        size=32,
+        precision="bf16",
+        compiled=False,
+        tasks=1,
+        classes=2,
+        rounds=1,
+        yardstick=None,
+        overrides=[],
+    )
+    with joined("cpu"):
+        stepper = Stepper(options)
+        stepper.begin(options.tasks[0])
+        measured_parts(stepper, "cpu")
+        stepper.close()
+        gc.collect()
+        assert not [each for each in gc.get_objects() if type(each) is Tensor and each.grad_fn is not None]
+
+
 def test_a_step_is_told_by_operation(report: dict[str, Any]) -> None:
     """A backward pass multiplies by the weights of four linear layers in each of twelve blocks."""
     operations = {each["name"]: each for each in report["operations"]}
@@ -116,6 +152,13 @@ def test_keys_are_those_of_a_run(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "step", *SMALL, "method.prompt_lenght=3"])
     assert isinstance(result.exception, ConfigError)
     assert "prompt_length" in str(result.exception)
+
+
+def test_a_method_without_steps_has_no_profile(tmp_path: Path) -> None:
+    flags = ["--method", "ncm", "--profile", str(tmp_path / "trace.json")]
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, *flags])
+    assert isinstance(result.exception, ConfigError)
+    assert "is of a training step, and ncm has none" in str(result.exception)
 
 
 @pytest.mark.parametrize("key", ["train.global_batch_size=64", "engine.zero_stage=2", "launch.num_workers=4"])

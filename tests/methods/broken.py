@@ -82,6 +82,29 @@ class HiddenOnTheHost(OnePrompt):
         return features * self.seen if hasattr(self, "seen") else features
 
 
+class TableOnTheHost(OnePrompt):
+    """Rows of the host, chosen on the device."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features) + torch.zeros(2, 1)[(features[:, 0] > 0).long()])
+
+
+class StackedOnTheHost(OnePrompt):
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        return Output(head(features) + torch.stack([torch.tensor(0.0), features.sum() * 0.0]).sum())
+
+
+class PrintsValues(OnePrompt):
+    """What it prints there is none of without a value."""
+
+    def forward(self, trunk, head, images, task, weights=None):
+        features = self.features(trunk, images, task.index)
+        assert f"{features.mean():.3f}"
+        return Output(head(features))
+
+
 class LooksAtValues(OnePrompt):
     """Slow on a GPU, and right."""
 

@@ -55,6 +55,7 @@ def test_every_method_stays_on_its_device(name: str) -> None:
     assert check_placement(METHODS[name])
 
 
+LOOKS = ("LooksAtValues", "PrintsValues")
 BROKEN = {
     "MeanOfTheBatch": "logits of a picture after task 0 depend on the rest of its batch: 33 pictures in batches of 1, ",
     "MeanOfAFullBatch": "logits of a picture while training task 0 depend on the rest of its batch: 33 pictures",
@@ -63,8 +64,10 @@ BROKEN = {
     "VoteOfTheBatch": "logits of a picture while training task 0 depend on the rest of its batch",
     "GradientByBatchSize": "the gradient of method.prompts while training task 0, summed over the shares of a batch",
     "OfTheHost": "forward computes aten.add.Tensor of tensors of the host and of the device while training task 0, ",
+    "TableOnTheHost": "forward computes aten.index.Tensor of tensors of the host and of the device while training",
+    "StackedOnTheHost": "forward computes of tensors of the host and of the device while training task 0, which a GPU",
     "HiddenOnTheHost": "forward computes aten.mul.Tensor of tensors of the host and of the device after task 0, which",
-    "SharesTooMuch": "first_block is 3: the logits after task 0, computed once below it, and in each pass, differ by ",
+    "SharesTooMuch": "first_block is 3: the logits while training task 0, computed once below it, and in each ",
     "FutureClass": "logits of 5 pictures while training task 0 must be [5, 3], they are [5, 4]",
     "OnePenalty": "penalties of 5 pictures while training task 0 must be [5], they are []",
     "NoDistribution": "task_weights while training task 1 must add up to one, differ by 1, where",
@@ -105,7 +108,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     info = tmp_path / "others-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 0.1\n")
-    classes = ["first_session:FirstSession", *(f"broken:{name}" for name in ("LooksAtValues", *BROKEN))]
+    classes = ["first_session:FirstSession", *(f"broken:{name}" for name in (*LOOKS, *BROKEN))]
     points = [f"{name.partition(':')[2]} = tests.methods.{name}\n" for name in classes]
     (info / "entry_points.txt").write_text("".join([f"[{plugins.GROUP}]\n", *points]))
     monkeypatch.syspath_prepend(tmp_path)
@@ -114,9 +117,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     plugins._found.cache_clear()
 
 
-def test_a_method_may_look_at_values(installed: None) -> None:
-    check_method(Options(kind="LooksAtValues"))
-    assert not check_placement(Options(kind="LooksAtValues"))
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_method_may_look_at_values(name: str, installed: None) -> None:
+    check_method(Options(kind=name))
+    assert not check_placement(Options(kind=name))
 
 
 def test_prompts_may_train_in_the_first_task_alone(installed: None) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.config import hlgp_options, method_options
-from hlgp_dist.contract.rehearsal import Rehearsal
+from hlgp_dist.contract.rehearsal import TASKS, Rehearsal, random_pictures
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.generator import PromptShape, sub_prompts
@@ -278,3 +278,19 @@ def test_only_the_chosen_blocks_get_prompts(trunk: Trunk, tasks) -> None:
     rehearsal.begin(tasks[0])
     mixture = rehearsal.method.prompts(1).mixed(torch.ones(1, 1))
     assert [mixture.layer(index) is not None for index in range(6)] == [False, True, True, False, True, False]
+
+
+@pytest.mark.parametrize(("prediction", "passes"), [("prompted", 1), ("combined", 2)])
+def test_who_is_told_the_task_asks_no_classifier_for_it(prediction: str, passes: int) -> None:
+    matching = hlgp_options.AuxiliaryMatching(kind="auxiliary")
+    rehearsal = Rehearsal.of(
+        hlgp_options.Hlgp(matching=matching, prediction=prediction, train_mixture="current")  # type: ignore[arg-type]
+    )
+    for task in TASKS[:2]:
+        rehearsal.begin(task)
+        rehearsal.end()
+    images, trunk = random_pictures(3), rehearsal.trunk
+    for weights, expected in ((None, 2), (rehearsal.method.known_task(0, 2, images.device), passes)):
+        before = trunk.num_seen
+        rehearsal.output(images, weights)
+        assert trunk.num_seen - before == expected * len(images)

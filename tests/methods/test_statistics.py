@@ -73,7 +73,7 @@ def test_any_split_into_ranks_gives_the_same(spread: Spread, sizes: list[int], p
     for features, labels in zip(*(tensor.split(sizes) for tensor in pictures), strict=True):
         own: list[Tensor] = []
         class_statistics(
-            [(features, labels)], CLASSES, WIDTH, spread, lambda tensor, own=own: own.append(tensor) or tensor
+            [(features, labels)], CLASSES, WIDTH, spread, lambda tensor, own=own: own.append(tensor.clone()) or tensor
         )
         sums.append(own)
     totals = iter([torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)])

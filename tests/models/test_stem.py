@@ -73,6 +73,14 @@ def test_blocks_that_are_asked_for_run(trunk: Trunk) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
+def test_pictures_whose_changes_nobody_counts_are_computed_anew(trunk: Trunk) -> None:
+    calls = counting(trunk)
+    with torch.inference_mode(), trunk.sharing(2):
+        images = random_pictures(3).clone()
+        assert torch.equal(trunk(images), trunk(images))
+    assert calls["embedding"] == 2
+
+
 def test_a_trunk_that_trains_shares_nothing() -> None:
     trunk = tiny_trunk(trained=True)
     calls, images = counting(trunk), random_pictures(2)

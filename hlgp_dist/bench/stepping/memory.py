@@ -71,7 +71,7 @@ def _saved(stepper: Stepper) -> int:
 
     def keep(tensor: Tensor) -> Tensor:
         kept.update(_storages([tensor]))
-        return tensor
+        return tensor.detach()  # the tensor itself would hold the graph that holds it
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = stepper.loss(images)

@@ -69,6 +69,8 @@ def step_options(
         "engine": {"precision": precision, "compile": compiled},
     }
     config = resolve(values, overrides).config
+    if profile is not None and not config.method.takes_gradients:
+        raise ConfigError(f"--profile={profile}: is of a training step, and {method} has none")
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
     stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
     return StepOptions(config, stream, batch_size, rounds, yardstick, profile, device)

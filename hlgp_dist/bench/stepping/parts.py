@@ -27,12 +27,16 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class _Pass:
-    """Through the trunk: pictures [B, 3, R, R], the prompts of each block that has one, and how many tokens stay."""
+    """Through the trunk: pictures [B, 3, R, R], the prompts of each block that has one, and how many tokens stay.
+
+    is_first: of its step; what is below the prompts the others have from it.
+    """
 
     images: Tensor
     prompts: dict[int, BlockPrompt]
     num_kept: int
     has_gradient: bool
+    is_first: bool
 
     def cut(self, *, requires_grad: bool) -> ByBlock:
         """The same prompts as leaves."""
@@ -60,7 +64,7 @@ class StepParts:
         head = self._timed(self._head)
         parts = {
             "input": self._timed(self._stepper.images),
-            "matching and queries": sum(self._timed(lambda: self._query(each)) for each in queries),  # noqa: B023
+            "matching and queries": sum(map(self._query, queries)),
             "trunk forward": forward,
             "trunk backward": backward,
             "prompts": max(0.0, self._timed(self._around) - head),
@@ -86,15 +90,27 @@ class StepParts:
             images, injection = args[0], args[1] if len(args) > 1 else Injection()
             asked = {block: injection.layer(block) for block in range(self._learner.trunk.dimensions.depth)}
             prompts = {block: prompt for block, prompt in asked.items() if prompt is not None}
-            seen.append(_Pass(images, prompts, injection.num_kept, torch.is_grad_enabled()))
+            seen.append(_Pass(images, prompts, injection.num_kept, torch.is_grad_enabled(), not seen))
 
         with _hooked(self._learner.trunk, note):
             self._stepper.loss(self._stepper.images())
         return seen
 
     @torch.no_grad()
-    def _query(self, query: _Pass) -> None:
-        self._learner.trunk(query.images, query.cut(requires_grad=False))
+    def _query(self, query: _Pass) -> float:
+        with self._begun(query):
+            return self._timed(lambda: self._learner.trunk(query.images, query.cut(requires_grad=False)))
+
+    @contextmanager
+    def _begun(self, one: _Pass) -> Iterator[None]:
+        """Inside, a pass finds what its step's first one leaves it."""
+        if one.is_first:
+            yield
+            return
+        with self._learner.trunk.sharing(self._learner.method.first_block):
+            with torch.no_grad():
+                self._learner.trunk(one.images)
+            yield
 
     def _trunk(self, live: _Pass) -> tuple[float, float]:
         """Forward and backward of the pass that has gradients; no backward where no prompt asks for one."""
@@ -109,7 +125,8 @@ class StepParts:
         def backward() -> None:
             torch.autograd.grad(made[0], leaves, torch.ones_like(made[0]))
 
-        return self._timed(forward), self._timed(backward, prepare=forward) if leaves else 0.0
+        with self._begun(live):
+            return self._timed(forward), self._timed(backward, prepare=forward) if leaves else 0.0
 
     def _around(self) -> None:
         """A step's forward and backward without its trunk: prompts are made, asked for and given a gradient."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch._C._autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from hlgp_dist.files import write_atomically
@@ -47,7 +47,7 @@ def most_allocated(call: Callable[[], None]) -> int:
     seen: Any = _recorded(call, ProfilerActivity.CPU, memory=True)
     events: list[Any] = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
-    return int(held.max())
+    return int(held.max(initial=0))
 
 
 def _recorded(call: Callable[[], None], *activities: ProfilerActivity, memory: bool = False) -> profile:

@@ -166,12 +166,12 @@ class _Rehearsal:
     def _end(self, stage: TaskSpec) -> Cost:
         """Class statistics: the method's own, and alignment's."""
         stream = _Stream(stage, self.tested)
-        width, features = self.learner.trunk.dimensions.feature_width, self.learner.method.features
+        alignment, width = self.config.alignment, self.learner.trunk.dimensions.feature_width
 
         def end() -> None:
             self.learner.method.end_task(self.learner.trunk, stream)
-            if isinstance(self.config.alignment, GaussianAlignment):
-                stream.statistics(lambda images: features(self.learner.trunk, images, stage.index), width, "none")
+            if isinstance(alignment, GaussianAlignment):
+                stream.statistics(self.learner.features, width, alignment.kind)
 
         return self._counted(end, len(self.tested))
 
