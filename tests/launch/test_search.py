@@ -46,7 +46,7 @@ class Stopped(NamedTuple):
 def hlgp(*arguments: str, mark: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"HLGP_TEST_MARK": mark}
     return subprocess.run(
-        [*HLGP, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False
+        [*HLGP, *arguments], capture_output=True, text=True, env=environment, timeout=580, check=False
     )
 
 
