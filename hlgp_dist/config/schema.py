@@ -256,9 +256,9 @@ class EngineOptions(Section):
     """DeepSpeed.
 
     precision: the frozen trunk's dtype; prompts, head and reductions are always fp32. int8: bf16 but for the weights of
-    its blocks, whose products with rounded tokens are of integers. compile: the blocks run by kernels that torch makes
-    for them, which int8 is slow without. zero_stage: what of the training state is divided among the ranks; 3: the
-    trunk, too.
+    its blocks, whose products with rounded tokens and gradients are of integers. compile: the blocks run by kernels
+    that torch makes for them, which int8 is slow without. zero_stage: what of the training state is divided among the
+    ranks; 3: the trunk, too.
     micro_batch_size: most pictures of a rank that go through the model at a time, the rest of its share in further
     micro-steps; null: all of them at once; `auto`: as many as its device's memory holds, which the ranks find out.
     checkpoint_blocks: activation checkpointing, so that a block keeps its input for the backward pass and computes the

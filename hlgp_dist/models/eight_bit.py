@@ -1,6 +1,7 @@
-"""Frozen linear layers in 8 bits: weights a step a row, inputs a step a token, products of integers.
+"""Frozen linear layers in 8 bits: weights a step a row, inputs and gradients a step a token, products of integers.
 
-M tokens, K inputs, N outputs.
+M tokens, K inputs, N outputs. As SwitchBack rounds them (Wortsman et al. 2023, arXiv 2304.13013), whose third product,
+the weights' gradient in 16 bits, a frozen layer has not.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LARGEST = 127
 TINY = 1e-12
 """Keeps a row of zeros from a division by zero."""
+FEWEST = 17
+"""Rows that a GPU multiplies in integers (`torch._int_mm`)."""
 
 
 def to_eight_bit(module: nn.Module) -> None:
@@ -25,8 +29,8 @@ def to_eight_bit(module: nn.Module) -> None:
 
 
 class EightBitLinear(nn.Linear):
-    """In the place of a frozen layer, half as large as in bf16. Its gradient for the input is that of the rounded
-    weights, a product in the input's dtype; it has none for itself.
+    """In the place of a frozen layer, half as large as in bf16. It has a gradient for its input, by the same rounded
+    weights, and none for itself.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -50,14 +54,30 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, step: Tensor) -> Tensor:
         ctx.save_for_backward(weight, step)
-        rounded, step_of_token = _rounded(x)
-        return (torch._int_mm(rounded, weight.t()) * (step_of_token * step)).to(x.dtype)
+        return (_times(x, weight.t()) * step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         weight, step = ctx.saved_tensors
         (gradient,) = gradients
-        return gradient @ (weight * step[:, None]).to(gradient.dtype), None, None
+        return _times(gradient * step, weight).to(gradient.dtype), None, None
+
+
+def _times(rows: Tensor, weight: Tensor) -> Tensor:
+    """[M, I], rounded, by int8 [I, O], to fp32 [M, O]."""
+    rounded, step = _rounded(rows)
+    count = rounded.shape[0]
+    if rounded.is_cuda:
+        rounded, weight = as_a_gpu_takes_them(rounded, weight)
+    return torch._int_mm(rounded, weight)[:count] * step
+
+
+def as_a_gpu_takes_them(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors [M, I] and [I, O] of a product of integers: at least FEWEST rows, and the second one column by column."""
+    missing = FEWEST - rows.shape[0]
+    if missing > 0:
+        rows = functional.pad(rows, (0, 0, 0, missing))
+    return rows, weight.t().contiguous().t()
 
 
 def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hlgp_dist.bench.stepping.clock import Clock
 from hlgp_dist.bench.stepping.memory import measured_parts
 from hlgp_dist.bench.stepping.options import StepOptions, step_options
-from hlgp_dist.bench.stepping.parts import REPEATS, StepParts
+from hlgp_dist.bench.stepping.parts import REPEATS, WARM_UP, StepParts
 from hlgp_dist.bench.stepping.plain import Unfused
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.bench.timing import torch_threads
@@ -72,9 +72,9 @@ def test_only_what_the_method_needs_is_counted(report: dict[str, Any]) -> None:
     shape = pass_shape(meta_trunk(backbone))
     forward, backward = forward_flops(shape, LENGTH), backward_flops(shape, LENGTH, "cpu")
     flops, both = report["flops_per_image"], 2 * forward - shared_flops(shape)
-    assert flops["first_task_train"] == pytest.approx(forward + backward, rel=0.01)
-    assert flops["train"] == pytest.approx(both + backward, rel=0.01)
-    assert flops["eval"] == pytest.approx(both, rel=0.01)
+    assert flops["first_task_train"] == pytest.approx(forward + backward, rel=0.02)
+    assert flops["train"] == pytest.approx(both + backward, rel=0.02)
+    assert flops["eval"] == pytest.approx(both, rel=0.02)
 
 
 def test_the_parts_are_the_step(report: dict[str, Any]) -> None:
@@ -121,7 +121,8 @@ def test_what_passes_share_is_no_part_of_the_second() -> None:
             block.register_forward_hook(lambda module, inputs, output, index=index: calls.update([index]))
         StepParts(stepper, Clock("cpu"))(1.0)
         stepper.close()
-    steps, whole, filled, trained = 1 + REPEATS, REPEATS, 1, 2 * REPEATS
+    timed = WARM_UP + REPEATS
+    steps, whole, filled, trained = 1 + timed, timed, 1, 2 * timed
     assert calls[7] == steps + whole + filled
     assert calls[8] == 2 * steps + whole + filled + trained
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from hlgp_dist.config.schema import Backbone
 from hlgp_dist.models.backbone import build_trunk
-from hlgp_dist.models.eight_bit import EightBitLinear
+from hlgp_dist.models.eight_bit import EightBitLinear, as_a_gpu_takes_them
 from hlgp_dist.models.injection import ByBlock, Prefix
 
 SPEC = Backbone(name="vit_tiny_patch16_224", weights="none", img_size=32, kwargs={"depth": 2})
@@ -35,12 +35,31 @@ def test_a_product_is_off_by_the_roundings_alone(dtype: torch.dtype) -> None:
     assert ((out.float() - expected).abs() <= bound).all()
 
 
-def test_the_gradient_is_that_of_the_rounded_weights() -> None:
-    _, rounded = pair(torch.float32)
-    x = torch.randn(20, 64, requires_grad=True)
-    weighting = torch.randn(20, 32)
-    (rounded(x) * weighting).sum().backward()
-    torch.testing.assert_close(x.grad, weighting @ (rounded.weight * rounded.step[:, None]))
+@pytest.mark.parametrize("tokens", [1, 16, 17, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_is_that_of_the_rounded_weights_but_for_its_own_rounding(dtype: torch.dtype, tokens: int) -> None:
+    _, rounded = pair(dtype)
+    x = torch.randn(tokens, 64).to(dtype).requires_grad_()
+    gradient = torch.randn(tokens, 32).to(dtype)
+    rounded(x).backward(gradient)
+    scaled = gradient.float() * rounded.step
+    weights = rounded.weight.float()
+    expected = scaled @ weights
+    step_of_token = scaled.abs().amax(1, keepdim=True) / 127
+    bound = 0.5 * step_of_token * weights.abs().sum(0) + expected.abs() * 2 * torch.finfo(dtype).eps + 1e-5
+    assert x.grad is not None and x.grad.dtype == dtype
+    assert ((x.grad.float() - expected).abs() <= bound).all()
+    assert not torch.equal(x.grad.float(), expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 17, 40])
+def test_what_a_gpu_takes_has_the_same_product(tokens: int) -> None:
+    """Its rules, by which no GPU was asked here: over 16 rows, and a second factor whose columns are in one piece."""
+    rows, weight = torch.randint(-127, 128, (tokens, 64)).to(torch.int8), torch.randint(-127, 128, (64, 32))
+    for second in (weight.to(torch.int8), weight.t().to(torch.int8).contiguous().t()):
+        first, by_column = as_a_gpu_takes_them(rows, second)
+        assert len(first) == max(tokens, 17) and by_column.stride() == (1, 64)
+        assert torch.equal(torch._int_mm(first, by_column)[:tokens].long(), rows.long() @ weight)
 
 
 def test_a_row_and_a_token_of_zeros_stay_zeros() -> None:

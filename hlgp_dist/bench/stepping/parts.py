@@ -20,7 +20,7 @@ from hlgp_dist.bench.stepping.stepper import RATES, Stepper
 from hlgp_dist.models.injection import BlockPrompt, ByBlock, Injection
 from hlgp_dist.models.trunk import Trunk
 
-REPEATS = 3
+WARM_UP, REPEATS = 2, 3
 OTHER = "other"
 """Of the whole step, what its parts by themselves do not take: the host's way between them."""
 
@@ -75,12 +75,12 @@ class StepParts:
         return parts | {OTHER: whole - sum(parts.values())}
 
     def _timed(self, call: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> float:
-        """`prepare` goes before each call, and is not counted."""
+        """`prepare` goes before each call, and is not counted; nor are the first ones: they compile and take memory."""
         seconds = []
-        for _ in range(REPEATS):
+        for _ in range(WARM_UP + REPEATS):
             prepare()
             seconds.append(self._clock.seconds(call))
-        return median(seconds)
+        return median(seconds[WARM_UP:])
 
     def _passes(self) -> list[_Pass]:
         """Those of one step, in order."""

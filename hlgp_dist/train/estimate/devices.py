@@ -28,7 +28,7 @@ class DeviceSheet:
     lacks_bf16: bool = False
 
     def peak(self, precision: str) -> float:
-        """FLOP/s of a trunk's dtype; of int8 what bf16 has, for a backward pass has no products of integers."""
+        """FLOP/s of a trunk's dtype; of int8 what bf16 has: more was measured on no GPU."""
         return self.fp32 if precision == "fp32" else self.low
 
 
