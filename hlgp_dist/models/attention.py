@@ -1,6 +1,6 @@
 """Prompts inside the attention of a timm ViT, by wrapping `block.attn`.
 
-B batch, S tokens, L prefix length, H heads, K width of a head, D width of the attention (H * K).
+B batch, S tokens, A asked for, L prefix length, H heads, K width of a head, D width of the attention (H * K).
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ class PromptedAttention(nn.Module):
         super().__init__()
         self.inner = inner
         self.prompt: Prefix | ClsAddition | None = None
+        self.num_asked: int | None = None
+        """Leading tokens whose outputs are computed, None: all."""
         self.num_seen = 0
         """Pictures, whoever called."""
         self.device_type: str | None = None
         """Of a plan, which computes on `meta`: the device that it is about."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """[B, S, D] to [B, A, D]."""
         assert attn_mask is None and not is_causal, "a ViT's blocks mask nothing"
         if not torch.compiler.is_compiling():  # or it would be compiled for each value of it
             self.num_seen += len(x)
@@ -36,11 +39,12 @@ class PromptedAttention(nn.Module):
         batch, tokens, _ = x.shape
         qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
+        query, x = query[:, :, : self.num_asked], x[:, : self.num_asked]
         query, key = inner.q_norm(query), inner.k_norm(key)
         if self.prompt is not None:
             key, value = self._joined(self.prompt, key, value)
         out = attend(query, key, value, inner.scale, self.device_type or key.device.type)
-        out = inner.norm(out.transpose(1, 2).reshape(batch, tokens, inner.attn_dim))
+        out = inner.norm(out.transpose(1, 2).reshape(*x.shape[:2], inner.attn_dim))
         if inner.gate is not None:
             out = out * inner.gate(x).sigmoid()
         return inner.proj_drop(inner.proj(out))  # type: ignore[no-any-return]
@@ -69,7 +73,7 @@ def _onto_cls(prompt: Tensor, tokens: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, device_type: str) -> Tensor:
-    """softmax(query key^T scale) value, of [B, H, S, K] with [B, H, L + S, K]; fused except where a CPU loses by it.
+    """softmax(query key^T scale) value, of [B, H, A, K] with [B, H, L + S, K]; fused except where a CPU loses by it.
 
     There the fused kernel's backward pass takes three times as long as plain products, and in bf16 its forward pass
     half as long again as products over a few pictures at a time, whose scores stay in the cache. docs/log.md.

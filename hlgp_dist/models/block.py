@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hlgp_dist.models.attention import PromptedAttention
-from hlgp_dist.models.compiled import Through, as_it_is
 from hlgp_dist.models.injection import BlockPrompt, Injection, Tokens
+from hlgp_dist.models.through import Through, as_it_is
 
 
 class PromptedBlock(nn.Module):
@@ -24,6 +24,8 @@ class PromptedBlock(nn.Module):
         self.index = index
         self.first_patch = num_prefix_tokens
         self.injection: Injection | None = None
+        self.num_asked: int | None = None
+        """Leading tokens that anything looks at behind it, None: all."""
         self.through: Through = as_it_is
         self.recomputes = False
         """Whether all but its input is computed again in a backward pass, and not kept for it."""
@@ -37,11 +39,12 @@ class PromptedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         prompt = self.injection.layer(self.index) if self.injection is not None else None
         if not self.recomputes or not self._keeps(x, prompt):
-            return self._prompted(x, prompt)
+            return self._prompted(x, prompt, self.num_asked)
         return checkpoint(
             self._prompted,
             x,
             prompt,
+            self.num_asked,
             use_reentrant=False,
             preserve_rng_state=False,  # a trunk is in eval mode and draws nothing
             context_fn=lambda: (nullcontext(), self.again()),
@@ -53,17 +56,22 @@ class PromptedBlock(nn.Module):
         asks = x.requires_grad or is_trained or (prompt is not None and prompt.vectors.requires_grad)
         return torch.is_grad_enabled() and asks
 
-    def _prompted(self, x: Tensor, prompt: BlockPrompt | None) -> Tensor:
-        if isinstance(prompt, Tokens):
-            return self._among_tokens(x, prompt)
-        self.attention.prompt = prompt
+    def _prompted(self, x: Tensor, prompt: BlockPrompt | None, num_asked: int | None) -> Tensor:
+        self.attention.num_asked = num_asked
         try:
+            if isinstance(prompt, Tokens):
+                return self._among_tokens(x, prompt)
+            self.attention.prompt = prompt
             return self.through(self.inner, x)
         finally:
-            self.attention.prompt = None
+            self.attention.prompt = self.attention.num_asked = None
 
     def _among_tokens(self, x: Tensor, prompt: Tokens) -> Tensor:
+        """What is asked for beyond CLS lies behind the tokens that are put in, which count on top where they go."""
         first, length = self.first_patch, prompt.vectors.shape[1]
+        attention = self.attention
+        if not prompt.keep and attention.num_asked is not None and attention.num_asked > first:
+            attention.num_asked += length
         tokens = prompt.vectors.to(x.dtype).expand(x.shape[0], -1, -1)
         x = self.through(self.inner, torch.cat([x[:, :first], tokens, x[:, first:]], 1))
         return x if prompt.keep else torch.cat([x[:, :first], x[:, first + length :]], 1)

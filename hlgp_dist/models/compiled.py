@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hlgp_dist.models.attention import PromptedAttention
+from hlgp_dist.models.through import Through, as_it_is
 
 VARIANTS = 64
 """With a gradient or without, with a prompt or without, of one picture or more: past torch's bound of eight a block
 would silently run as it is."""
-Through = Callable[[nn.Module, Tensor], Tensor]
-
-
-def as_it_is(block: nn.Module, x: Tensor) -> Tensor:
-    """One of timm's blocks, of tokens [B, S, D]."""
-    return block(x)  # type: ignore[no-any-return]
 
 
 def compiled() -> Through:
-    """The same, by kernels that the first call of each variant makes or takes from the user's cache on this host.
+    """`as_it_is` by kernels that the first call of each variant makes or takes from the user's cache on this host.
 
     The number of pictures is left open, so that a smaller last batch compiles nothing and numbers do not hang on the
     order in which sizes come.
@@ -31,8 +25,8 @@ def compiled() -> Through:
     torch._inductor.config.force_fuse_int_mm_with_mul = True
     call = torch.compile(as_it_is)
 
-    def through(block: nn.Module, x: Tensor) -> Tensor:
-        attention = cast(PromptedAttention, block.attn)
+    def through(block: Any, x: Tensor) -> Tensor:
+        attention: PromptedAttention = block.attn
         attention.num_seen += len(x)
         torch._dynamo.maybe_mark_dynamic(x, 0)
         if attention.prompt is not None and len(attention.prompt.vectors) > 1:  # one a picture

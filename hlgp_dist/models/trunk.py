@@ -54,6 +54,8 @@ class Trunk(nn.Module):
         self.normalisation = Normalisation(input_format, next(vit.parameters()).device)
         blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
         vit.blocks = nn.Sequential(*blocks)
+        self.num_pooled = 1 if vit.global_pool == "token" and vit.attn_pool is None else None
+        """Leading tokens that the feature is made of, None: all."""
         self._stem: Stem | None = None
         self._position = None if trained or vit.pos_embed is None else vit.pos_embed[:, :1].detach().clone()
 
@@ -98,13 +100,13 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor, injection: Injection | None = None) -> Tensor:
         """Pooled features [B, F] in fp32 of float pictures [B, 3, R, R] in 0..1.
 
-        Without an injection this is timm's `forward_head(forward_features(x), pre_logits=True)`, bit for bit.
+        Without an injection this is timm's `forward_head(forward_features(x), pre_logits=True)`; of the last block only
+        the tokens that make the feature are computed.
         """
-        tokens = self._tokens(images, injection)
         if injection is None or not injection.num_kept:
-            return self._pooled(tokens)
-        first = self.vit.num_prefix_tokens
-        kept = tokens[:, first : first + injection.num_kept]
+            return self._pooled(self._tokens(images, injection, self.num_pooled))
+        first, stop = self.vit.num_prefix_tokens, self.vit.num_prefix_tokens + injection.num_kept
+        kept = self._tokens(images, injection, stop)[:, first:]
         return self.vit.fc_norm(kept.mean(1)).float()  # type: ignore[no-any-return]
 
     def with_patches(self, images: Tensor, blocks: Sequence[int] = ()) -> Tensor:
@@ -118,7 +120,7 @@ class Trunk(nn.Module):
             for block in blocks
         ]
         try:
-            tokens = self._tokens(images, None, asked=blocks)
+            tokens = self._tokens(images, None, None, blocks)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -140,13 +142,15 @@ class Trunk(nn.Module):
     def _pooled(self, tokens: Tensor) -> Tensor:
         return self.vit.forward_head(tokens, pre_logits=True).float()  # type: ignore[no-any-return]
 
-    def _tokens(self, images: Tensor, injection: Injection | None, asked: Sequence[int] = ()) -> Tensor:
-        """[B, S, D] behind the last norm. asked: blocks that have to run, whatever is known."""
-        with self._injecting(injection), self._autocasting(images.device.type):
+    def _tokens(
+        self, images: Tensor, injection: Injection | None, num_asked: int | None, blocks: Sequence[int] = ()
+    ) -> Tensor:
+        """[B, S, D] behind the last norm, or the leading [B, num_asked, D]. blocks: that run, whatever is known."""
+        with self._injecting(injection, num_asked), self._autocasting(images.device.type):
             if self._stem is None or images.requires_grad or images.is_inference():
                 return self._from_pictures(images)
             known = self._stem.of(images)
-            if known is not None and all(block >= self._stem.block for block in asked):
+            if known is not None and all(block >= self._stem.block for block in blocks):
                 return self._behind(self._stem.block, known)
             with self._keeping(self._stem, images):
                 return self._from_pictures(images)
@@ -178,11 +182,14 @@ class Trunk(nn.Module):
         return torch.autocast(device_type, self.autocast)
 
     @contextmanager
-    def _injecting(self, injection: Injection | None) -> Iterator[None]:
+    def _injecting(self, injection: Injection | None, num_asked: int | None) -> Iterator[None]:
+        last = self.vit.blocks[-1]
+        last.num_asked = num_asked
         for block in self.vit.blocks:
             block.injection = injection
         try:
             yield
         finally:
+            last.num_asked = None
             for block in self.vit.blocks:
                 block.injection = None

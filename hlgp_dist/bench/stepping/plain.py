@@ -1,4 +1,4 @@
-"""The yardstick: the same passes in fp32, with attention in three steps."""
+"""The yardstick: the same passes in fp32, with attention in three steps and all tokens of the last block."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""Of the last block only what a feature is made of: the same features and gradients, by fewer products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from hlgp_dist.config.schema import Backbone
+from hlgp_dist.models.backbone import create_vit, input_format
+from hlgp_dist.models.injection import BlockPrompt, ByBlock, ClsAddition, Prefix, Tokens
+from hlgp_dist.models.trunk import Trunk
+
+WIDTH, LENGTH = 48, 3
+SMALL = {"depth": 2, "embed_dim": WIDTH, "num_heads": 4}
+ARCHITECTURES = (
+    "vit_base_patch16_224.augreg_in21k",
+    "vit_small_patch14_reg4_dinov2.lvd142m",
+    "vit_base_patch16_rpn_224.sw_in1k",  # norms behind attention and MLP
+)
+TOKEN = {"class_token": True, "global_pool": "token"}
+PROMPTS: dict[str, Callable[[Tensor], BlockPrompt]] = {
+    "prefix": lambda vectors: Prefix(vectors),
+    "cls": lambda vectors: ClsAddition(vectors[:, :, 0]),
+    "tokens": lambda vectors: Tokens(vectors[:, 0]),
+    "tokens that stay": lambda vectors: Tokens(vectors[:, 0], keep=True),
+}
+
+
+def small_trunk(name: str, **keywords: object) -> Trunk:
+    spec = Backbone(name=name, weights="none", img_size=56, kwargs=SMALL | TOKEN | keywords)
+    torch.manual_seed(0)
+    vit = create_vit(spec)
+    with torch.no_grad():
+        for parameter in vit.parameters():  # timm starts some at zero, which would hide a mistake
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return Trunk(vit, input_format(spec, vit))
+
+
+def tokens_behind_the_last_block(trunk: Trunk, call: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """What the call returns, and how many tokens a picture it computed there."""
+    seen: list[int] = []
+    hook = trunk.vit.blocks[-1].register_forward_hook(lambda module, inputs, tokens: seen.append(tokens.shape[1]))
+    out = call()
+    hook.remove()
+    return out, seen[0]
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_feature_and_its_gradient_are_those_of_all_tokens(name: str, kind: str, recomputes: bool) -> None:
+    trunk, images = small_trunk(name), torch.rand(2, 3, 56, 56)
+    trunk.recompute_blocks(recomputes)
+    vectors = torch.randn(2, 2, LENGTH, WIDTH, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    features, gradients, counts = [], [], []
+    for num_pooled in (None, 1):
+        trunk.num_pooled = num_pooled
+        prompts = ByBlock({0: Prefix(vectors), 1: PROMPTS[kind](vectors)})
+        out, count = tokens_behind_the_last_block(trunk, lambda prompts=prompts: trunk(images, prompts))
+        features.append(out.detach())
+        gradients += torch.autograd.grad((out * torch.linspace(-1, 1, WIDTH)).sum(), vectors)
+        counts.append(count)
+    assert counts[0] > counts[1] == 1
+    torch.testing.assert_close(features[1], features[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_tokens_that_stay_are_computed_to_the_end(depth: int) -> None:
+    trunk, images = small_trunk(ARCHITECTURES[1], depth=depth), torch.rand(2, 3, 56, 56)
+    added = torch.randn(1, LENGTH, WIDTH)
+    prompts = ByBlock({0: Tokens(added, keep=True)}, num_kept=LENGTH)
+    found, count = tokens_behind_the_last_block(trunk, lambda: trunk(images, prompts))
+    first = trunk.vit.num_prefix_tokens
+    assert count == first + LENGTH
+    whole: list[Tensor] = []
+    hook = trunk.vit.norm.register_forward_hook(lambda module, inputs, tokens: whole.append(tokens))
+    trunk.num_pooled = None
+    trunk(images, ByBlock(prompts.prompts))
+    hook.remove()
+    expected = trunk.vit.fc_norm(whole[0][:, first : first + LENGTH].mean(1))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_others_may_be_put_before_them_in_the_last_block() -> None:
+    """And be dropped behind it."""
+    trunk, images = small_trunk(ARCHITECTURES[1]), torch.rand(2, 3, 56, 56)
+    stay, go = torch.randn(1, LENGTH, WIDTH), torch.randn(1, 2, WIDTH)
+    prompts = {0: Tokens(stay, keep=True), 1: Tokens(go)}
+    first = trunk.vit.num_prefix_tokens
+    found, count = tokens_behind_the_last_block(trunk, lambda: trunk(images, ByBlock(prompts, num_kept=LENGTH)))
+    assert count == first + LENGTH
+    whole: list[Tensor] = []
+    hook = trunk.vit.norm.register_forward_hook(lambda module, inputs, tokens: whole.append(tokens))
+    trunk.num_pooled = None
+    trunk(images, ByBlock(prompts))
+    hook.remove()
+    expected = trunk.vit.fc_norm(whole[0][:, first : first + LENGTH].mean(1))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["avg", "avgmax", "max"])
+def test_a_mean_over_patches_has_all_of_them(pool: str) -> None:
+    trunk, images = small_trunk(ARCHITECTURES[0], global_pool=pool), torch.rand(2, 3, 56, 56)
+    _, count = tokens_behind_the_last_block(trunk, lambda: trunk(images))
+    assert count == trunk.vit.patch_embed.num_patches + trunk.vit.num_prefix_tokens
+
+
+def test_mean_patches_have_all_of_them_whatever_the_feature_is() -> None:
+    trunk, images = small_trunk(ARCHITECTURES[0]), torch.rand(2, 3, 56, 56)
+    found, count = tokens_behind_the_last_block(trunk, lambda: trunk.with_patches(images))
+    assert count > 1 and found.shape == (2, 2 * WIDTH)
+    torch.testing.assert_close(found[:, :WIDTH], trunk(images), atol=1e-5, rtol=1e-5)
