@@ -23,8 +23,10 @@ from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.injection import ByBlock, Prefix
 
 WARM_UP = 2
-PROMPTED, LENGTH = range(5), 4
-"""Blocks with a prefix there, and vectors for keys and values each (its README's `8` are both together)."""
+PROMPTED = range(5)
+"""Blocks with a prefix there."""
+LENGTH = 4
+"""Vectors for keys, and as many for values (its `8` are both together)."""
 
 
 def main() -> None:
@@ -61,6 +63,7 @@ def _compare(options: StepOptions) -> None:
         taken = _rounds(options, {"public": public, "ours": ours.train_step})
         times = taken["public"] / taken["ours"]
         print(f"public passes {taken['public']:.2f}, ours with {name} {taken['ours']:.2f}: {times:.2f} times as fast")
+    ours.close()
 
 
 def _rounds(options: StepOptions, calls: dict[str, Callable[[], None]]) -> dict[str, float]:
@@ -76,7 +79,7 @@ def _rounds(options: StepOptions, calls: dict[str, Callable[[], None]]) -> dict[
 
 def _public(options: StepOptions, ours: Stepper) -> Callable[[], None]:
     trunk, _ = build_trunk(options.config.backbone, precision="fp32", seed=0, device=options.device, trained=True)
-    trunk.num_pooled = None  # all tokens of the last block are computed
+    trunk.cuts_last_block = False
     dimensions = trunk.dimensions
     vectors = torch.randn(options.batch_size, 2, LENGTH, dimensions.width, device=options.device, requires_grad=True)
     head = torch.nn.Linear(dimensions.feature_width, 100).to(options.device)
@@ -88,7 +91,7 @@ def _public(options: StepOptions, ours: Stepper) -> Callable[[], None]:
             with torch.no_grad():
                 trunk(images)
             loss = functional.cross_entropy(head(trunk(images, prompts)), ours.batch_there().labels)
-            loss.backward()
+            loss.backward()  # added to what is there: its optimizer, which zeroes gradients, knows none of them
 
     return step
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hlgp_dist.models.attention import PromptedAttention
-from hlgp_dist.models.injection import BlockPrompt, Injection, Tokens
-from hlgp_dist.models.through import Through, as_it_is
+from hlgp_dist.models.injection import BlockPrompt, ClsAddition, Injection, Prefix, Tokens
+from hlgp_dist.models.through import Through, through_block
 
 
 class PromptedBlock(nn.Module):
@@ -26,7 +26,7 @@ class PromptedBlock(nn.Module):
         self.injection: Injection | None = None
         self.num_asked: int | None = None
         """Leading tokens that anything looks at behind it, None: all."""
-        self.through: Through = as_it_is
+        self.through: Through = through_block
         self.recomputes = False
         """Whether all but its input is computed again in a backward pass, and not kept for it."""
         self.again: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -57,21 +57,22 @@ class PromptedBlock(nn.Module):
         return torch.is_grad_enabled() and asks
 
     def _prompted(self, x: Tensor, prompt: BlockPrompt | None, num_asked: int | None) -> Tensor:
-        self.attention.num_asked = num_asked
+        if isinstance(prompt, Tokens):
+            return self._among_tokens(x, prompt, num_asked)
+        return self._through(x, prompt, num_asked)
+
+    def _through(self, x: Tensor, prompt: Prefix | ClsAddition | None, num_asked: int | None) -> Tensor:
+        self.attention.prompt, self.attention.num_asked = prompt, num_asked
         try:
-            if isinstance(prompt, Tokens):
-                return self._among_tokens(x, prompt)
-            self.attention.prompt = prompt
             return self.through(self.inner, x)
         finally:
             self.attention.prompt = self.attention.num_asked = None
 
-    def _among_tokens(self, x: Tensor, prompt: Tokens) -> Tensor:
-        """What is asked for beyond CLS lies behind the tokens that are put in, which count on top where they go."""
+    def _among_tokens(self, x: Tensor, prompt: Tokens, num_asked: int | None) -> Tensor:
+        """Tokens that are dropped again are asked for, too, where one behind them is."""
         first, length = self.first_patch, prompt.vectors.shape[1]
-        attention = self.attention
-        if not prompt.keep and attention.num_asked is not None and attention.num_asked > first:
-            attention.num_asked += length
+        if not prompt.keep and num_asked is not None and num_asked > first:
+            num_asked += length
         tokens = prompt.vectors.to(x.dtype).expand(x.shape[0], -1, -1)
-        x = self.through(self.inner, torch.cat([x[:, :first], tokens, x[:, first:]], 1))
+        x = self._through(torch.cat([x[:, :first], tokens, x[:, first:]], 1), None, num_asked)
         return x if prompt.keep else torch.cat([x[:, :first], x[:, first + length :]], 1)

@@ -1,4 +1,4 @@
-"""A trunk's blocks through torch.compile: the same kernels for all blocks and for every batch size."""
+"""A trunk's blocks through torch.compile: the same kernels for every batch size and, but for the last, all blocks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.models.attention import PromptedAttention
-from hlgp_dist.models.through import Through, as_it_is
+from hlgp_dist.models.through import Through, through_block
 
 VARIANTS = 64
-"""With a gradient or without, with a prompt or without, of one picture or more: past torch's bound of eight a block
-would silently run as it is."""
+"""With a gradient or without, with a prompt or without, of one picture or more, of all tokens or the leading ones, in
+int8 on a GPU of few rows or more: past torch's bound of eight a block would silently run as it is."""
 
 
 def compiled() -> Through:
-    """`as_it_is` by kernels that the first call of each variant makes or takes from the user's cache on this host.
+    """`through_block` by kernels that the first call of each variant makes or takes from the user's cache on this host.
 
     The number of pictures is left open, so that a smaller last batch compiles nothing and numbers do not hang on the
     order in which sizes come.
     """
     torch._dynamo.config.recompile_limit = VARIANTS
     torch._inductor.config.force_fuse_int_mm_with_mul = True
-    call = torch.compile(as_it_is)
+    call = torch.compile(through_block)
 
     def through(block: Any, x: Tensor) -> Tensor:
         attention: PromptedAttention = block.attn

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGEST = 127
-TINY = 1e-12
-"""Keeps a row of zeros from a division by zero."""
+TINY = 1e-30
+"""Keeps a row of zeros from a division by zero; gradients are far smaller than tokens."""
 FEWEST = 17
-"""Rows that a GPU multiplies in integers (`torch._int_mm`)."""
+"""The fewest rows that `torch._int_mm` takes on a GPU."""
 
 
 def to_eight_bit(module: nn.Module) -> None:
@@ -64,7 +64,7 @@ class _Product(torch.autograd.Function):
 
 
 def _times(rows: Tensor, weight: Tensor) -> Tensor:
-    """[M, I], rounded, by int8 [I, O], to fp32 [M, O]."""
+    """[M, K], rounded, by int8 [K, N], to fp32 [M, N]."""
     rounded, step = _rounded(rows)
     count = rounded.shape[0]
     if rounded.is_cuda:
@@ -73,7 +73,10 @@ def _times(rows: Tensor, weight: Tensor) -> Tensor:
 
 
 def as_a_gpu_takes_them(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors [M, I] and [I, O] of a product of integers: at least FEWEST rows, and the second one column by column."""
+    """Factors [M, K] and [K, N] of a product of integers: at least FEWEST rows, the second one column by column.
+
+    A backward pass so copies a weight, little beside its tokens. By torch's rules; not run on a GPU.
+    """
     missing = FEWEST - rows.shape[0]
     if missing > 0:
         rows = functional.pad(rows, (0, 0, 0, missing))

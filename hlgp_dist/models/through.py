@@ -12,7 +12,7 @@ Through = Callable[[Any, Tensor], Tensor]
 """Of a timm block and tokens."""
 
 
-def as_it_is(block: Any, x: Tensor) -> Tensor:
+def through_block(block: Any, x: Tensor) -> Tensor:
     """Tokens [B, S, D] to [B, S, D], or where the block's attention is asked for A of them to [B, A, D].
 
     Then all that has no part in the others' keys and values is computed for these alone. A trunk drops nothing.

@@ -55,7 +55,9 @@ class Trunk(nn.Module):
         blocks = (PromptedBlock(block, index, vit.num_prefix_tokens) for index, block in enumerate(vit.blocks))
         vit.blocks = nn.Sequential(*blocks)
         self.num_pooled = 1 if vit.global_pool == "token" and vit.attn_pool is None else None
-        """Leading tokens that the feature is made of, None: all."""
+        """Leading tokens that the feature is made of where nothing else is asked for, None: all."""
+        self.cuts_last_block = True
+        """Whether no other token is computed behind it. Without, it is timm's own bit for bit."""
         self._stem: Stem | None = None
         self._position = None if trained or vit.pos_embed is None else vit.pos_embed[:, :1].detach().clone()
 
@@ -106,7 +108,7 @@ class Trunk(nn.Module):
         if injection is None or not injection.num_kept:
             return self._pooled(self._tokens(images, injection, self.num_pooled))
         first, stop = self.vit.num_prefix_tokens, self.vit.num_prefix_tokens + injection.num_kept
-        kept = self._tokens(images, injection, stop)[:, first:]
+        kept = self._tokens(images, injection, stop)[:, first:stop]
         return self.vit.fc_norm(kept.mean(1)).float()  # type: ignore[no-any-return]
 
     def with_patches(self, images: Tensor, blocks: Sequence[int] = ()) -> Tensor:
@@ -145,8 +147,11 @@ class Trunk(nn.Module):
     def _tokens(
         self, images: Tensor, injection: Injection | None, num_asked: int | None, blocks: Sequence[int] = ()
     ) -> Tensor:
-        """[B, S, D] behind the last norm, or the leading [B, num_asked, D]. blocks: that run, whatever is known."""
-        with self._injecting(injection, num_asked), self._autocasting(images.device.type):
+        """[B, S, D] behind the last norm, or the leading [B, num_asked, D]. blocks: those that have to run."""
+        with (
+            self._injecting(injection, num_asked if self.cuts_last_block else None),
+            self._autocasting(images.device.type),
+        ):
             if self._stem is None or images.requires_grad or images.is_inference():
                 return self._from_pictures(images)
             known = self._stem.of(images)

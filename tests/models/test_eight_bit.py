@@ -40,13 +40,13 @@ def test_a_product_is_off_by_the_roundings_alone(dtype: torch.dtype) -> None:
 def test_the_gradient_is_that_of_the_rounded_weights_but_for_its_own_rounding(dtype: torch.dtype, tokens: int) -> None:
     _, rounded = pair(dtype)
     x = torch.randn(tokens, 64).to(dtype).requires_grad_()
-    gradient = torch.randn(tokens, 32).to(dtype)
+    gradient = (torch.randn(tokens, 32) * torch.tensor([1.0, 1e-8, 1e-20])[torch.arange(tokens) % 3, None]).to(dtype)
     rounded(x).backward(gradient)
     scaled = gradient.float() * rounded.step
     weights = rounded.weight.float()
     expected = scaled @ weights
     step_of_token = scaled.abs().amax(1, keepdim=True) / 127
-    bound = 0.5 * step_of_token * weights.abs().sum(0) + expected.abs() * 2 * torch.finfo(dtype).eps + 1e-5
+    bound = 0.501 * step_of_token * weights.abs().sum(0) + expected.abs() * 2 * torch.finfo(dtype).eps
     assert x.grad is not None and x.grad.dtype == dtype
     assert ((x.grad.float() - expected).abs() <= bound).all()
     assert not torch.equal(x.grad.float(), expected)

@@ -52,7 +52,7 @@ def test_without_prefixes_features_are_timms(name: str) -> None:
         trunk = Trunk(plain, form)
         torch.testing.assert_close(trunk(images), expected, atol=1e-6, rtol=1e-5)
         assert torch.equal(trunk.with_patches(images)[:, : expected.shape[1]], expected)
-        trunk.num_pooled = None
+        trunk.cuts_last_block = False
         assert torch.equal(trunk(images), expected)
 
 

@@ -44,7 +44,7 @@ class Stepper:
             config.backbone, precision=precision, seed=config.seed, device=options.device, trained=trained
         )
         if yardstick == "plain":
-            trunk.num_pooled = None  # so that all tokens of the last block are computed, as timm does
+            trunk.cuts_last_block = False
         if config.engine.compile and yardstick is None:
             trunk.compile_blocks()
         setting = Setting(trunk.dimensions, options.tasks, config.seed)
