@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
-from hlgp_dist.config.schema import Backbone
-from hlgp_dist.models.backbone import create_vit, input_format
 from hlgp_dist.models.injection import BlockPrompt, ByBlock, ClsAddition, Prefix, Tokens
 from hlgp_dist.models.trunk import Trunk
+from tests.models.small import WIDTH, small_trunk
 
-WIDTH, LENGTH = 48, 3
-SMALL = {"depth": 2, "embed_dim": WIDTH, "num_heads": 4}
+LENGTH = 3
 ARCHITECTURES: dict[str, dict[str, object]] = {
     "vit_base_patch16_224.augreg_in21k": {},
     "vit_small_patch14_reg4_dinov2.lvd142m": {},
@@ -31,16 +29,6 @@ PROMPTS: dict[str, Callable[[Tensor], BlockPrompt]] = {
 }
 
 
-def small_trunk(name: str, **keywords: object) -> Trunk:
-    spec = Backbone(name=name, weights="none", img_size=56, kwargs=SMALL | TOKEN | keywords)
-    torch.manual_seed(0)
-    vit = create_vit(spec)
-    with torch.no_grad():
-        for parameter in vit.parameters():  # timm starts some at zero, which would hide a mistake
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return Trunk(vit, input_format(spec, vit))
-
-
 def tokens_behind_the_last_block(trunk: Trunk, call: Callable[[], Tensor]) -> tuple[Tensor, int]:
     """What the call returns, and how many tokens a picture it computed there."""
     seen: list[int] = []
@@ -54,7 +42,7 @@ def tokens_behind_the_last_block(trunk: Trunk, call: Callable[[], Tensor]) -> tu
 @pytest.mark.parametrize("kind", PROMPTS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_feature_and_its_gradient_are_those_of_all_tokens(name: str, kind: str, recomputes: bool) -> None:
-    trunk, images = small_trunk(name, **ARCHITECTURES[name]), torch.rand(2, 3, 56, 56)
+    trunk, images = small_trunk(name, **TOKEN | ARCHITECTURES[name]), torch.rand(2, 3, 56, 56)
     trunk.recompute_blocks(recomputes)
     vectors = torch.randn(2, 2, LENGTH, WIDTH, generator=torch.Generator().manual_seed(1)).requires_grad_()
     features, gradients, counts = [], [], []
@@ -69,21 +57,25 @@ def test_a_feature_and_its_gradient_are_those_of_all_tokens(name: str, kind: str
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-4)
 
 
+def mean_of_kept(trunk: Trunk, images: Tensor, prompts: Mapping[int, BlockPrompt]) -> Tensor:
+    """The feature that LENGTH tokens behind the prefix tokens make, where all tokens are computed."""
+    whole: list[Tensor] = []
+    hook = trunk.vit.norm.register_forward_hook(lambda module, inputs, tokens: whole.append(tokens))
+    trunk.cuts_last_block = False
+    trunk(images, ByBlock(prompts))
+    hook.remove()
+    first = trunk.vit.num_prefix_tokens
+    return trunk.vit.fc_norm(whole[0][:, first : first + LENGTH].mean(1))
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_tokens_that_stay_are_computed_to_the_end(depth: int) -> None:
     trunk, images = small_trunk(REGISTERS, depth=depth), torch.rand(2, 3, 56, 56)
     added = torch.randn(1, LENGTH, WIDTH)
     prompts = ByBlock({0: Tokens(added, keep=True)}, num_kept=LENGTH)
     found, count = tokens_behind_the_last_block(trunk, lambda: trunk(images, prompts))
-    first = trunk.vit.num_prefix_tokens
-    assert count == first + LENGTH
-    whole: list[Tensor] = []
-    hook = trunk.vit.norm.register_forward_hook(lambda module, inputs, tokens: whole.append(tokens))
-    trunk.cuts_last_block = False
-    trunk(images, ByBlock(prompts.prompts))
-    hook.remove()
-    expected = trunk.vit.fc_norm(whole[0][:, first : first + LENGTH].mean(1))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert count == trunk.vit.num_prefix_tokens + LENGTH
+    torch.testing.assert_close(found, mean_of_kept(trunk, images, prompts.prompts), atol=1e-5, rtol=1e-5)
 
 
 def test_others_may_be_put_before_them_in_the_last_block() -> None:
@@ -91,16 +83,9 @@ def test_others_may_be_put_before_them_in_the_last_block() -> None:
     trunk, images = small_trunk(REGISTERS), torch.rand(2, 3, 56, 56)
     stay, go = torch.randn(1, LENGTH, WIDTH), torch.randn(1, 2, WIDTH)
     prompts = {0: Tokens(stay, keep=True), 1: Tokens(go)}
-    first = trunk.vit.num_prefix_tokens
     found, count = tokens_behind_the_last_block(trunk, lambda: trunk(images, ByBlock(prompts, num_kept=LENGTH)))
-    assert count == first + LENGTH
-    whole: list[Tensor] = []
-    hook = trunk.vit.norm.register_forward_hook(lambda module, inputs, tokens: whole.append(tokens))
-    trunk.cuts_last_block = False
-    trunk(images, ByBlock(prompts))
-    hook.remove()
-    expected = trunk.vit.fc_norm(whole[0][:, first : first + LENGTH].mean(1))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert count == trunk.vit.num_prefix_tokens + LENGTH
+    torch.testing.assert_close(found, mean_of_kept(trunk, images, prompts), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pool", ["avg", "avgmax", "max", "map"])

@@ -13,8 +13,8 @@ from hlgp_dist.models.injection import Injection, Prefix
 from hlgp_dist.models.input import InputFormat, Normalisation
 from hlgp_dist.models.trunk import Trunk
 from hlgp_dist.types import PictureSize
+from tests.models.small import SMALL, small_trunk
 
-SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
 ARCHITECTURES = {
     "vit_base_patch16_224.augreg_in21k": {},
     "vit_small_patch14_dinov2.lvd142m": {},
@@ -26,16 +26,6 @@ ARCHITECTURES = {
     "vit_little_patch16_reg4_gap_256.sbb_in1k": {},
     "vit_base_patch16_224": {"qk_norm": True},
 }
-
-
-def small_trunk(name: str, **keywords: bool) -> Trunk:
-    spec = Backbone(name=name, weights="none", img_size=56, kwargs=SMALL | keywords)
-    torch.manual_seed(0)
-    vit = create_vit(spec)
-    with torch.no_grad():
-        for parameter in vit.parameters():  # timm starts some at zero, which would hide a mistake
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return Trunk(vit, input_format(spec, vit))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
