@@ -52,11 +52,9 @@ def predict(
     from hlgp_dist.export.predict import Tally, check_out, write_predictions
     from hlgp_dist.export.predictor import open_export, usable_device
     from hlgp_dist.terminal import counting
-    from hlgp_dist.train.device_memory import DeviceMemory
 
     check_out(out)
     predictor = open_export(model, weights=weights, device=usable_device(device))
-    DeviceMemory(predictor.device).keep_freed()
     tally, size, top = Tally(), predictor.size, min(top, len(predictor.described.classes))
     if data is None:
         source = of_files(pictures or [], size, batch, tally.leave_out)

@@ -23,11 +23,6 @@ class DeviceMemory:
         self._device = device
         self._is_cuda = device.startswith("cuda")
 
-    def keep_freed(self) -> None:
-        """From now on what is freed waits in this process to be used again. Torch's allocator does so for a GPU."""
-        if not self._is_cuda:
-            host_memory.keep_freed()
-
     def forget_peak(self) -> None:
         """`peak` counts from here."""
         if self._is_cuda:

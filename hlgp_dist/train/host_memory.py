@@ -11,8 +11,6 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 NAMES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """Of a limit and of what counts against it, in a cgroup's folder: version 2, then 1."""
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Of malloc.h."""
 PEAK = "5"
 """Linux: what makes a process's highest resident size its present one."""
 
@@ -22,18 +20,6 @@ def resident(field: str = "VmRSS") -> int:
     `VmHWM` the most since `forget_peak`.
     """
     return _kilobytes(PROC / "self" / "status", field)
-
-
-def keep_freed() -> None:
-    """From now on freed memory waits in this process for the next tensor, until `give_back`.
-
-    As a rule every tensor above 32 MiB, and many below, are the host's again when they are freed, and the next one
-    takes a page fault, and zeros, for each 4 KiB: up to a tenth of a step. docs/log.md.
-    """
-    options = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
-    if options is not None:
-        options(M_MMAP_MAX, 0)
-        options(M_TRIM_THRESHOLD, -1)
 
 
 def give_back() -> None:

@@ -14,7 +14,6 @@ from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import write_json
 from hlgp_dist.train import metrics
 from hlgp_dist.train.checkpoint import Position, load_checkpoint, without_prefix
-from hlgp_dist.train.device_memory import DeviceMemory
 from hlgp_dist.train.environment import record_environment
 from hlgp_dist.train.fitting.agree import batch_sizes_agreed
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
     """Join the group, resume at the newest checkpoint, run the remaining tasks; the first rank writes result.json."""
-    DeviceMemory(context.device).keep_freed()
     init_process_group(context.device, config.engine.timeout_seconds)
     try:
         record_environment(folder, context)

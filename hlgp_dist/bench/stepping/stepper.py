@@ -25,7 +25,6 @@ from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.ports import LOOPBACK
-from hlgp_dist.train.device_memory import DeviceMemory
 from hlgp_dist.train.learner import Learner
 from hlgp_dist.types import Batch, TaskSpec
 
@@ -160,7 +159,6 @@ def joined(device: str, rank: int = 0, size: int = 1, port: int | None = None) -
     """Inside, this process is a rank of a run: the only one, or one of those that meet at a port of this machine."""
     before = dict(os.environ)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}  # DeepSpeed reads them
-    DeviceMemory(device).keep_freed()
     backend = "nccl" if device.startswith("cuda") else "gloo"
     dist.init_process_group(backend, store=_store(rank, size, port), rank=rank, world_size=size)
     init_process_group(device, timeout_seconds=600)
