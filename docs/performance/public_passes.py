@@ -86,11 +86,11 @@ def _public(options: StepOptions, ours: Stepper) -> Callable[[], None]:
     prompts = ByBlock({block: Prefix(vectors) for block in PROMPTED})
 
     def step() -> None:
-        images = ours.images()
+        images, labels, _ = ours.given()
         with Unfused():
             with torch.no_grad():
                 trunk(images)
-            loss = functional.cross_entropy(head(trunk(images, prompts)), ours.batch_there().labels)
+            loss = functional.cross_entropy(head(trunk(images, prompts)), labels)
             loss.backward()  # added to what is there: its optimizer, which zeroes gradients, knows none of them
 
     return step

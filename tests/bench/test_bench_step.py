@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hlgp_dist.bench.stepping.clock import Clock
 from hlgp_dist.bench.stepping.memory import measured_parts
 from hlgp_dist.bench.stepping.options import StepOptions, step_options
-from hlgp_dist.bench.stepping.parts import REPEATS, WARM_UP, StepParts
+from hlgp_dist.bench.stepping.parts import REPEATS, WARM_UP, StandIn, StepParts
 from hlgp_dist.bench.stepping.plain import Unfused
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.bench.timing import torch_threads
@@ -30,6 +30,7 @@ from hlgp_dist.train.estimate.formulae import backward_flops, forward_flops, pas
 
 SMALL = ("--backbone", "vit_tiny_patch16_224", "--size", "32", "--batch", "4", "--rounds", "2", "--classes", "3")
 LENGTH = 10
+WITHOUT_EFFECT = ("train.global_batch_size=64", "engine.micro_batch_size=2", "launch.num_workers=4")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,7 +94,8 @@ def test_memory_is_measured_part_by_part(report: dict[str, Any]) -> None:
     peak = "activations and workspace at the peak"
     assert measured["activations saved"] == pytest.approx(foreseen["activations saved"], rel=0.1)
     assert foreseen["activations saved"] < measured[peak] == pytest.approx(foreseen[peak], rel=0.1)
-    assert "memory of a step of task 5" in report["printed"]
+    assert report["peak_memory_bytes"] > measured["trunk, frozen"] + measured[peak]
+    assert "all in all, in a step of the first task" in report["printed"]
 
 
 def options_of(*overrides: str, tasks: int) -> StepOptions:
@@ -182,11 +184,34 @@ def test_a_method_without_steps_has_no_profile(tmp_path: Path) -> None:
     assert "is of a training step, and ncm has none" in str(result.exception)
 
 
-@pytest.mark.parametrize("key", ["train.global_batch_size=64", "engine.zero_stage=2", "launch.num_workers=4"])
-def test_keys_without_effect_are_refused(key: str) -> None:
-    result = CliRunner().invoke(app, ["bench", "step", *SMALL, key])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        *((word, f"{word}: has no effect on a step that is measured") for word in WITHOUT_EFFECT),
+        ("--compare=bf16", "--compare=bf16: is this very step; give --precision or --compile"),
+    ],
+)
+def test_what_has_no_effect_is_refused(words: str, message: str) -> None:
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, words])
     assert isinstance(result.exception, ConfigError)
-    assert f"{key}: has no effect on a step that is measured" in str(result.exception)
+    assert message in str(result.exception)
+
+
+def test_blocks_that_compute_again_hold_less_and_are_counted_once(tmp_path: Path) -> None:
+    flags = ("--tasks", "1", "--rounds", "1")
+    kept, again = (measured(tmp_path, *flags, f"engine.checkpoint_blocks={blocks}") for blocks in ("none", "all"))
+    assert again["flops_per_image"] == kept["flops_per_image"]
+    for side in ("foreseen", "measured"):
+        saved = [report["memory_bytes"][side]["activations saved"] for report in (again, kept)]
+        assert saved[0] < 0.5 * saved[1]
+
+
+def test_a_stand_in_for_the_trunk_is_where_the_pictures_are() -> None:
+    """Also where nothing is prompted, as with a linear head: zeros of a GPU would else meet a head of the host's."""
+    trunk = meta_trunk(
+        resolve({"data": {"path": "none"}, "backbone": {"name": "vit_tiny_patch16_224"}}).config.backbone
+    )
+    assert StandIn(trunk)(torch.empty(2, 3, 224, 224, device="meta")).is_meta
 
 
 def test_the_yardstick_computes_the_same() -> None:

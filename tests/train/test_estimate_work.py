@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hlgp_dist.config.load import apply
+from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train.estimate.bounds import Site, StepWork, all_reduce_seconds, bounds, sent_bytes
@@ -149,11 +149,12 @@ def test_hours_of_measured_rates_and_of_peaks(run: RunEstimate) -> None:
 
 def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
+    bf16, fp32 = (resolve({"data": {"path": "x"}}, [f"engine.precision={each}"]).config for each in ("bf16", "fp32"))
     file.write_text(json.dumps({"train_images_per_second": 100, "other": [1]}))
-    assert speed_of_bench(file, "bf16", None).train == 100
+    assert speed_of_bench(file, bf16, None).train == 100
     file.write_text(json.dumps({"gemm_peak_flops": 2e14, "mfu": 0.5}))
-    assert speed_of_bench(file, "bf16", None).flops == {"bf16": 1e14}
-    assert speed_of_bench(file, "fp32", 0.25).flops == {"fp32": 5e13}
+    assert speed_of_bench(file, bf16, None).flops == {"bf16": 1e14}
+    assert speed_of_bench(file, fp32, 0.25).flops == {"fp32": 5e13}
     for text in (
         "{",
         "[]",
@@ -164,15 +165,31 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match="--bench"):
-            speed_of_bench(file, "bf16", None)
+            speed_of_bench(file, bf16, None)
     with pytest.raises(ConfigError, match="--bench"):
-        speed_of_bench(tmp_path / "none.json", "bf16", None)
+        speed_of_bench(tmp_path / "none.json", bf16, None)
     assert speed_of_device(device_named("h100"), None).flops == {
         "bf16": 0.4 * 989e12,
         "int8": 0.4 * 989e12,
         "fp32": 0.4 * 67e12,
     }
     assert "no bf16" in speed_of_device(device_named("T4"), None).told
+
+
+@pytest.mark.parametrize(
+    ("key", "measured", "planned"),
+    [("backbone.name", "vit_small_patch16_224", "vit_large_patch16_224"), ("engine.precision", "int8", "bf16")],
+)
+def test_a_bench_of_another_configuration_is_refused(key: str, measured: str, planned: str, tmp_path: Path) -> None:
+    """An int8 bench of a small ViT would price a large one in bf16 without a word."""
+    file = tmp_path / "bench.json"
+    values = {"data": {"path": "x"}}
+    theirs, ours = (resolve(values, [f"{key}={value}"]).config for value in (measured, planned))
+    about = theirs.model_dump(mode="json", include={"backbone", "method", "optimizer", "engine"})
+    file.write_text(json.dumps({"train_images_per_second": 100, "config": about}))
+    assert speed_of_bench(file, theirs, None).train == 100
+    with pytest.raises(ConfigError, match=f"measured with {key} = {measured}, and {planned} is planned; measure"):
+        speed_of_bench(file, ours, None)
     with pytest.raises(ConfigError, match=r"H100.*--bench"):
         device_named("abacus")
 

@@ -65,8 +65,8 @@ def _gradients(stepper: Stepper, trained: Iterable[Tensor]) -> int:
 
 def _saved(stepper: Stepper) -> int:
     """By autograd, beyond parameters, buffers and pictures."""
-    images = stepper.images()
-    apart = _storages(chain(stepper.learner.parameters(), stepper.learner.buffers(), [images]))
+    given = stepper.given()
+    apart = _storages(chain(stepper.learner.parameters(), stepper.learner.buffers(), [given.images]))
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def _saved(stepper: Stepper) -> int:
         return tensor.detach()  # the tensor itself would hold the graph that holds it
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = stepper.loss(images)
+        loss = stepper.loss(given)
     del loss
     return sum(size for name, size in kept.items() if name not in apart)
 

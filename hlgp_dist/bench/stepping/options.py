@@ -14,8 +14,8 @@ from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.types import TaskSpec
 
-HAVE_EFFECT = ("backbone", "method", "optimizer", "seed")
-"""Sections of a run that a measured step is made of; the rest are flags, or say nothing about it."""
+HAVE_EFFECT = ("backbone", "method", "optimizer", "seed", "engine.checkpoint_blocks")
+"""Keys and sections of a run that a measured step is made of; the rest are flags, or say nothing about it."""
 BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
 
 Yardstick = Literal["plain", "bf16"]
@@ -57,7 +57,8 @@ def step_options(
         ConfigError: as for any run, or a key without effect.
     """
     for override in overrides:
-        if override.partition("=")[0].split(".")[0] not in HAVE_EFFECT:
+        key = override.partition("=")[0]
+        if not any(key == each or key.startswith(f"{each}.") for each in HAVE_EFFECT):
             raise ConfigError(
                 f"{override}: has no effect on a step that is measured; {', '.join(HAVE_EFFECT)} have one"
             )
@@ -69,6 +70,8 @@ def step_options(
         "engine": {"precision": precision, "compile": compiled},
     }
     config = resolve(values, overrides).config
+    if yardstick == "bf16" and precision == "bf16" and not compiled:
+        raise ConfigError("--compare=bf16: is this very step; give --precision or --compile, or --compare plain")
     if profile is not None and not config.method.takes_gradients:
         raise ConfigError(f"--profile={profile}: is of a training step, and {method} has none")
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]

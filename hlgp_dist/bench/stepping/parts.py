@@ -61,13 +61,14 @@ class StepParts:
         passes = self._passes()
         queries = [each for each in passes if not each.has_gradient]
         forward, backward = self._trunk(passes[-1])
-        head = self._timed(self._head)
+        _, labels, weights = self._stepper.given()
+        given, head = self._timed(self._stepper.given), self._timed(lambda: self._head(labels, weights))
         parts = {
-            "input": self._timed(self._stepper.images),
+            "input": given,
             "matching and queries": sum(map(self._query, queries)),
             "trunk forward": forward,
             "trunk backward": backward,
-            "prompts": max(0.0, self._timed(self._around) - head),
+            "prompts": max(0.0, self._timed(self._around) - head - given),
             "head": head,
             "optimizer": self._optimizer(),
             "collective": self._timed(self._stepper.reduce),
@@ -93,7 +94,7 @@ class StepParts:
             seen.append(_Pass(images, prompts, injection.num_kept, torch.is_grad_enabled(), not seen))
 
         with _hooked(self._learner.trunk, note):
-            self._stepper.loss(self._stepper.images())
+            self._stepper.loss(self._stepper.given())
         return seen
 
     @torch.no_grad()
@@ -129,22 +130,23 @@ class StepParts:
             return self._timed(forward), self._timed(backward, prepare=forward) if leaves else 0.0
 
     def _around(self) -> None:
-        """A step's forward and backward without its trunk: prompts are made, asked for and given a gradient."""
-        trunk = self._learner.trunk
-        self._learner.trunk = _StandIn(trunk)  # type: ignore[assignment]
+        """A step's input, forward and backward without its trunk: prompts are made, asked for and given a gradient."""
+        trunk, passes = self._learner.trunk, self._learner.passes
+        self._learner.trunk = StandIn(trunk)  # type: ignore[assignment]
+        self._learner.passes = dict(passes)
         try:
             self._stepper.compute()
         finally:
-            self._learner.trunk = trunk
+            self._learner.trunk, self._learner.passes = trunk, passes
 
-    def _head(self) -> None:
-        task, batch = self._learner.task, self._stepper.batch_there()
+    def _head(self, labels: Tensor, weights: Tensor) -> None:
+        task = self._learner.task
         assert task is not None
         width = self._learner.trunk.dimensions.feature_width
-        features = torch.ones(len(batch.labels), width, device=batch.labels.device, requires_grad=True)
+        features = torch.ones(len(labels), width, device=labels.device, requires_grad=True)
         logits = self._learner.head(features)[:, task.start :]
-        losses = functional.cross_entropy(logits, batch.labels - task.start, reduction="none")
-        torch.autograd.grad((losses * batch.weights).sum(), [features, *self._learner.head.parameters()])
+        losses = functional.cross_entropy(logits, labels - task.start, reduction="none")
+        torch.autograd.grad((losses * weights).sum(), [features, *self._learner.head.parameters()])
 
     def _optimizer(self) -> float:
         """Its update, and the gradients' norm and end."""
@@ -154,12 +156,11 @@ class StepParts:
 
     def _backward(self) -> None:
         assert self._stepper.engine is not None
-        batch = self._stepper.batch_there()
-        loss, _ = self._stepper.engine(self._stepper.images(), batch.labels, batch.weights)
+        loss, _ = self._stepper.engine(*self._stepper.given())
         self._stepper.engine.backward(loss)
 
 
-class _StandIn(nn.Module):
+class StandIn(nn.Module):
     """In a trunk's place: asks for the prompts of every block, and gives features and gradients without any product."""
 
     def __init__(self, trunk: Trunk) -> None:
@@ -173,7 +174,7 @@ class _StandIn(nn.Module):
         dimensions = self.trunk.dimensions
         asked = [(injection or Injection()).layer(block) for block in range(dimensions.depth)]
         vectors = [prompt.vectors for prompt in asked if prompt is not None]
-        features: Tensor = _Features.apply(len(images), dimensions.feature_width, *vectors)
+        features: Tensor = _Features.apply(images, dimensions.feature_width, *vectors)
         return features
 
 
@@ -181,9 +182,9 @@ class _Features(torch.autograd.Function):
     """Zeros [B, F]; whatever their gradient, every prompt gets ones."""
 
     @staticmethod
-    def forward(ctx: Any, count: int, width: int, *vectors: Tensor) -> Tensor:
+    def forward(ctx: Any, images: Tensor, width: int, *vectors: Tensor) -> Tensor:
         ctx.save_for_backward(*vectors)
-        return torch.zeros(count, width, device=vectors[0].device if vectors else None)
+        return torch.zeros(len(images), width, device=images.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

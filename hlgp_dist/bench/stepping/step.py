@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,8 @@ from hlgp_dist.bench.stepping.parts import StepParts
 from hlgp_dist.bench.stepping.plain import Unfused
 from hlgp_dist.bench.stepping.profile import Operation, profiled
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
+from hlgp_dist.config.load import vary
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.models.backbone import DTYPES
 from hlgp_dist.train.device_memory import DeviceMemory
@@ -43,12 +46,16 @@ class _Bench:
         self.other = f"{options.yardstick}_" if options.yardstick else ""
         self.steppers = {"": Stepper(options)}
         self.learner = self.steppers[""].learner
-        shapes = products_of(self.learner.trunk, options.batch_size)
-        self.gemm = GemmPeak(shapes, DTYPES[options.config.engine.precision], self.clock)
         self.seconds: dict[str, list[float]] = {}
         self.memory: dict[str, Parts] | None = None
         self.operations: list[Operation] = []
+        shapes = products_of(self.learner.trunk, options.batch_size)
         self.products: dict[Product, list[float]] = {shape: [] for shape in shapes}
+
+    @cached_property
+    def gemm(self) -> GemmPeak:
+        """With operands of its own, which are no part of a step's memory."""
+        return GemmPeak(list(self.products), DTYPES[self.options.config.engine.precision], self.clock)
 
     def report(self) -> dict[str, Any]:
         own, trains = self.steppers[""], self.learner.method.has_gradients
@@ -85,15 +92,16 @@ class _Bench:
     def _foreseen(self) -> Parts:
         """The parts of a step's memory by the plan, as far as they are measured."""
         device: Device = "cuda" if self.options.device.startswith("cuda") else "cpu"
-        _, last = self._costs(device)
         config, trunk = self.options.config, self.learner.trunk
+        _, last = self._costs(device, config)
         return foreseen_parts(rank_memory(config, trunk, [last], self._shapes(), 1, device).training, device)
 
     def _peak_bytes(self, call: Callable[[], None]) -> int:
+        """The first call, which may compile, does not count."""
         memory = DeviceMemory(self.options.device)
+        call()
         memory.forget_peak()
-        for _ in range(WARM_UP):
-            call()
+        call()
         return memory.peak()
 
     def _each(self, call: Callable[[Stepper], None]) -> None:
@@ -149,17 +157,20 @@ class _Bench:
         }
 
     def _flops(self) -> dict[str, float]:
-        """Of a picture, what the method needs: attention's scores are counted once, weights get no gradients."""
-        first, last = self._costs("cpu")
+        """Of a picture, what the method needs: attention's scores and every block are counted once, weights get no
+        gradients.
+        """
+        needed = {"engine.checkpoint_blocks": "none"}
+        first, last = self._costs("cpu", vary(self.options.config, needed))
         return {
             FIRST: first.step.per_picture(),
             TRAIN: last.step.per_picture(),
             EVAL: last.test.per_picture(),
         }
 
-    def _costs(self, device: Device) -> tuple[TaskCost, TaskCost]:
-        setting = Setting(self.learner.trunk.dimensions, self.options.tasks, self.options.config.seed)
-        costs = task_costs(self.options.config, setting, (self._shapes(), self.options.batch_size), device)
+    def _costs(self, device: Device, config: RunConfig) -> tuple[TaskCost, TaskCost]:
+        setting = Setting(self.learner.trunk.dimensions, self.options.tasks, config.seed)
+        costs = task_costs(config, setting, (self._shapes(), self.options.batch_size), device)
         return costs[0], costs[-1]
 
     def _shapes(self) -> Shapes:

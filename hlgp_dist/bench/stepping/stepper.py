@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -31,6 +32,14 @@ from hlgp_dist.types import Batch, TaskSpec
 RATES = {"prompt": 1e-3, "head": 1e-3}
 
 
+class Given(NamedTuple):
+    """To a step, on the device: pictures as floats [B, 3, R, R], labels and weights [B]."""
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
 class Stepper:
     """Training steps and evaluations of one batch, in a task that `begin` has begun."""
 
@@ -43,13 +52,14 @@ class Stepper:
         trunk, _ = build_trunk(
             config.backbone, precision=precision, seed=config.seed, device=options.device, trained=trained
         )
+        trunk.recompute_blocks(config.engine.checkpoint_blocks == "all")
         if yardstick == "plain":
             trunk.cuts_last_block = False
         if config.engine.compile and yardstick is None:
             trunk.compile_blocks()
         setting = Setting(trunk.dimensions, options.tasks, config.seed)
         self.learner = Learner(trunk, build_method(config.method, setting).to(options.device))
-        self.batch = _random_batch(options.batch_size, trunk.input_format.size.size)
+        self._batch = _random_batch(options.batch_size, trunk.input_format.size.size, options.device)
         self.engine: DeepSpeedEngine | None = None
 
     def begin(self, task: TaskSpec) -> None:
@@ -58,7 +68,7 @@ class Stepper:
             if each.index > 0:
                 self.end()
             self.learner.begin_task(each)
-        self.batch.labels.copy_(task.start + torch.arange(len(self.batch.labels)) % len(task.classes))
+        self._batch.labels.copy_(task.start + torch.arange(len(self._batch.labels)) % len(task.classes))
         self.engine = self._engine() if self.learner.method.has_gradients else None
 
     @property
@@ -79,22 +89,17 @@ class Stepper:
             learner, parameters, kept=kept, optimizer=config.optimizer, options=config.engine, accumulation=1
         )
 
-    def batch_there(self) -> Batch:
-        """The batch on the device."""
-        return to_device(self.batch, self._options.device)
-
-    def images(self) -> Tensor:
-        """Floats [B, 3, R, R] on the device, as a step takes them."""
-        images = self.batch_there().images
+    def given(self) -> Given:
+        """The batch, sent anew."""
+        images, labels, _, weights = to_device(self._batch, self._options.device)
         assert isinstance(images, Tensor)
-        return to_float(images, self._memory)
+        return Given(to_float(images, self._memory), labels, weights)
 
     def train_step(self) -> None:
         """The whole of one, an optimizer's update included."""
         assert self.engine is not None
         self.learner.train()
-        batch = self.batch_there()
-        loss, _ = self.engine(self.images(), batch.labels, batch.weights)
+        loss, _ = self.engine(*self.given())
         self.engine.backward(loss)
         self.engine.step(RATES)
 
@@ -105,20 +110,19 @@ class Stepper:
 
     def backward(self) -> None:
         """Its gradients, which stay."""
-        self.loss(self.images()).backward()
+        self.loss(self.given()).backward()
 
-    def loss(self, images: Tensor) -> Tensor:
-        """Of the batch, whose pictures are given as floats."""
+    def loss(self, given: Given) -> Tensor:
+        """Of what it is given."""
         self.learner.train()
-        batch = self.batch_there()
-        loss: Tensor = self.learner(images, batch.labels, batch.weights)[0]
+        loss: Tensor = self.learner(*given)[0]
         return loss
 
     @torch.no_grad()
     def evaluate(self) -> None:
         """One batch's logits."""
         self.learner.eval()
-        self.learner.predict(self.images())
+        self.learner.predict(self.given().images)
 
     def reduce(self) -> None:
         """The sum over ranks of all that is trained."""
@@ -140,18 +144,20 @@ class _OneBatch:
     @torch.no_grad()
     def statistics(self, features: Callable[[Tensor], Tensor], width: int, spread: Spread) -> ClassStatistics:
         """See FeatureStream. Each class takes of the pictures in turn."""
-        seen = features(self._stepper.images())
+        seen = features(self._stepper.given().images)
         count = len(self._task.classes)
         which = torch.arange(max(count, len(seen)))
         batch = (seen[which.to(seen.device) % len(seen)], which % count)
         return class_statistics([batch], count, width, spread, lambda tensor: tensor, seen.device)
 
 
-def _random_batch(count: int, size: int) -> Batch:
+def _random_batch(count: int, size: int, device: str) -> Batch:
+    """Where a run's loading has them for that device."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, size, size), generator=random, dtype=torch.uint8)
-    ids = torch.arange(count)
-    return Batch(images, torch.zeros_like(ids), ids, torch.full((count,), 1.0 / count))
+    parts = (images, torch.zeros(count, dtype=torch.long), torch.full((count,), 1.0 / count))
+    images, labels, weights = (part.pin_memory() if device.startswith("cuda") else part for part in parts)
+    return Batch(images, labels, torch.arange(count), weights)
 
 
 @contextmanager

@@ -22,9 +22,7 @@ def grids(report: Mapping[str, Any]) -> Iterator[Grid]:
         rows = [[part, f"{ms:.1f}", f"{100 * ms / whole:.1f}"] for part, ms in report["parts_ms"].items()]
         title = f"a training step of task {report['tasks']}"
         yield Grid(title, ["", "ms", "%"], [*rows, ["all", f"{whole:.1f}", "100.0"]])
-    if report["memory_bytes"]:
-        columns = ["", "foreseen, MB", "measured, MB"]
-        yield Grid(f"memory of a step of task {report['tasks']}", columns, list(_memory(**report["memory_bytes"])))
+    yield Grid("memory", ["", "foreseen, MB", "measured, MB"], list(_memory(report)))
     if report["operations"]:
         title = f"operations of a step of task {report['tasks']}, without what they call"
         yield Grid(title, ["", "calls", "ms", "%"], list(_operations(report["operations"])))
@@ -50,9 +48,14 @@ def _rates(report: Mapping[str, Any]) -> Grid:
     return Grid(title, columns, rows)
 
 
-def _memory(foreseen: Mapping[str, int], measured: Mapping[str, int]) -> Iterator[list[str]]:
-    for part, size in measured.items():
-        yield [part, f"{foreseen[part] / 1e6:,.2f}", f"{size / 1e6:,.2f}"]
+def _memory(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Of a step of the last task part by part, then all in all."""
+    if report["memory_bytes"]:
+        foreseen, measured = (report["memory_bytes"][side] for side in ("foreseen", "measured"))
+        for part, size in measured.items():
+            yield [part, f"{foreseen[part] / 1e6:,.2f}", f"{size / 1e6:,.2f}"]
+    whole = "step of the first task" if report["memory_bytes"] else "test"
+    yield [f"all in all, in a {whole}", "", f"{report['peak_memory_bytes'] / 1e6:,.2f}"]
 
 
 def _operations(operations: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -68,7 +71,6 @@ def _products(report: Mapping[str, Any]) -> Iterator[list[str]]:
     for product, flops in report["gemm_flops"].items():
         yield [product, f"{flops / 1e12:.3f}"]
     yield ["the peak", f"{report['gemm_peak_flops'] / 1e12:.3f}"]
-    yield ["peak memory, MiB", f"{report['peak_memory_bytes'] / 2**20:,.0f}"]
 
 
 def scaling_grids(report: Mapping[str, Any]) -> Iterator[Grid]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import hlgp_dist
 from hlgp_dist.launch.doctor.finding import Finding
@@ -25,21 +23,13 @@ def check_versions(site: Site) -> list[Finding]:
 
 def versions() -> dict[str, str | None]:
     """By package; None where one is missing. CODE: hash of the source that runs."""
-    from hlgp_dist.train.environment import environment
+    from hlgp_dist.train.environment import code_hash, environment
 
     known = environment()
     packages = known["packages"]
     assert isinstance(packages, dict)
     ours = {"hlgp_dist": hlgp_dist.__version__, CODE: code_hash()}
     return {"python": str(known["python"]), **packages, **ours}
-
-
-def code_hash() -> str:
-    """Of every module's text."""
-    root, digest = Path(hlgp_dist.__file__).parent, hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def judge(by_node: Mapping[str, Mapping[str, str | None]]) -> list[Finding]:

@@ -78,7 +78,7 @@ def _given(config: RunConfig, options: PlanOptions) -> _Given:
     sheet = None if options.device is None else device_named(options.device)
     speed = None
     if options.bench is not None:
-        speed = speed_of_bench(options.bench, config.engine.precision, options.mfu)
+        speed = speed_of_bench(options.bench, config, options.mfu)
         if config.study is not None or config.search is not None:
             speed = estimate_run(vary(config, {"study": None, "search": None})).in_flops(speed)
     elif sheet is not None:

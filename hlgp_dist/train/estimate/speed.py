@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hlgp_dist.config.merge import value_at
+from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.errors import ConfigError
 from hlgp_dist.train.estimate.devices import PRECISIONS, DeviceSheet
 
@@ -17,6 +18,8 @@ MFU = 0.4
 RATES = ("train_images_per_second", "eval_images_per_second")
 BENCH = (*RATES, "gemm_peak_flops", "mfu")
 """Numbers of a bench's file: pictures a second of one device, FLOP/s of its matrix products, and the part reached."""
+MEASURED_ON = ("backbone.name", "backbone.kwargs", "method.kind", "engine.precision", "engine.compile")
+"""What decides a rate more than anything else, of the configuration that a bench's file says it measured."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,15 @@ def speed_of_device(sheet: DeviceSheet, mfu: float | None) -> Speed:
     return Speed(told, flops={precision: part * peak for precision, peak in peaks.items()})
 
 
-def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
-    """By what was measured in that precision.
+def speed_of_bench(file: Path, config: RunConfig, mfu: float | None) -> Speed:
+    """By what was measured on that configuration.
 
     Raises:
-        ConfigError: the file cannot be read or holds nothing to go by.
+        ConfigError: the file cannot be read, holds nothing to go by, or says that it is of another configuration.
     """
-    found = _numbers(file, _document(file))
+    document, precision = _document(file), str(config.engine.precision)
+    found = _numbers(file, document)
+    _check_same(file, document.get("config"), config.model_dump(mode="json"))
     train, test = (found.get(name) for name in RATES)
     peak, part = found.get("gemm_peak_flops"), mfu if mfu is not None else found.get("mfu")
     flops = {precision: peak * part} if peak is not None and part is not None else {}
@@ -91,6 +96,19 @@ def speed_of_bench(file: Path, precision: str, mfu: float | None) -> Speed:
         raise ConfigError(f"--bench {file}: needs train_images_per_second, or gemm_peak_flops and mfu")
     shown = ", ".join(f"{name} {found[name]:.4g}" for name in BENCH if name in found)
     return Speed(f"{file}: {shown}", train, test, flops)
+
+
+def _check_same(file: Path, measured: object, planned: Mapping[str, Any]) -> None:
+    """A file that does not say what it measured, one written by hand, is taken as it is."""
+    if measured is None:
+        return
+    for key in MEASURED_ON:
+        theirs, ours = (value_at(values, key.split(".")) for values in (measured, planned))
+        if theirs != ours:
+            raise ConfigError(
+                f"--bench {file}: was measured with {key} = {theirs}, and {ours} is planned; "
+                "measure that by `hlgp bench step`, or keep of the file gemm_peak_flops and mfu alone"
+            )
 
 
 @dataclass(frozen=True)

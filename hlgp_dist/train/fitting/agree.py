@@ -15,7 +15,7 @@ from hlgp_dist.engine.collectives import barrier, reduce_min
 from hlgp_dist.files import write_json
 from hlgp_dist.train.batch_sizes import BatchSizes
 from hlgp_dist.train.device_memory import DeviceMemory, Room, is_out_of_memory
-from hlgp_dist.train.environment import device_name
+from hlgp_dist.train.environment import code_hash, device_name
 from hlgp_dist.train.fitting.probe import Probe
 from hlgp_dist.train.fitting.remembered import About, recall, remember
 from hlgp_dist.train.largest import largest, too_few, usable
@@ -98,6 +98,7 @@ def _about(session: Session, room: Room) -> About:
         "memory": room.total,
         "ranks": [world.size, world.host_size],
         "torch": torch.__version__,
+        "code": code_hash(),
     }
 
 
