@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,6 +44,7 @@ def bench_data(
     json: JsonFile = None,
 ) -> None:
     """Our loading beside ImageFolder's and webdataset's: rates, where time goes, memory, a training step's wait."""
+    _check_file("--json", json)
     from hlgp_dist.bench import loading
     from hlgp_dist.bench.setting import options_of
     from hlgp_dist.bench.tables import grids
@@ -81,6 +83,8 @@ def bench_step(
     json: JsonFile = None,
 ) -> None:
     """Training and evaluation beside the peak of this device's matrix products; docs/performance.md."""
+    _check_file("--json", json)
+    _check_file("--profile", profile)
     from hlgp_dist.bench.stepping.options import step_options
     from hlgp_dist.bench.stepping.step import bench_step
     from hlgp_dist.bench.stepping.tables import grids
@@ -117,6 +121,7 @@ def bench_scaling(
     json: JsonFile = None,
 ) -> None:
     """A training step on more and more ranks of this machine, weak and strong; docs/performance.md."""
+    _check_file("--json", json)
     numbers = [int(number) for number in workers.split(",") if number.strip().isdigit()]
     if len(numbers) != len(workers.split(",")):
         raise ConfigError(f"--workers={workers}: must be whole numbers with commas, as 1,2,4")
@@ -146,7 +151,18 @@ def _show_measured(report: dict[str, Any], grids: Iterable[Grid], json: Path | N
     from hlgp_dist.files import write_json
     from hlgp_dist.terminal import show_grid
 
-    if json is not None:
-        write_json(json, report)
     for grid in grids:
         show_grid(grid)
+    if json is not None:
+        write_json(json, report)
+
+
+def _check_file(flag: str, file: Path | None) -> None:
+    """Before minutes are spent on what is to lie there."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise ConfigError(f"{flag}={file}: is a folder; give a file")
+    there = next(folder for folder in file.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"{flag}={file}: {there} cannot be written to")

@@ -30,7 +30,7 @@ LENGTH = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--precision", choices=["bf16", "fp32", "int8"], default="bf16")

@@ -30,9 +30,9 @@ ROWS: dict[str, tuple[str, ...]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("shards", type=Path)
-    parser.add_argument("rows", nargs="*", default=list(ROWS))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shards", type=Path, help="a shard folder, as of `hlgp data shard`")
+    parser.add_argument("rows", nargs="*", default=list(ROWS), help="names as in the table; default all")
     given = parser.parse_args()
     print("| run | bench: training, images/s | tests | training, s: planned | taken | error | all, s | taken | error |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -54,7 +54,8 @@ def _row(name: str, overrides: Sequence[str], shards: Path, folder: Path) -> str
     plan = json.loads((folder / "plan.json").read_text())
     run = folder / "run"
     _hlgp("train", config, *overrides, f"run.dir={run.parent}", f"run.name={run.name}")
-    training = sum(stage["trained"] for stage in plan["run"]["stages"]) / rates["train_images_per_second"]
+    sustained = plan["speed"]["flops"][plan["run"]["precision"]]
+    training = sum(stage["training"] for stage in plan["run"]["stages"]) / sustained
     taken = json.loads((run / "result.json").read_text())["training_seconds"]
     hours, lasted = plan["bounds"][0]["hours"] * 3600, _seconds(run)
     cells = [f"{rates[f'{part}_images_per_second']:.1f}" for part in ("train", "eval")]

@@ -49,9 +49,9 @@ MB = 10**6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--row")
-    parser.add_argument("rows", nargs="*", default=ROWS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--row", help="this one alone, in this process, as JSON")
+    parser.add_argument("rows", nargs="*", default=ROWS, help="each a backbone, a batch and KEY=VALUE in one word")
     given = parser.parse_args()
     if given.row is not None:
         print(json.dumps(_measured(*_of(given.row))))

@@ -112,6 +112,9 @@ def create_vit(spec: Backbone) -> VisionTransformer:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"backbone.kwargs: timm refuses {spec.name} with {keywords}: {reason}") from error
     _check_supported(spec.name, model)
+    if not model.patch_embed.num_patches:
+        patch = model.patch_embed.patch_size[0]
+        raise ConfigError(f"backbone.img_size = {spec.img_size}: is smaller than one patch of {patch} pixels")
     if not model.global_pool:
         raise ConfigError("backbone.kwargs.global_pool: there has to be one feature a picture; try token or avg")
     return model

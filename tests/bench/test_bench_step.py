@@ -166,7 +166,7 @@ def test_every_method_is_measured(tmp_path: Path, method: str) -> None:
 
 def test_a_method_without_gradients_has_an_evaluation(tmp_path: Path) -> None:
     report = measured(tmp_path, "--method", "ranpac", "--tasks", "2", "method.projection_width=64")
-    assert report["mfu"] is None and report["parts_ms"] == {}
+    assert report["mfu"] is report["train_images_per_second"] is None and report["parts_ms"] == {}
     assert report["eval_images_per_second"] > 0
     assert "training" not in report["printed"]
 
@@ -189,6 +189,11 @@ def test_a_method_without_steps_has_no_profile(tmp_path: Path) -> None:
     [
         *((word, f"{word}: has no effect on a step that is measured") for word in WITHOUT_EFFECT),
         ("--compare=bf16", "--compare=bf16: is this very step; give --precision or --compile"),
+        ("engine.compile=true", "engine.compile=true: give --compile"),
+        ("backbone.name=vit_small_patch16_224", "give --backbone"),
+        ("--json=/", "--json=/: is a folder; give a file"),
+        ("--profile=pyproject.toml/trace.json", "pyproject.toml cannot be written to"),
+        ("--size=8", "backbone.img_size = 8: is smaller than one patch of 16 pixels"),
     ],
 )
 def test_what_has_no_effect_is_refused(words: str, message: str) -> None:

@@ -162,6 +162,9 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
         '{"mfu": 0.4}',
         '{"train_images_per_second": -1}',
         '{"train_images_per_second": "x"}',
+        '{"train_images_per_second": NaN}',
+        '{"train_images_per_second": Infinity}',
+        '{"gemm_peak_flops": 1e12, "mfu": 40}',
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match="--bench"):
@@ -176,20 +179,51 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
     assert "no bf16" in speed_of_device(device_named("T4"), None).told
 
 
-@pytest.mark.parametrize(
-    ("key", "measured", "planned"),
-    [("backbone.name", "vit_small_patch16_224", "vit_large_patch16_224"), ("engine.precision", "int8", "bf16")],
-)
-def test_a_bench_of_another_configuration_is_refused(key: str, measured: str, planned: str, tmp_path: Path) -> None:
-    """An int8 bench of a small ViT would price a large one in bf16 without a word."""
+def bench_of(file: Path, *overrides: str, **numbers: float) -> RunConfig:
+    """The configuration that a file of `hlgp bench step` says it measured."""
+    config = resolve({"data": {"path": "x"}}, list(overrides)).config
+    about = config.model_dump(mode="json", include={"backbone", "method", "optimizer", "engine"})
+    file.write_text(json.dumps({"flops_per_image": {"train": 3e9, "eval": 2e9}, "config": about, **numbers}))
+    return config
+
+
+def test_a_bench_prices_pictures_that_cost_otherwise_by_its_flops(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
-    values = {"data": {"path": "x"}}
-    theirs, ours = (resolve(values, [f"{key}={value}"]).config for value in (measured, planned))
-    about = theirs.model_dump(mode="json", include={"backbone", "method", "optimizer", "engine"})
-    file.write_text(json.dumps({"train_images_per_second": 100, "config": about}))
-    assert speed_of_bench(file, theirs, None).train == 100
-    with pytest.raises(ConfigError, match=f"measured with {key} = {measured}, and {planned} is planned; measure"):
-        speed_of_bench(file, ours, None)
+    config = bench_of(file, train_images_per_second=100, eval_images_per_second=200, gemm_peak_flops=9e12, mfu=0.5)
+    speed = speed_of_bench(file, config, None)
+    assert speed.training_seconds(1000, 6e12, "bf16") == pytest.approx(20)
+    assert speed.test_seconds(1000, 8e12, 0.0, "bf16") == pytest.approx(20)
+    other = apply(config, {"backbone.name": "vit_large_patch16_224", "method.prompt_length": 40})
+    assert speed_of_bench(file, other, None) == speed
+
+
+def test_a_bench_of_what_trains_nothing_prices_tests(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    config = bench_of(file, eval_images_per_second=200, gemm_peak_flops=9e12)
+    assert speed_of_bench(file, config, None).test_seconds(1000, 8e12, 0.0, "bf16") == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ("engine.precision=int8", "with engine.precision = int8, and bf16 is planned; measure that by"),
+        ("engine.compile=true", "with engine.compile = True, and False is planned"),
+        ("engine.checkpoint_blocks=all", "measure with engine.checkpoint_blocks = none"),
+    ],
+)
+def test_a_bench_of_other_kernels_is_refused(measured: str, message: str, tmp_path: Path) -> None:
+    """An int8 bench would price a run in bf16 without a word."""
+    bench_of(tmp_path / "bench.json", measured, train_images_per_second=100)
+    with pytest.raises(ConfigError, match=message):
+        speed_of_bench(tmp_path / "bench.json", resolve({"data": {"path": "x"}}).config, None)
+
+
+@pytest.mark.parametrize("numbers", [{}, {"gemm_peak_flops": 9e12}])
+def test_a_bench_without_rates_is_refused(numbers: dict[str, float], tmp_path: Path) -> None:
+    """That of `hlgp bench scaling`, for one."""
+    config = bench_of(tmp_path / "bench.json", **numbers)
+    with pytest.raises(ConfigError, match="give the JSON of `hlgp bench step`"):
+        speed_of_bench(tmp_path / "bench.json", config, None)
     with pytest.raises(ConfigError, match=r"H100.*--bench"):
         device_named("abacus")
 

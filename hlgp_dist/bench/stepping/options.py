@@ -16,6 +16,14 @@ from hlgp_dist.types import TaskSpec
 
 HAVE_EFFECT = ("backbone", "method", "optimizer", "seed", "engine.checkpoint_blocks")
 """Keys and sections of a run that a measured step is made of; the rest are flags, or say nothing about it."""
+FLAGS = {
+    "backbone.name": "--backbone",
+    "backbone.img_size": "--size",
+    "method.kind": "--method",
+    "engine.precision": "--precision",
+    "engine.compile": "--compile",
+}
+"""Keys that the verb has a flag for."""
 BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
 
 Yardstick = Literal["plain", "bf16"]
@@ -58,6 +66,8 @@ def step_options(
     """
     for override in overrides:
         key = override.partition("=")[0]
+        if key in FLAGS:
+            raise ConfigError(f"{override}: give {FLAGS[key]}")
         if not any(key == each or key.startswith(f"{each}.") for each in HAVE_EFFECT):
             raise ConfigError(
                 f"{override}: has no effect on a step that is measured; {', '.join(HAVE_EFFECT)} have one"
@@ -73,7 +83,7 @@ def step_options(
     if yardstick == "bf16" and precision == "bf16" and not compiled:
         raise ConfigError("--compare=bf16: is this very step; give --precision or --compile, or --compare plain")
     if profile is not None and not config.method.takes_gradients:
-        raise ConfigError(f"--profile={profile}: is of a training step, and {method} has none")
+        raise ConfigError(f"--profile={profile}: is of a training step, and {config.method.kind} has none")
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
     stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
     return StepOptions(config, stream, batch_size, rounds, yardstick, profile, device)

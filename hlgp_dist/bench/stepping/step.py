@@ -133,7 +133,7 @@ class _Bench:
         rates = {name: batch / median(seconds) for name, seconds in self.seconds.items()}
         mfu = {name: rates[name] * flops[name] / gemm for name in flops if name in rates}
         return {
-            **{f"{name}_images_per_second": rate for name, rate in rates.items()},
+            **{f"{name}_images_per_second": rates.get(name) for name in dict.fromkeys([*flops, *rates])},
             "mfu": mfu.get(TRAIN),
             "eval_mfu": mfu[EVAL],
             "first_task_mfu": mfu.get(FIRST),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,10 @@ MFU = 0.4
 RATES = ("train_images_per_second", "eval_images_per_second")
 BENCH = (*RATES, "gemm_peak_flops", "mfu")
 """Numbers of a bench's file: pictures a second of one device, FLOP/s of its matrix products, and the part reached."""
-MEASURED_ON = ("backbone.name", "backbone.kwargs", "method.kind", "engine.precision", "engine.compile")
-"""What decides a rate more than anything else, of the configuration that a bench's file says it measured."""
+MOST = {"mfu": 4.0}
+"""8 bits against a peak of 16 may pass 1; 40 is a percentage."""
+KERNELS = ("engine.precision", "engine.compile")
+"""What FLOP/s hang on: has to be the same in what was measured and what is planned."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,14 @@ class Speed:
         """train_flops: of a training picture, by which its measured rate becomes FLOP/s."""
         if self.test is not None:
             return pictures / self.test
-        if not self.flops and self.train is not None and train_flops:
+        if not self.flops and not self.test_flops and self.train is not None and train_flops:
             return flops / (self.train * train_flops)
         return _seconds(flops, {**self.flops, **self.test_flops}, precision)
 
     def in_flops(self, precision: str, train_flops: float, test_flops: float) -> Speed:
         """Measured rates as FLOP/s, for runs whose pictures cost otherwise; precision, FLOPs: of what was measured."""
+        if self.train is None and self.test is None:
+            return self
         flops = {precision: self.train * train_flops} if self.train and train_flops else self.flops
         tests = {precision: self.test * test_flops} if self.test and test_flops else self.flops
         told = f"{self.told}, by the FLOPs of the configuration's own run"
@@ -81,14 +86,16 @@ def speed_of_device(sheet: DeviceSheet, mfu: float | None) -> Speed:
 
 
 def speed_of_bench(file: Path, config: RunConfig, mfu: float | None) -> Speed:
-    """By what was measured on that configuration.
+    """By a file of `hlgp bench step` the FLOP/s of what it measured, by one without its configuration the rates there.
 
     Raises:
-        ConfigError: the file cannot be read, holds nothing to go by, or says that it is of another configuration.
+        ConfigError: the file cannot be read, holds nothing to go by, or is of other kernels.
     """
     document, precision = _document(file), str(config.engine.precision)
     found = _numbers(file, document)
-    _check_same(file, document.get("config"), config.model_dump(mode="json"))
+    if "config" in document:
+        _check_kernels(file, document["config"], config.model_dump(mode="json"))
+        return _sustained(file, document, found, precision)
     train, test = (found.get(name) for name in RATES)
     peak, part = found.get("gemm_peak_flops"), mfu if mfu is not None else found.get("mfu")
     flops = {precision: peak * part} if peak is not None and part is not None else {}
@@ -98,17 +105,33 @@ def speed_of_bench(file: Path, config: RunConfig, mfu: float | None) -> Speed:
     return Speed(f"{file}: {shown}", train, test, flops)
 
 
-def _check_same(file: Path, measured: object, planned: Mapping[str, Any]) -> None:
-    """A file that does not say what it measured, one written by hand, is taken as it is."""
-    if measured is None:
-        return
-    for key in MEASURED_ON:
+def _check_kernels(file: Path, measured: object, planned: Mapping[str, Any]) -> None:
+    for key in KERNELS:
         theirs, ours = (value_at(values, key.split(".")) for values in (measured, planned))
         if theirs != ours:
             raise ConfigError(
                 f"--bench {file}: was measured with {key} = {theirs}, and {ours} is planned; "
-                "measure that by `hlgp bench step`, or keep of the file gemm_peak_flops and mfu alone"
+                "measure that by `hlgp bench step`"
             )
+    if value_at(measured, ("engine", "checkpoint_blocks")) != "none":
+        raise ConfigError(f"--bench {file}: measure with engine.checkpoint_blocks = none; plans count what all adds")
+
+
+def _sustained(file: Path, document: Mapping[str, Any], found: Mapping[str, float], precision: str) -> Speed:
+    """Pictures a second times the FLOPs of such a picture."""
+    flops = {}
+    for rate, phase in zip(RATES, ("train", "eval"), strict=True):
+        needed = value_at(document, ("flops_per_image", phase))
+        if rate in found and isinstance(needed, int | float):
+            flops[phase] = found[rate] * needed
+    if not flops:
+        raise ConfigError(
+            f"--bench {file}: has no rates with their flops_per_image; give the JSON of `hlgp bench step`"
+        )
+    backbone = value_at(document, ("config", "backbone", "name"))
+    shown = ", ".join(f"{flop / 1e12:.3g} TFLOP/s ({phase})" for phase, flop in flops.items())
+    train, test = ({precision: flops[phase]} if phase in flops else {} for phase in ("train", "eval"))
+    return Speed(f"{file}: {shown}, measured on {backbone}", flops=train, test_flops=test)
 
 
 @dataclass(frozen=True)
@@ -152,6 +175,8 @@ def _document(file: Path) -> Mapping[str, Any]:
 def _numbers(file: Path, document: Mapping[str, Any]) -> dict[str, float]:
     numbers = {name: document[name] for name in BENCH if document.get(name) is not None}
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ConfigError(f"--bench {file}: {name} = {value!r} must be a number above 0")
+        most = MOST.get(name, math.inf)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
+            bound = f", at most {most:g}" if name in MOST else ""
+            raise ConfigError(f"--bench {file}: {name} = {value!r} must be a finite number above 0{bound}")
     return numbers
