@@ -177,6 +177,8 @@ def test_speeds_come_from_a_file_or_a_name(tmp_path: Path) -> None:
         "fp32": 0.4 * 67e12,
     }
     assert "no bf16" in speed_of_device(device_named("T4"), None).told
+    with pytest.raises(ConfigError, match=r"H100.*--bench"):
+        device_named("abacus")
 
 
 def bench_of(file: Path, *overrides: str, **numbers: float) -> RunConfig:
@@ -195,6 +197,17 @@ def test_a_bench_prices_pictures_that_cost_otherwise_by_its_flops(tmp_path: Path
     assert speed.test_seconds(1000, 8e12, 0.0, "bf16") == pytest.approx(20)
     other = apply(config, {"backbone.name": "vit_large_patch16_224", "method.prompt_length": 40})
     assert speed_of_bench(file, other, None) == speed
+
+
+def test_a_stated_part_of_a_measured_peak_goes_before_what_was_reached(tmp_path: Path) -> None:
+    """Else --mfu would be an option without effect."""
+    file = tmp_path / "bench.json"
+    config = bench_of(file, train_images_per_second=100, eval_images_per_second=200, gemm_peak_flops=8e12, mfu=0.5)
+    speed = speed_of_bench(file, config, 0.25)
+    assert speed.training_seconds(1000, 6e12, "bf16") == speed.test_seconds(1000, 6e12, 0.0, "bf16") == pytest.approx(3)
+    bench_of(file, train_images_per_second=100)
+    with pytest.raises(ConfigError, match="--mfu=0.25: is a part of gemm_peak_flops"):
+        speed_of_bench(file, config, 0.25)
 
 
 def test_a_bench_of_what_trains_nothing_prices_tests(tmp_path: Path) -> None:
@@ -224,8 +237,6 @@ def test_a_bench_without_rates_is_refused(numbers: dict[str, float], tmp_path: P
     config = bench_of(tmp_path / "bench.json", **numbers)
     with pytest.raises(ConfigError, match="give the JSON of `hlgp bench step`"):
         speed_of_bench(tmp_path / "bench.json", config, None)
-    with pytest.raises(ConfigError, match=r"H100.*--bench"):
-        device_named("abacus")
 
 
 def test_a_test_rate_follows_from_a_training_rate() -> None:

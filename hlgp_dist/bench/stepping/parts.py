@@ -62,13 +62,13 @@ class StepParts:
         queries = [each for each in passes if not each.has_gradient]
         forward, backward = self._trunk(passes[-1])
         _, labels, weights = self._stepper.given()
-        given, head = self._timed(self._stepper.given), self._timed(lambda: self._head(labels, weights))
+        sending, head = self._timed(self._stepper.given), self._timed(lambda: self._head(labels, weights))
         parts = {
-            "input": given,
+            "input": sending,
             "matching and queries": sum(map(self._query, queries)),
             "trunk forward": forward,
             "trunk backward": backward,
-            "prompts": max(0.0, self._timed(self._around) - head - given),
+            "prompts": max(0.0, self._timed(self._around) - head - sending),
             "head": head,
             "optimizer": self._optimizer(),
             "collective": self._timed(self._stepper.reduce),

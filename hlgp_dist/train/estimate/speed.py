@@ -46,7 +46,7 @@ class Speed:
         """train_flops: of a training picture, by which its measured rate becomes FLOP/s."""
         if self.test is not None:
             return pictures / self.test
-        if not self.flops and not self.test_flops and self.train is not None and train_flops:
+        if not self.flops and self.train is not None and train_flops:
             return flops / (self.train * train_flops)
         return _seconds(flops, {**self.flops, **self.test_flops}, precision)
 
@@ -93,11 +93,16 @@ def speed_of_bench(file: Path, config: RunConfig, mfu: float | None) -> Speed:
     """
     document, precision = _document(file), str(config.engine.precision)
     found = _numbers(file, document)
+    peak, part = (found.get(name) for name in ("gemm_peak_flops", "mfu"))
     if "config" in document:
         _check_kernels(file, document["config"], config.model_dump(mode="json"))
+    if mfu is not None:
+        if peak is None:
+            raise ConfigError(f"--mfu={mfu:g}: is a part of gemm_peak_flops, which {file} has not")
+        return Speed(f"{file}: {mfu:g} (stated) of gemm_peak_flops {peak:.4g}", flops={precision: peak * mfu})
+    if "config" in document:
         return _sustained(file, document, found, precision)
     train, test = (found.get(name) for name in RATES)
-    peak, part = found.get("gemm_peak_flops"), mfu if mfu is not None else found.get("mfu")
     flops = {precision: peak * part} if peak is not None and part is not None else {}
     if train is None and not flops:
         raise ConfigError(f"--bench {file}: needs train_images_per_second, or gemm_peak_flops and mfu")
