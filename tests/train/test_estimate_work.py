@@ -206,7 +206,7 @@ def test_a_stated_part_of_a_measured_peak_goes_before_what_was_reached(tmp_path:
     speed = speed_of_bench(file, config, 0.25)
     assert speed.training_seconds(1000, 6e12, "bf16") == speed.test_seconds(1000, 6e12, 0.0, "bf16") == pytest.approx(3)
     bench_of(file, train_images_per_second=100)
-    with pytest.raises(ConfigError, match="--mfu=0.25: is a part of gemm_peak_flops"):
+    with pytest.raises(ConfigError, match=r"--mfu=0\.25: is a part of gemm_peak_flops"):
         speed_of_bench(file, config, 0.25)
 
 
