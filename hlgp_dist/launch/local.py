@@ -21,13 +21,14 @@ from typing import TextIO
 import torch
 
 from hlgp_dist.config.schema import RunConfig
-from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker
+from hlgp_dist.errors import EnvironmentFailure, Failure, LostWorker, OutOfMemory
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.stop import STOP_SIGNALS, Stop
 from hlgp_dist.launch.watch import Watch
 from hlgp_dist.launch.worker import failure_of, work
 from hlgp_dist.ports import LOOPBACK, free_port
+from hlgp_dist.train import host_memory
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.types import Pulse, World
 
@@ -83,7 +84,7 @@ def run_local(config: RunConfig, folder: RunFolder, stop: Stop) -> None:
 
 def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: Stop) -> None:
     """One attempt."""
-    port, size = free_port(), config.launch.num_workers
+    port, size, killed = free_port(), config.launch.num_workers, host_memory.oom_kills()
     spawn = multiprocessing.get_context("spawn")
     plain = config.model_dump(mode="json")
     ranks = [spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)]
@@ -92,7 +93,7 @@ def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: 
             with _signals_held_back():
                 for process in ranks:
                     process.start()
-            _watch(ranks, channel)
+            _watch(ranks, channel, killed)
         except Failure as failure:
             raise watch.hang or failure from failure
         finally:
@@ -120,8 +121,11 @@ def _kill(ranks: list[SpawnProcess]) -> None:
             process.kill()
 
 
-def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
-    """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was."""
+def _watch(ranks: list[SpawnProcess], channel: Channel, killed: int) -> None:
+    """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was.
+
+    killed: by the kernel before, see `host_memory.oom_kills`.
+    """
     waiting = list(ranks)
     while waiting:
         multiprocessing.connection.wait([process.sentinel for process in waiting])
@@ -131,7 +135,7 @@ def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
             _wait(waiting, NOTICE_SECONDS)
             exit_codes = [process.exitcode or 0 for process in ranks]
             worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
-            raise _failure_of(exit_codes.index(worst), worst, channel)
+            raise _failure_of(exit_codes.index(worst), worst, channel, host_memory.oom_kills() > killed)
 
 
 def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
@@ -140,13 +144,20 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _failure_of(rank: int, exit_code: int, channel: Channel) -> Failure:
-    """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash."""
+def _failure_of(rank: int, exit_code: int, channel: Channel, is_starved: bool) -> Failure:
+    """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash.
+
+    is_starved: the kernel has ended processes for want of memory.
+    """
     left = failure_of(channel)
     says_why = left is not None and left.exit_code != Failure.exit_code and not isinstance(left, LostWorker)
     if exit_code >= 0 or (left is not None and says_why):
         return left or Failure(f"rank {rank} ended with exit code {exit_code}; see {channel.logs}")
     name = signal.Signals(-exit_code).name
+    if -exit_code == signal.SIGKILL and is_starved:
+        return OutOfMemory(
+            f"out of memory: the kernel ended rank {rank}; lower engine.micro_batch_size or launch.num_workers"
+        )
     if -exit_code in SENT_SIGNALS:
         return LostWorker(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
     return Failure(f"rank {rank} crashed with {name}; see {channel.logs}")

@@ -11,6 +11,8 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 NAMES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """Of a limit and of what counts against it, in a cgroup's folder: version 2, then 1."""
+EVENTS = ("memory.events", "memory.oom_control")
+"""Of what the kernel did to a cgroup, in the same order."""
 PEAK = "5"
 """Linux: what makes a process's highest resident size its present one."""
 
@@ -49,25 +51,40 @@ def _kilobytes(file: Path, field: str) -> int:
     return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{field}:")) * 1024
 
 
+def oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory: in this one's cgroup, or else on the host."""
+    counters = [folder / name for folder in _groups() for name in EVENTS]
+    for file in [*counters, PROC / "vmstat"]:
+        with suppress(OSError, KeyError):
+            return int(_fields(file)["oom_kill"])
+    return 0
+
+
 def _limits() -> Iterator[tuple[int, int]]:
     """Of each cgroup that this process is in and that has one: bytes, and those in use that are not given back."""
+    for folder in _groups():
+        for limit, usage in NAMES:
+            with suppress(OSError, ValueError):  # the root has none, version 2 says `max`
+                yield int((folder / limit).read_text()), int((folder / usage).read_text()) - _inactive(folder)
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of the cgroups that this process is in, its own first, then those around it."""
     for line in (PROC / "self" / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
         root = CGROUPS / controllers
-        for folder in [root / path.lstrip("/"), *(root / path.lstrip("/")).parents]:
-            if folder.is_relative_to(root):
-                yield from _limit(folder)
-
-
-def _limit(folder: Path) -> Iterator[tuple[int, int]]:
-    for limit, usage in NAMES:
-        with suppress(OSError, ValueError):  # the root has none, version 2 says `max`
-            yield int((folder / limit).read_text()), int((folder / usage).read_text()) - _inactive(folder)
+        own = root / path.lstrip("/")
+        yield from (folder for folder in [own, *own.parents] if folder.is_relative_to(root))
 
 
 def _inactive(folder: Path) -> int:
     """Pages of files that nobody has used for a while."""
-    rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    rows = _fields(folder / "memory.stat")
     return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
+
+
+def _fields(file: Path) -> dict[str, str]:
+    """A name and a number a line."""
+    return dict(line.split() for line in file.read_text().splitlines())

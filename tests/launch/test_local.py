@@ -15,6 +15,7 @@ from hlgp_dist.files import write_json
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.local import _watch
 from hlgp_dist.launch.worker import failure_of
+from hlgp_dist.train.host_memory import oom_kills
 from hlgp_dist.train.result import failed
 
 
@@ -27,7 +28,7 @@ def test_a_rank_that_fails_is_never_missed(tmp_path: Path) -> None:
         for rank in ranks:
             rank.start()
         with pytest.raises(Failure, match="ended with exit code 3"):
-            _watch(ranks, channel)  # type: ignore[arg-type]
+            _watch(ranks, channel, killed=0)  # type: ignore[arg-type]
 
 
 def end_by(number: int) -> None:
@@ -59,8 +60,16 @@ def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
     for rank in ranks:
         rank.start()
     with pytest.raises(Failure, match=reason) as caught:
-        _watch(ranks, channel)  # type: ignore[arg-type]
+        _watch(ranks, channel, killed=0)  # type: ignore[arg-type]
     assert type(caught.value) is kind
+
+
+def test_a_rank_that_the_kernel_ends_for_want_of_memory_is_out_of_memory(tmp_path: Path) -> None:
+    """As `killed` is one less than now, some process has been."""
+    killed = multiprocessing.get_context("fork").Process(target=end_by, args=(signal.SIGKILL,))
+    killed.start()
+    with pytest.raises(OutOfMemory, match=r"the kernel ended rank 0; lower engine\.micro_batch_size"):
+        _watch([killed], Channel(tmp_path / "logs", 1), killed=oom_kills() - 1)  # type: ignore[list-item]
 
 
 def test_a_reason_is_an_attempt_s_own(tmp_path: Path) -> None:
