@@ -43,6 +43,7 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     weights: Annotated[str | None, typer.Option(help="Of the backbone: hub, or a file; else where they were.")] = None,
     device: Annotated[str | None, typer.Option(help="As torch calls it; default a GPU if there is one.")] = None,
+    compiles: Annotated[bool, typer.Option("--compile", help="Blocks by kernels made for them.")] = False,
 ) -> None:
     """The likeliest classes of pictures, by an exported model; exit 3 where the backbone's weights are others."""
     if (data is None) == (not pictures):
@@ -54,7 +55,7 @@ def predict(
     from hlgp_dist.terminal import counting
 
     check_out(out)
-    predictor = open_export(model, weights=weights, device=usable_device(device))
+    predictor = open_export(model, weights=weights, device=usable_device(device), compiles=compiles)
     tally, size, top = Tally(), predictor.size, min(top, len(predictor.described.classes))
     if data is None:
         source = of_files(pictures or [], size, batch, tally.leave_out)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hlgp_dist.data.augment import to_float
+from hlgp_dist.data.buffers import Memory
 from hlgp_dist.errors import ConfigError, DataError, first_line
 from hlgp_dist.export.description import TENSORS, Description, read_description, specs
 from hlgp_dist.methods.base import Setting
@@ -26,6 +27,7 @@ class Predictor:
 
     def __init__(self, described: Description, learner: Learner, device: str) -> None:
         self.described, self.learner, self.device = described, learner, device
+        self._memory = Memory()
 
     @property
     def size(self) -> PictureSize:
@@ -35,7 +37,8 @@ class Predictor:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Float32 [B, C] on the host of uint8 pictures [B, 3, S, S], as `evaluate_task` has them."""
-        return self.learner.predict(to_float(images.to(self.device))).logits.float().cpu()
+        floats = to_float(images.to(self.device), self._memory)
+        return self.learner.predict(floats).logits.float().cpu()
 
 
 def usable_device(name: str | None) -> str:
@@ -53,12 +56,15 @@ def usable_device(name: str | None) -> str:
     return name
 
 
-def open_export(folder: Path, *, weights: str | None = None, device: str = "cpu") -> Predictor:
-    """The model in a folder; weights: of its backbone, `hub`, `none` or a file, in place of those it names.
+def open_export(folder: Path, *, weights: str | None = None, device: str = "cpu", compiles: bool = False) -> Predictor:
+    """The model in a folder.
+
+    weights: of its backbone, `hub`, `none` or a file, in place of those it names; compiles: see `engine.compile`.
 
     Raises:
         ConfigError: the folder holds no exported model, or one of options that are not known here.
         DataError: its tensors are damaged, or the backbone's weights are missing or are others.
+        EnvironmentFailure: no kernel can be made here.
     """
     described = read_description(folder)
     config = described.configured(weights)
@@ -69,6 +75,8 @@ def open_export(folder: Path, *, weights: str | None = None, device: str = "cpu"
         device=device,
         trained=config.method.trains_trunk,
     )
+    if compiles:
+        trunk.compile_blocks()
     stages = specs(described.stages)
     setting = Setting(trunk.dimensions, stages, config.seed, described.stream_length)
     learner = Learner(trunk, build_method(config.method, setting).to(device))

@@ -75,6 +75,20 @@ def test_files_and_folders_are_predicted(model: Path, tmp_path: Path, monkeypatc
         assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
+def test_compiled_blocks_predict_the_same(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shown").mkdir()
+    pictures(tmp_path / "shown")
+    found = {}
+    for name, flags in (("plain", []), ("compiled", ["--compile"])):
+        out = tmp_path / f"{name}.jsonl"
+        assert hlgp(monkeypatch, "predict", model, tmp_path / "shown", "--out", out, *flags) == 0
+        found[name] = [json.loads(line)["top"] for line in out.read_text().splitlines()]
+    for plain, compiled in zip(found["plain"], found["compiled"], strict=True):
+        assert {one["class"]: one["probability"] for one in compiled} == pytest.approx(
+            {one["class"]: one["probability"] for one in plain}, rel=1e-4
+        )
+
+
 def test_bad_pictures_are_named_and_left_out(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
