@@ -76,8 +76,12 @@ class Trunk(nn.Module):
         return max(int(block.attention.num_seen) for block in self.vit.blocks)
 
     def compile_blocks(self) -> None:
-        """From now on they run by kernels that torch.compile makes when they are first called."""
-        through = compiled()
+        """From now on they run by kernels that torch.compile makes when they are first called.
+
+        Raises:
+            EnvironmentFailure: it can make none here.
+        """
+        through = compiled(self.device)
         for block in self.vit.blocks:
             block.through = through
 

@@ -81,7 +81,7 @@ def test_a_machine_that_is_ready(tmp_path: Path, drawn: Path, environment: dict[
     assert reduced["is_right"] and reduced["ranks"] == 2
     assert reduced["gigabytes_a_second"] == pytest.approx(reduced["bytes"] / reduced["seconds"] / 1e9)
     assert set(said.states("token").values()) == {"warning"}
-    assert "doctor: all-reduce (10 of 10)" in said.error
+    assert "doctor: all-reduce (11 of 11)" in said.error
     assert said.left_over == []
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "nothing is left behind"
 
@@ -102,17 +102,19 @@ def test_results_in_a_bucket(tmp_path: Path, environment: dict[str, str]) -> Non
 def test_a_machine_that_is_not(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "file").touch()
     wrong = (f"run.dir={tmp_path}/file/runs", f"data.path={tmp_path}/none", f"backbone.weights={tmp_path}/w.pth")
-    said = doctor(tmp_path, *wrong, environment=environment)
+    environment |= {"CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
+    said = doctor(tmp_path, *wrong, "engine.compile=true", environment=environment)
     assert said.exit_code == 4
     assert not said.told["ready"]
     failed = {one["check"]: one for one in said.told["findings"] if one["state"] == "failed"}
-    assert set(failed) == {"run.dir is writable", "data.path", "backbone.weights"}
+    assert set(failed) == {"kernels", "run.dir is writable", "data.path", "backbone.weights"}
+    assert "No working C++ compiler" in failed["kernels"]["found"]
     assert "no file" in failed["backbone.weights"]["found"]
     assert all(one["fix"].endswith(".") for one in failed.values())
-    assert "fix:" in said.out and "3 failed" in said.out
-    assert said.error.splitlines()[-1].startswith("hlgp: not ready: run.dir is writable on ")
+    assert "fix:" in said.out and "4 failed" in said.out
+    assert said.error.splitlines()[-1].startswith("hlgp: not ready: kernels on ")
     assert said.left_over == []
-    assert {path.name for path in tmp_path.iterdir()} == {"home", "file"}
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "file", "kernels"}
 
 
 def test_a_doctor_that_is_sent_away_takes_everything_along(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from hlgp_dist.launch.doctor import (
     gpus,
     inputs,
     joining,
+    kernels,
     locks,
     reach,
     renames,
@@ -90,6 +91,13 @@ def test_unlike_nodes_are_a_warning() -> None:
 def test_the_cuda_of_the_driver_is_read_from_its_heading() -> None:
     assert gpus.driver_cuda("| NVIDIA-SMI 570.1  Driver Version: 570.1  CUDA Version: 12.8     |") == "12.8"
     assert gpus.driver_cuda("") is None
+
+
+def test_kernels() -> None:
+    assert kernels.judge("a", kernels.Kernels("x86_64", None)).state == "ok"
+    failed = kernels.judge("a", kernels.Kernels("NVIDIA H200", "fatal error: Python.h: No such file or directory"))
+    assert (failed.state, failed.node) == ("failed", "a")
+    assert "none for NVIDIA H200: fatal error: Python.h" in failed.found and "python3-dev" in failed.fix
 
 
 def test_ranks_go_where_gpus_are() -> None:
@@ -247,6 +255,7 @@ def test_what_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     alone = needs_of([])
     assert (alone.on_ray, alone.address, alone.data, alone.weights) == (False, None, None, None)
     assert needs_of(["data.kind=synthetic", "data.classes=10"]).data is None, "there is no folder to look for"
+    assert (alone.compiles, needs_of(["engine.compile=true"]).compiles) == (False, True)
     joins = needs_of(["launch.kind=ray", "launch.address=auto"])
     assert (joins.on_ray, joins.address, joins.data) == (True, "auto", None)
     file = tmp_path / "job.yaml"

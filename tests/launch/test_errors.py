@@ -81,6 +81,17 @@ def test_a_value_that_cannot_work(override: str, words: str, train: Train, runs:
     assert_refused(train(override), 2, words, runs=runs)
 
 
+def test_kernels_without_a_compiler(train: Train, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rank finds it, before it reads a picture."""
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    said = train("engine.compile=true")
+    assert said.exit_code == 4
+    assert "engine.compile: no kernel can be made here: InvalidCxxCompiler" in said.message
+    assert "or do without engine.compile" in said.message
+    assert not (runs / "run" / "checkpoints").exists()
+
+
 def test_a_hub_that_has_no_such_weights(train: Train, runs: Path) -> None:
     said = train("backbone.weights=hub", "backbone.name=vit_giant_patch14_224")
     assert_refused(said, 2, "backbone.weights: hub: there are no weights of vit_giant_patch14_224", runs=runs)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from hlgp_dist.config.schema import Backbone
+from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.injection import ByBlock, Prefix
 from hlgp_dist.models.trunk import Trunk
@@ -26,6 +27,16 @@ def passes(trunk: Trunk, pictures: int, *, apart: bool) -> list[Tensor]:
     (features * torch.randn(192, generator=random)).sum().backward()  # behind a norm squares have one sum
     assert prompt.grad is not None
     return [queries, features.detach(), prompt.grad]
+
+
+def test_without_a_compiler_nothing_starts() -> None:
+    trunk, _ = build_trunk(SPEC, precision="fp32", seed=0)
+    torch._dynamo.reset()
+    with (
+        torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True}),
+        pytest.raises(EnvironmentFailure, match=r"InvalidCxxCompiler: No working C\+\+ compiler .* g\+\+ python3-dev"),
+    ):
+        trunk.compile_blocks()
 
 
 @pytest.mark.parametrize(("precision", "apart"), [("fp32", True), ("int8", False)])

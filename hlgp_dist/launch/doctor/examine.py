@@ -17,6 +17,7 @@ from hlgp_dist.launch.doctor.fleet import Fleet
 from hlgp_dist.launch.doctor.gpus import check_gpus
 from hlgp_dist.launch.doctor.here import Here
 from hlgp_dist.launch.doctor.inputs import check_data, check_weights
+from hlgp_dist.launch.doctor.kernels import check_kernels
 from hlgp_dist.launch.doctor.needs import Needs
 from hlgp_dist.launch.doctor.reach import check_ports
 from hlgp_dist.launch.doctor.site import Site
@@ -27,6 +28,7 @@ from hlgp_dist.launch.doctor.versions import check_versions
 CHECKS: dict[str, Callable[[Site], list[Finding]]] = {
     "versions": check_versions,
     "GPUs": check_gpus,
+    "kernels": check_kernels,
     "room": check_capacity,
     "ports": check_ports,
     "clocks": check_clocks,

@@ -19,10 +19,14 @@ NOWHERE = {"data": {"path": "."}}
 
 @dataclass(frozen=True)
 class Needs:
-    """Paths are absolute; run_dir and data may be URLs. data, weights: None where none was named, or no file is."""
+    """Paths are absolute; run_dir and data may be URLs. data, weights: None where none was named, or no file is.
+
+    compiles: some run of it does, see `engine.compile`.
+    """
 
     launch: LaunchOptions
     on_ray: bool
+    compiles: bool
     run_dir: str
     cache_dir: str | None
     data: str | None
@@ -49,9 +53,11 @@ def _needs(resolved: Resolved) -> Needs:
     config = resolved.config
     data, weights = config.data, config.backbone.weights
     path = data.path if isinstance(data, ShardData) and resolved.origins["data.path"] != "given" else None
+    each = (config, *(cells(config).values() if config.study is not None else ()))
     return Needs(
         launch=config.launch,
-        on_ray=_uses_ray(config),
+        on_ray=any(map(_uses_ray, each)),
+        compiles=any(one.engine.compile for one in each),
         run_dir=absolute(config.run.dir),
         cache_dir=config.data.cache_dir,
         data=None if path is None else absolute(path),
@@ -61,5 +67,4 @@ def _needs(resolved: Resolved) -> Needs:
 
 def _uses_ray(config: RunConfig) -> bool:
     """Searches do, whatever launch.kind is."""
-    each = [config, *(cells(config).values() if config.study is not None else ())]
-    return any(one.launch.kind == "ray" or one.search is not None for one in each)
+    return config.launch.kind == "ray" or config.search is not None
