@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2 import functional as torchvision
 
 from hlgp_dist.data import resize
@@ -47,6 +51,30 @@ def test_on_a_cpu_each_is_torchvisions(mode: str) -> None:
     ]
     assert out.dtype == torch.uint8
     assert torch.equal(out, torch.stack(expected))
+
+
+class Kernels(TorchDispatchMode):
+    """How many operations inside a device would start a kernel for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_accelerator_starts_a_few_kernels_a_neighbour() -> None:
+    """A batch of ViT-B's training step has some 770: by a loop on the device the taps alone would have as many."""
+    shapes = [(375 - 9 * number, 500 - 7 * number) for number in range(16)]
+    neighbours = 9 + 11  # of heights and widths, by bicubic's reach of two pixels of a smaller picture
+    regions = regions_of(shapes)
+    with Kernels() as kernels:
+        resized_together(regions, 224, "bicubic")
+    assert kernels.count < 7 * neighbours
 
 
 @pytest.mark.parametrize("size", [SIZE, 17])
