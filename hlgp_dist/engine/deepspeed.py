@@ -42,7 +42,7 @@ class DeepSpeedEngine:
         options: schema.EngineOptions,
         accumulation: int,
     ) -> None:
-        self._stage = options.zero_stage
+        self._stage, self._max_grad_norm = options.zero_stage, optimizer.max_grad_norm
         self._state_keys = state_keys(optimizer)
         self._module = module
         names = {parameter: name for name, parameter in module.named_parameters()}
@@ -66,15 +66,19 @@ class DeepSpeedEngine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rates[group["name"]]
         is_boundary = self._engine.is_gradient_accumulation_boundary()
-        norm = self._whole_gradient_norm() if is_boundary and self._stage == 0 else None
+        norm = self._clipped() if is_boundary and self._stage == 0 else None
         self._engine.step()
         if is_boundary and norm is None:
             norm = torch.as_tensor(self._engine.get_global_grad_norm())
         return norm
 
-    def _whole_gradient_norm(self) -> Tensor:
-        """Stage 0 keeps the averaged gradients in `.grad`; DeepSpeed reports a norm only from stage 1 on."""
-        return nn.utils.get_total_norm([p.grad for p in self._parameters.values() if p.grad is not None])
+    def _clipped(self) -> Tensor:
+        """The norm of the gradients before they were. Stage 0 keeps the averaged ones in `.grad`."""
+        parameters = list(self._parameters.values())
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self._max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self._max_grad_norm, norm)
+        return norm
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:

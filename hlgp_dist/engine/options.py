@@ -19,15 +19,16 @@ LIVE = 10**8
 def deepspeed_config(
     engine: schema.EngineOptions, max_grad_norm: float | None, accumulation: int, num_trained: int
 ) -> dict[str, Any]:
-    """Accumulation, clipping and ZeRO are DeepSpeed's; precision is not: `models` casts the trunk, the rest is fp32.
+    """Accumulation and ZeRO are DeepSpeed's; precision is not: `models` casts the trunk, the rest is fp32.
 
-    The micro-batch is declared as one: shares differ in size, and the loss weights already hold the exact mean. ZeRO's
+    At stage 0 `DeepSpeedEngine` clips: DeepSpeed would add up the norm once more and send numbers to the device. The
+    micro-batch is declared as one: shares differ in size, and the loss weights already hold the exact mean. ZeRO's
     buckets hold what is trained, and no more.
     """
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": max_grad_norm or 0.0,
+        "gradient_clipping": (max_grad_norm or 0.0) if engine.zero_stage > 0 else 0.0,
         "zero_optimization": {
             "stage": engine.zero_stage,
             "reduce_bucket_size": num_trained,
@@ -38,6 +39,7 @@ def deepspeed_config(
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": NEVER,
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the device before and after each micro-step
     }
 
 
