@@ -61,6 +61,7 @@ def build_trunk(
     sha256, size = weights_sha256(vit, spec.weights), sum(parameter.numel() for parameter in vit.parameters())
     identity = BackboneIdentity(spec.name, spec.weights, sha256, timm.__version__, size)
     check_hash(spec, identity.sha256)
+    torch.backends.cudnn.allow_tf32 = False  # by default an embedding of patches in fp32 keeps 10 bits of each number
     return _trunk(spec, vit, precision, device, trained), identity
 
 

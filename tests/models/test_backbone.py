@@ -149,3 +149,10 @@ def test_a_file_that_changed_is_hashed_again(tmp_path: Path, monkeypatch: pytest
         assert file_sha256(path) == file_sha256(path) == hashlib.sha256(content).hexdigest()
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     assert file_sha256(path) == hashlib.sha256(b"two").hexdigest(), "no cache is no failure"
+
+
+def test_fp32_is_fp32() -> None:
+    """cuDNN's convolutions would round their operands to 10 bits on a GPU."""
+    torch.backends.cudnn.allow_tf32 = True
+    build_trunk(TINY, precision="fp32", seed=0)
+    assert not torch.backends.cudnn.allow_tf32
