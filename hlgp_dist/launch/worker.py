@@ -34,6 +34,8 @@ from hlgp_dist.types import WorkerContext
 log = logging.getLogger("hlgp_dist")
 LOST_PEER = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
 """One of these is in what torch says where another rank no longer answers."""
+MISUSED = ("Duplicate GPU detected", "invalid usage")
+"""NCCL's words for what another attempt would meet again."""
 PASSING: dict[str, type[Failure]] = {kind.__name__: kind for kind in (LostWorker, Unreachable)}
 """What the exit code does not tell from a failure that would come again."""
 
@@ -105,6 +107,8 @@ def as_failure(error: Exception) -> Failure:
         return error
     if is_out_of_memory(error):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
+    if isinstance(error, dist.DistError) and any(words in str(error) for words in MISUSED):
+        return EnvironmentFailure(f"NCCL refuses these ranks: {first_line(error)}")
     if isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PEER)
     ):

@@ -7,6 +7,8 @@ import time
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import torch
+
 from hlgp_dist.config.load import apply, resolve
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.launch.search import check_outcome, run_search
@@ -42,16 +44,17 @@ def run_demo(folder: Path | None, stop: Stop) -> None:
 
 
 def demo_config(embedded: Path, folder: Path) -> RunConfig:
-    """embedded/demo.yaml with its paths made absolute."""
+    """embedded/demo.yaml with its paths made absolute; no more ranks than there are GPUs, where there is any."""
     config = resolve(embedded / "demo.yaml").config
-    paths = {
+    values = {
         "data.path": str((folder / "shards").absolute()),
         "data.cache_dir": str((folder / "stores").absolute()),
         "backbone.weights": str((embedded / config.backbone.weights).absolute()),
         "run.dir": str((folder / "runs").absolute()),
         "run.name": "search",
+        "launch.num_workers": min(config.launch.num_workers, torch.cuda.device_count() or config.launch.num_workers),
     }
-    return apply(config, paths)
+    return apply(config, values)
 
 
 def fresh_folder(root: Path) -> Path:

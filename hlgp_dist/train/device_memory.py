@@ -54,7 +54,17 @@ class DeviceMemory:
         return Room(min(part, torch.cuda.memory_reserved(self._device) + free), part)
 
 
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Cuda failure 2 'out of memory'",
+)
+"""How torch's allocator on the host, CUDA, its libraries and NCCL say it; they do not ask torch's own on the GPU."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory of a device or of the host did not suffice."""
-    on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return on_host or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    in_words = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return in_words or isinstance(error, torch.OutOfMemoryError | MemoryError)

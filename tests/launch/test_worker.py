@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import ray.train
+import torch
+import torch.distributed as dist
 from ray.exceptions import ActorUnavailableError
 
-from hlgp_dist.errors import ConfigError, EnvironmentFailure, LostWorker
+from hlgp_dist.errors import ConfigError, EnvironmentFailure, Failure, LostWorker, OutOfMemory
 from hlgp_dist.files import write_json
 from hlgp_dist.launch.ray_run import RayContext, _rank
-from hlgp_dist.launch.worker import outcome_kept
+from hlgp_dist.launch.worker import as_failure, outcome_kept
 from hlgp_dist.train.folder import RunFolder
 from tests.jobs import job
 
@@ -35,6 +37,21 @@ def test_whatever_ends_a_run_is_in_its_result(
     with pytest.raises(type(error)), outcome_kept(folder):
         raise error
     assert json.loads(folder.result.read_text()) == {"exit_code": exit_code, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.AcceleratorError("CUDA error: out of memory"), OutOfMemory),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
+        (dist.DistBackendError("ncclUnhandledCudaError: ... Cuda failure 2 'out of memory'"), OutOfMemory),
+        (dist.DistBackendError("ncclInvalidUsage: Duplicate GPU detected : rank 0 and rank 1"), EnvironmentFailure),
+        (dist.DistBackendError("ncclSystemError: socket closed by remote peer"), LostWorker),
+        (RuntimeError("shape '[2]' is invalid"), Failure),
+    ],
+)
+def test_what_gpus_say_is_told_in_our_kinds(error: Exception, kind: type[Failure]) -> None:
+    assert type(as_failure(error)) is kind
 
 
 def test_a_finished_result_stays(tmp_path: Path) -> None:

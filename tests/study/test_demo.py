@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -43,6 +44,13 @@ def test_the_embedded_backbone_tells_the_embedded_digits_apart(tmp_path: Path) -
     accuracy = (predicted == torch.from_numpy(test.labels)).float().mean()
     assert accuracy > 0.95, "raw pixels give 0.933; docs/embedded/README.md states what was measured"
     assert len(identity.sha256) == 64
+
+
+@pytest.mark.parametrize(("gpus", "ranks"), [(0, 2), (1, 1), (8, 2)])
+def test_it_fits_machines_with_one_gpu(gpus: int, ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with as_file(files("hlgp_dist.embedded")) as embedded:
+        assert demo_config(embedded, tmp_path).launch.num_workers == ranks
 
 
 def test_a_fresh_folder_each_time(tmp_path: Path) -> None:
