@@ -22,7 +22,7 @@ StepBackbone = Annotated[str | None, typer.Option("--backbone", help="Default Vi
 StepMethod = Annotated[str, typer.Option("--method", help="See method.kind.")]
 StepSize = Annotated[int | None, typer.Option("--size", min=8, help="Pixels; default the backbone's.")]
 StepPrecision = Annotated[Literal["bf16", "fp32", "int8"], typer.Option("--precision", help="Of the trunk.")]
-StepCompiled = Annotated[bool, typer.Option("--compile", help="Blocks by kernels made for them.")]
+StepCompiled = Annotated[bool, typer.Option("--compile", help="The backbone's blocks by torch.compile.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Over which medians are taken.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="A file for everything measured.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="e.g. method.num_groups=4")]
@@ -71,7 +71,7 @@ def bench_step(
     overrides: Overrides = None,
     backbone: StepBackbone = None,
     method: StepMethod = "hlgp",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures of a step.")] = 16,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures of a step; default 128 on a GPU, else 16.")] = None,
     size: StepSize = None,
     precision: StepPrecision = "bf16",
     compiled: StepCompiled = False,
@@ -112,7 +112,7 @@ def bench_scaling(
     overrides: Overrides = None,
     backbone: StepBackbone = None,
     method: StepMethod = "hlgp",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures of a rank, then of all.")] = 16,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures of a rank, then of all.")] = None,
     size: StepSize = None,
     precision: StepPrecision = "bf16",
     compiled: StepCompiled = False,

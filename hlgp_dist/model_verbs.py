@@ -43,7 +43,7 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     weights: Annotated[str | None, typer.Option(help="Of the backbone: hub, or a file; else where they were.")] = None,
     device: Annotated[str | None, typer.Option(help="As torch calls it; default a GPU if there is one.")] = None,
-    compiles: Annotated[bool, typer.Option("--compile", help="Blocks by kernels made for them.")] = False,
+    compiles: Annotated[bool, typer.Option("--compile", help="The backbone's blocks by torch.compile.")] = False,
 ) -> None:
     """The likeliest classes of pictures, by an exported model; exit 3 where the backbone's weights are others."""
     if (data is None) == (not pictures):

@@ -34,6 +34,8 @@ from hlgp_dist.types import Pulse, World
 
 NOTICE_SECONDS = 20.0
 """How long the other ranks may take to notice that one has left, before they are killed."""
+LOOK_SECONDS = 10.0
+"""How long before a rank was killed the kernel may have ended a process for want of memory, for that to be the rank."""
 SENT_SIGNALS = (*STOP_SIGNALS, signal.SIGKILL, signal.SIGXCPU)
 """Come from outside, and not from what a process did itself."""
 
@@ -84,7 +86,7 @@ def run_local(config: RunConfig, folder: RunFolder, stop: Stop) -> None:
 
 def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: Stop) -> None:
     """One attempt."""
-    port, size, killed = free_port(), config.launch.num_workers, host_memory.oom_kills()
+    port, size = free_port(), config.launch.num_workers
     spawn = multiprocessing.get_context("spawn")
     plain = config.model_dump(mode="json")
     ranks = [spawn.Process(target=_rank_main, args=(plain, folder.path, rank, port, channel)) for rank in range(size)]
@@ -93,7 +95,7 @@ def _run_ranks(config: RunConfig, channel: Channel, *, folder: RunFolder, stop: 
             with _signals_held_back():
                 for process in ranks:
                     process.start()
-            _watch(ranks, channel, killed)
+            _watch(ranks, channel)
         except Failure as failure:
             raise watch.hang or failure from failure
         finally:
@@ -121,21 +123,20 @@ def _kill(ranks: list[SpawnProcess]) -> None:
             process.kill()
 
 
-def _watch(ranks: list[SpawnProcess], channel: Channel, killed: int) -> None:
-    """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was.
-
-    killed: by the kernel before, see `host_memory.oom_kills`.
-    """
-    waiting = list(ranks)
+def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
+    """Wait for all ranks; when one fails give the others a moment, then raise what the first failure was."""
+    waiting, kills_before = list(ranks), host_memory.oom_kills()
     while waiting:
-        multiprocessing.connection.wait([process.sentinel for process in waiting])
+        while not multiprocessing.connection.wait([process.sentinel for process in waiting], LOOK_SECONDS):
+            kills_before = host_memory.oom_kills()
         ended = [process for process in waiting if process.exitcode is not None]
         waiting = [process for process in waiting if process not in ended]  # asked once: one may end in between
         if any(process.exitcode for process in ended):
             _wait(waiting, NOTICE_SECONDS)
             exit_codes = [process.exitcode or 0 for process in ranks]
             worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
-            raise _failure_of(exit_codes.index(worst), worst, channel, host_memory.oom_kills() > killed)
+            is_starved = host_memory.oom_kills() > kills_before
+            raise _failure_of(exit_codes.index(worst), worst, channel, is_starved=is_starved)
 
 
 def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
@@ -144,10 +145,10 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _failure_of(rank: int, exit_code: int, channel: Channel, is_starved: bool) -> Failure:
+def _failure_of(rank: int, exit_code: int, channel: Channel, *, is_starved: bool) -> Failure:
     """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash.
 
-    is_starved: the kernel has ended processes for want of memory.
+    is_starved: just now the kernel has ended a process for want of memory.
     """
     left = failure_of(channel)
     says_why = left is not None and left.exit_code != Failure.exit_code and not isinstance(left, LostWorker)
@@ -156,7 +157,8 @@ def _failure_of(rank: int, exit_code: int, channel: Channel, is_starved: bool) -
     name = signal.Signals(-exit_code).name
     if -exit_code == signal.SIGKILL and is_starved:
         return OutOfMemory(
-            f"out of memory: the kernel ended rank {rank}; lower engine.micro_batch_size or launch.num_workers"
+            f"out of memory: the kernel ended rank {rank}; "
+            "lower engine.micro_batch_size, evaluation.batch_size or launch.num_workers"
         )
     if -exit_code in SENT_SIGNALS:
         return LostWorker(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")

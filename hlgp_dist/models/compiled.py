@@ -14,11 +14,16 @@ from hlgp_dist.models.through import Through, through_block
 VARIANTS = 64
 """With a gradient or without, with a prompt or without, of one picture or more, of all tokens or the leading ones, in
 int8 on a GPU of few rows or more: past torch's bound of eight a block would silently run as it is."""
-COMPILER = "Install a C++ compiler and Python's headers (Debian: g++ python3-dev), or do without engine.compile."
+COMPILER = (
+    "Install a C++ compiler and Python's headers (Debian: g++ python3-dev); if they are there, see CXX and "
+    "TORCHINDUCTOR_CACHE_DIR; or compile nothing."
+)
 
 
 def kernel_problem(device: str | torch.device) -> str | None:
-    """Why none can be made for it here; None where a small one was, or was taken from the user's cache on this host."""
+    """Why torch.compile makes no kernel for the device here; None where it made a small one, or took it from the user's
+    cache on this host.
+    """
     try:
         torch.compile(torch.neg)(torch.ones(2, device=device))
     except Exception as error:  # torch's, Triton's and the compiler's own kinds
@@ -32,10 +37,10 @@ def _reason(error: Exception) -> str:
 
 
 def compiled(device: str | torch.device) -> Through:
-    """`through_block` by kernels that the first call of each variant makes or takes from that cache.
+    """`through_block` by kernels that the first call of each variant makes or takes from the user's cache on this host.
 
-    The number of pictures is left open, so that a smaller last batch compiles nothing and numbers do not hang on the
-    order in which sizes come.
+    The number of pictures is left open, so that a smaller last batch compiles nothing (but of one picture) and numbers
+    do not hang on the order in which sizes come.
 
     Raises:
         EnvironmentFailure: none can be made here.

@@ -47,17 +47,21 @@ def available() -> int:
     return max(0, min([_kilobytes(PROC / "meminfo", "MemAvailable"), *room]))
 
 
-def _kilobytes(file: Path, field: str) -> int:
-    return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{field}:")) * 1024
-
-
 def oom_kills() -> int:
-    """How many processes the kernel has ended for want of memory: in this one's cgroup, or else on the host."""
-    counters = [folder / name for folder in _groups() for name in EVENTS]
-    for file in [*counters, PROC / "vmstat"]:
-        with suppress(OSError, KeyError):
+    """How many processes the kernel has ended for want of memory: in this one's cgroup, or else on the host; 0 where
+    nobody counts.
+    """
+    counters = [PROC / "vmstat"]
+    with suppress(OSError, ValueError):
+        counters = [*(folder / name for folder in _groups() for name in EVENTS), *counters]
+    for file in counters:
+        with suppress(OSError, KeyError, ValueError):
             return int(_fields(file)["oom_kill"])
     return 0
+
+
+def _kilobytes(file: Path, field: str) -> int:
+    return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{field}:")) * 1024
 
 
 def _limits() -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from typer.testing import CliRunner
 
+from hlgp_dist.bench.stepping import clock
 from hlgp_dist.bench.stepping.clock import Clock
 from hlgp_dist.bench.stepping.memory import measured_parts
 from hlgp_dist.bench.stepping.options import StepOptions, step_options
@@ -114,8 +115,9 @@ def options_of(*overrides: str, tasks: int) -> StepOptions:
     )
 
 
-def test_what_passes_share_is_no_part_of_the_second() -> None:
+def test_what_passes_share_is_no_part_of_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a step's two passes the matching is timed whole, the one that trains without what it has from the other."""
+    monkeypatch.setattr(clock, "LEAST", 0.0)
     options, calls = options_of("method.layers=[8,9,10,11]", "method.num_groups=2", tasks=2), Counter[int]()
     with joined("cpu"):
         stepper = Stepper(options)

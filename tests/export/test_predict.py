@@ -13,6 +13,7 @@ import torch
 from hlgp_dist.export.pictures import of_files
 from hlgp_dist.export.predictor import open_export
 from hlgp_dist.export.write import write_export
+from tests.compiler import needs_compiler
 from tests.export.exported import CLASSES, TASKS, Trained, write_weights
 from tests.export.test_script import pictures
 from tests.jobs import TEST_PICTURES
@@ -75,6 +76,7 @@ def test_files_and_folders_are_predicted(model: Path, tmp_path: Path, monkeypatc
         assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
+@needs_compiler
 def test_compiled_blocks_predict_the_same(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shown").mkdir()
     pictures(tmp_path / "shown")

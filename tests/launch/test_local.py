@@ -6,16 +6,18 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from hlgp_dist.errors import DataError, Failure, LostWorker, OutOfMemory, Unreachable
 from hlgp_dist.files import write_json
+from hlgp_dist.launch import local
 from hlgp_dist.launch.channel import Channel
 from hlgp_dist.launch.local import _watch
 from hlgp_dist.launch.worker import failure_of
-from hlgp_dist.train.host_memory import oom_kills
+from hlgp_dist.train import host_memory
 from hlgp_dist.train.result import failed
 
 
@@ -28,10 +30,11 @@ def test_a_rank_that_fails_is_never_missed(tmp_path: Path) -> None:
         for rank in ranks:
             rank.start()
         with pytest.raises(Failure, match="ended with exit code 3"):
-            _watch(ranks, channel, killed=0)  # type: ignore[arg-type]
+            _watch(ranks, channel)  # type: ignore[arg-type]
 
 
-def end_by(number: int) -> None:
+def end_by(number: int, seconds: float = 0.0) -> None:
+    time.sleep(seconds)
     faulthandler.disable()  # pytest's would print the whole stack
     os.kill(os.getpid(), number)
 
@@ -60,16 +63,38 @@ def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
     for rank in ranks:
         rank.start()
     with pytest.raises(Failure, match=reason) as caught:
-        _watch(ranks, channel, killed=0)  # type: ignore[arg-type]
+        _watch(ranks, channel)  # type: ignore[arg-type]
     assert type(caught.value) is kind
 
 
-def test_a_rank_that_the_kernel_ends_for_want_of_memory_is_out_of_memory(tmp_path: Path) -> None:
-    """As `killed` is one less than now, some process has been."""
-    killed = multiprocessing.get_context("fork").Process(target=end_by, args=(signal.SIGKILL,))
-    killed.start()
-    with pytest.raises(OutOfMemory, match=r"the kernel ended rank 0; lower engine\.micro_batch_size"):
-        _watch([killed], Channel(tmp_path / "logs", 1), killed=oom_kills() - 1)  # type: ignore[list-item]
+@pytest.mark.parametrize(("kills", "kind"), [([3, 4], OutOfMemory), ([4, 4], LostWorker), ([3, 4, 4], LostWorker)])
+def test_a_rank_that_the_kernel_ends_for_want_of_memory_is_out_of_memory(
+    kills: list[int], kind: type[Failure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kills: as they are counted at the start, after each while in which nothing ended, and at the end."""
+    counts = iter(kills)
+    monkeypatch.setattr(local.host_memory, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(local, "LOOK_SECONDS", 1.0)
+    rank = multiprocessing.get_context("fork").Process(target=end_by, args=(signal.SIGKILL, 1.5 * (len(kills) - 2)))
+    rank.start()
+    with pytest.raises(kind):
+        _watch([rank], Channel(tmp_path / "logs", 1))  # type: ignore[list-item]
+
+
+def test_processes_that_nobody_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without cgroups, and with lines of another form."""
+    monkeypatch.setattr(host_memory, "PROC", tmp_path)
+    assert host_memory.oom_kills() == 0
+    (tmp_path / "vmstat").write_text("nr_free_pages 7\noom_kill 5\n")
+    assert host_memory.oom_kills() == 5
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("of another form\n")
+    assert host_memory.oom_kills() == 5
+    monkeypatch.setattr(host_memory, "CGROUPS", tmp_path / "groups")
+    (tmp_path / "self" / "cgroup").write_text("0::/job/step\n")
+    (tmp_path / "groups" / "job" / "step").mkdir(parents=True)
+    (tmp_path / "groups" / "job" / "memory.events").write_text("oom 2\noom_kill 1\n")
+    assert host_memory.oom_kills() == 1
 
 
 def test_a_reason_is_an_attempt_s_own(tmp_path: Path) -> None:

@@ -59,4 +59,4 @@ def test_a_rank_that_the_kernel_ends_goes_on_with_half(tmp_path: Path, group: Pa
     assert done.returncode == 0, done.stderr
     attempts = RunFolder(tmp_path / "run").read_attempts()
     assert [(one["failure"], one["micro_batch_size"]) for one in attempts] == [("OutOfMemory", 96), (None, 48)]
-    assert attempts[0]["reason"].startswith("out of memory: the kernel ended rank 0; lower engine.micro_batch_size")
+    assert attempts[0]["reason"].startswith("out of memory: the kernel ended rank 0; lower engine.micro_batch_size, ")

@@ -12,6 +12,7 @@ from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.models.backbone import build_trunk
 from hlgp_dist.models.injection import ByBlock, Prefix
 from hlgp_dist.models.trunk import Trunk
+from tests.compiler import needs_compiler
 
 SPEC = Backbone(name="vit_tiny_patch16_224", weights="none", img_size=32, kwargs={"depth": 3})
 
@@ -39,6 +40,7 @@ def test_without_a_compiler_nothing_starts() -> None:
         trunk.compile_blocks()
 
 
+@needs_compiler
 @pytest.mark.parametrize(("precision", "apart"), [("fp32", True), ("int8", False)])
 def test_compiled_blocks_compute_the_same_and_once_for_all_sizes(precision: str, apart: bool) -> None:
     plain, fast = (build_trunk(SPEC, precision=precision, seed=0)[0] for _ in range(2))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 import torch
+
+LEAST = 0.02
+"""Seconds that calls of a kind take together, so that to launch the first one and to wait for the last is little."""
 
 
 class Clock:
@@ -22,6 +26,17 @@ class Clock:
         call()
         self._wait()
         return time.perf_counter() - began
+
+    def each(self, call: Callable[[], object]) -> float:
+        """Of one among as many calls as take LEAST seconds, which a device finds queued, as in a run."""
+        alone = self.seconds(call)
+        count = math.ceil(LEAST / alone)
+
+        def together() -> None:
+            for _ in range(count):
+                call()
+
+        return alone if count <= 1 else self.seconds(together) / count
 
     def _wait(self) -> None:
         if self._is_cuda:

@@ -51,7 +51,7 @@ class GemmPeak:
         return {product: product.flops / self._seconds(*operands) for product, operands in self._operands.items()}
 
     def _seconds(self, left: Tensor, right: Tensor, out: Tensor) -> float:
-        return min(self._clock.seconds(lambda: torch.mm(left, right.mT, out=out)) for _ in range(REPEATS))
+        return min(self._clock.each(lambda: torch.mm(left, right.mT, out=out)) for _ in range(REPEATS))
 
 
 def _operands(product: Product, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ FLAGS = {
     "engine.compile": "--compile",
 }
 """Keys that the verb has a flag for."""
+BATCHES = {"cpu": 16, "cuda": 128}
 BACKBONES = {"cpu": "vit_small_patch16_224", "cuda": "vit_base_patch16_224"}
 
 Yardstick = Literal["plain", "bf16"]
@@ -48,7 +49,7 @@ def step_options(
     *,
     backbone: str | None,
     method: str,
-    batch_size: int,
+    batch_size: int | None,
     size: int | None,
     precision: Literal["bf16", "fp32", "int8"],
     compiled: bool,
@@ -86,4 +87,4 @@ def step_options(
         raise ConfigError(f"--profile={profile}: is of a training step, and {config.method.kind} has none")
     names = [tuple(f"class {task * classes + index}" for index in range(classes)) for task in range(tasks)]
     stream = tuple(TaskSpec(task, task * classes, name) for task, name in enumerate(names))
-    return StepOptions(config, stream, batch_size, rounds, yardstick, profile, device)
+    return StepOptions(config, stream, batch_size or BATCHES[device], rounds, yardstick, profile, device)

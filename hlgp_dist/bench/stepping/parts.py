@@ -75,13 +75,15 @@ class StepParts:
         }
         return parts | {OTHER: whole - sum(parts.values())}
 
-    def _timed(self, call: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> float:
+    def _timed(self, call: Callable[[], object], prepare: Callable[[], object] | None = None) -> float:
         """`prepare` goes before each call, and is not counted; nor are the first ones: they compile and take memory."""
-        seconds = []
-        for _ in range(WARM_UP + REPEATS):
-            prepare()
-            seconds.append(self._clock.seconds(call))
-        return median(seconds[WARM_UP:])
+        return median([self._once(call, prepare) for _ in range(WARM_UP + REPEATS)][WARM_UP:])
+
+    def _once(self, call: Callable[[], object], prepare: Callable[[], object] | None) -> float:
+        if prepare is None:
+            return self._clock.each(call)
+        prepare()
+        return self._clock.seconds(call)
 
     def _passes(self) -> list[_Pass]:
         """Those of one step, in order."""

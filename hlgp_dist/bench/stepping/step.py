@@ -120,10 +120,10 @@ class _Bench:
                 self.products[product].append(rate)
 
     def _turns(self, call: Callable[[Stepper], None]) -> dict[str, float]:
-        taken = {"": self.clock.seconds(lambda: call(self.steppers[""]))}
+        taken = {"": self.clock.each(lambda: call(self.steppers[""]))}
         if self.options.yardstick is not None:
             with Unfused() if self.options.yardstick == "plain" else nullcontext():
-                taken[self.other] = self.clock.seconds(lambda: call(self.steppers[self.other]))
+                taken[self.other] = self.clock.each(lambda: call(self.steppers[self.other]))
         return taken
 
     def _told(self, parts: dict[str, float], peak: int) -> dict[str, Any]:

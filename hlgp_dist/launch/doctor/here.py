@@ -15,6 +15,7 @@ from typing import Any
 from hlgp_dist.launch.doctor.fleet import Call, Probe, Reply, late, told
 from hlgp_dist.ports import LOOPBACK
 
+LEAVE_SECONDS = 5.0
 KILL_SECONDS = 2.0
 """A process that a dead file system holds cannot be killed; it is not waited for."""
 
@@ -36,7 +37,7 @@ class Here:
         running = [self._start(call) for call in calls]
         deadline = time.monotonic() + seconds
         try:
-            return [_reply(end, deadline, seconds) for _, end in running]
+            return [_reply(process, end, deadline, seconds) for process, end in running]
         finally:
             for process, end in running:
                 end.close()
@@ -51,13 +52,14 @@ class Here:
         return process, ours
 
 
-def _reply(end: Connection, deadline: float, seconds: float) -> Reply:
+def _reply(process: Any, end: Connection, deadline: float, seconds: float) -> Reply:
     if not end.poll(max(0.0, deadline - time.monotonic())):
         return late(seconds)
     try:
         reply: Reply = end.recv()
     except EOFError:
         return Reply(problem="the process that examined it crashed")
+    process.join(LEAVE_SECONDS)  # killed, it would leave semaphores behind, of which Python warns
     return reply
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import NamedTuple
 
+from hlgp_dist.errors import describe
 from hlgp_dist.launch.doctor.finding import Finding
 from hlgp_dist.launch.doctor.fleet import ask_all
 from hlgp_dist.launch.doctor.site import Site
@@ -15,7 +17,7 @@ LATE = "See what keeps that node busy: a small kernel takes seconds."
 
 
 class Kernels(NamedTuple):
-    """device: what one was made for; problem: why none could be."""
+    """device: what torch.compile was asked for; problem: why it made nothing."""
 
     device: str
     problem: str | None
@@ -31,13 +33,17 @@ def check_kernels(site: Site) -> list[Finding]:
 
 def kernels() -> Kernels:
     """Of this node."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a pool of compilers would outlive this process
     import torch
 
-    from hlgp_dist.models.compiled import kernel_problem
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.cuda.get_device_name() if kind == "cuda" else platform.machine()
+    try:
+        from hlgp_dist.models.compiled import kernel_problem
 
-    if torch.cuda.is_available():
-        return Kernels(torch.cuda.get_device_name(), kernel_problem("cuda"))
-    return Kernels(platform.machine(), kernel_problem("cpu"))
+        return Kernels(device, kernel_problem(kind))
+    except OSError as error:  # of its cache's folder, which torch makes when it is imported
+        return Kernels(device, describe(error))
 
 
 def judge(node: str, found: Kernels) -> Finding:
