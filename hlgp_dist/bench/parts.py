@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hlgp_dist.bench.ours import TRAINING, Cold, Feed, Warm, on_device, open_library
-from hlgp_dist.bench.timing import torch_threads
+from hlgp_dist.bench.timing import torch_threads, wait_for
 from hlgp_dist.bench.workload import Workload
 from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.class_store import class_layout, write_picture
@@ -140,13 +139,11 @@ def _normalising(work: Workload, images: list[Tensor]) -> float:
 
 def _ms(work: Workload, run: Callable[[], Iterable[object]]) -> float:
     """Milliseconds a picture until what `run` gives is exhausted: the processor's, with a GPU the clock's."""
-    seconds, is_gpu = [], work.device.startswith("cuda")
-    now = time.perf_counter if is_gpu else time.process_time
+    seconds, now = [], time.perf_counter if work.device.startswith("cuda") else time.process_time
     for _ in range(PASSES):
         iterable = run()
         began = now()
         deque(iterable, maxlen=0)
-        if is_gpu:
-            torch.cuda.synchronize(work.device)
+        wait_for(work.device)
         seconds.append(now() - began)
     return 1000.0 * min(seconds) / len(work)

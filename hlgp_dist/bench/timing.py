@@ -32,12 +32,17 @@ def timed(epoch: Iterable[Finished], pictures: int, *, who: str, device: str) ->
     """Seconds from the first batch asked for to the last one finished on the device."""
     began = time.perf_counter()
     ids = [batch.ids for batch in epoch]
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    wait_for(device)
     seconds = time.perf_counter() - began
     if not torch.equal(torch.cat(ids).sort().values, torch.arange(pictures)):
         raise DataError(f"{who}: did not give each of the {pictures} pictures once")
     return seconds
+
+
+def wait_for(device: str) -> None:
+    """Until it has done all that it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 @contextmanager

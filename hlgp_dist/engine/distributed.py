@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -12,18 +14,36 @@ if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed
+from deepspeed.utils import groups
 
 deepspeed.ops.__compatible_ops__ = {}
 # None of DeepSpeed's own kernels is used. Else each rank would compile a program to find out which of them it could,
 # and on the CPU a shared-memory collective, which needs ninja and a compiler; plain gloo does not.
 
 
+@contextmanager
+def process_group(device: str, timeout_seconds: int) -> Iterator[None]:
+    """Inside, this process is in the group; see `init_process_group`.
+
+    A rank that fails among others on GPUs does not leave it: NCCL would have it wait for the others of its host, which
+    wait for this one in a collective. Whoever catches what it raises has to end the process.
+    """
+    init_process_group(device, timeout_seconds)
+    try:
+        yield
+    except BaseException:
+        if dist.get_world_size() == 1 or dist.get_backend() != "nccl":
+            close_process_group()
+        raise
+    close_process_group()
+
+
 def init_process_group(device: str, timeout_seconds: int) -> None:
     """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe, or the one a launcher has made."""
-    backend = "nccl" if device.startswith("cuda") else "gloo"
-    deepspeed.init_distributed(
-        dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timedelta(seconds=timeout_seconds)
-    )
+    backend, timeout = "nccl" if device.startswith("cuda") else "gloo", timedelta(seconds=timeout_seconds)
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timeout)
+    groups._WORLD_GROUP = dist.new_group(timeout=timeout)
+    # DeepSpeed reduces over a copy of the group, which it would make with torch's own timeout: 10 minutes for NCCL.
 
 
 def close_process_group() -> None:

@@ -136,7 +136,8 @@ def _watch(ranks: list[SpawnProcess], channel: Channel) -> None:
             exit_codes = [process.exitcode or 0 for process in ranks]
             worst = min(exit_codes) or max(exit_codes)  # a rank that was killed (negative) made the others fail
             is_starved = host_memory.oom_kills() > kills_before
-            raise _failure_of(exit_codes.index(worst), worst, channel, is_starved=is_starved)
+            by_nccl = worst == -signal.SIGABRT and len(ranks) > 1 and torch.cuda.is_available()
+            raise _failure_of(exit_codes.index(worst), worst, channel, is_starved=is_starved, by_nccl=by_nccl)
 
 
 def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
@@ -145,10 +146,11 @@ def _wait(ranks: list[SpawnProcess], seconds: float) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _failure_of(rank: int, exit_code: int, channel: Channel, *, is_starved: bool) -> Failure:
+def _failure_of(rank: int, exit_code: int, channel: Channel, *, is_starved: bool, by_nccl: bool) -> Failure:
     """A documented reason that any rank left, else what ended this one: a signal from outside, or a crash.
 
-    is_starved: just now the kernel has ended a process for want of memory.
+    is_starved: just now the kernel has ended a process for want of memory; by_nccl: its watchdog may have ended the
+    rank, since another one no longer answers.
     """
     left = failure_of(channel)
     says_why = left is not None and left.exit_code != Failure.exit_code and not isinstance(left, LostWorker)
@@ -160,6 +162,9 @@ def _failure_of(rank: int, exit_code: int, channel: Channel, *, is_starved: bool
             f"out of memory: the kernel ended rank {rank}; "
             "lower engine.micro_batch_size, evaluation.batch_size or launch.num_workers"
         )
+    if by_nccl:
+        lost = f"rank {rank} was ended by {name}, as by NCCL's watchdog where another rank no longer answers; "
+        return left or LostWorker(f"{lost}see {channel.logs}")
     if -exit_code in SENT_SIGNALS:
         return LostWorker(f"rank {rank} was killed by {name}; the same command resumes at the last checkpoint")
     return Failure(f"rank {rank} crashed with {name}; see {channel.logs}")
@@ -177,7 +182,11 @@ def _rank_main(config: dict[str, object], folder: Path, rank: int, port: int, ch
     if device != "cpu":
         torch.cuda.set_device(rank)
     context = LocalContext(World(rank, size, host_size=size), device)
-    raise SystemExit(work(resolved, context, RunFolder(folder), channel))
+    code = work(resolved, context, RunFolder(folder), channel)
+    if code and device != "cpu":
+        sys.stderr.flush()
+        os._exit(code)  # else the interpreter's end would wait for the other ranks, see `process_group`
+    raise SystemExit(code)
 
 
 def _die_with_parent() -> None:

@@ -34,6 +34,12 @@ from hlgp_dist.types import WorkerContext
 log = logging.getLogger("hlgp_dist")
 LOST_PEER = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
 """One of these is in what torch says where another rank no longer answers."""
+LOST_DEVICE = (
+    "uncorrectable ECC error encountered",
+    "uncorrectable NVLink error",
+    "device(s) is/are busy or unavailable",
+)
+"""CUDA's words for a GPU that has failed, or that another process holds."""
 MISUSED = ("Duplicate GPU detected", "invalid usage")
 """NCCL's words for what another attempt would meet again."""
 PASSING: dict[str, type[Failure]] = {kind.__name__: kind for kind in (LostWorker, Unreachable)}
@@ -107,6 +113,8 @@ def as_failure(error: Exception) -> Failure:
         return error
     if is_out_of_memory(error):
         return OutOfMemory(f"out of memory: {error}; lower engine.micro_batch_size or evaluation.batch_size")
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_DEVICE):
+        return LostWorker(f"the GPU of a rank on {platform.node()} is lost: {first_line(error)}")
     if isinstance(error, dist.DistError) and any(words in str(error) for words in MISUSED):
         return EnvironmentFailure(f"NCCL refuses these ranks: {first_line(error)}")
     if isinstance(error, dist.DistError) or (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import starmap
 from pathlib import Path
 
 import torch
@@ -37,6 +38,26 @@ class Meters:
         return {name: sums[at] / counts[at] for name, at in self._index.items() if counts[at] > 0}
 
 
+Moment = float | torch.cuda.Event
+
+
+def _moment(device: torch.device) -> Moment:
+    """Now; of a GPU when it comes to what it is given from here on."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _between(began: Moment, end: Moment) -> float:
+    """Seconds; of a GPU once it has come to the end."""
+    if isinstance(began, float) or isinstance(end, float):
+        assert isinstance(began, float) and isinstance(end, float)
+        return end - began
+    return began.elapsed_time(end) / 1000.0
+
+
 class Clock:
     """Throughput, the part of the time spent waiting for data, and memory, since the last `read` or `restart`."""
 
@@ -48,17 +69,17 @@ class Clock:
     def restart(self) -> None:
         """Leave out what happened since the last reading, such as an evaluation."""
         self._started = time.perf_counter()
-        self._waited = 0.0
+        self._waits: list[tuple[Moment, Moment]] = []
         self._images = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around the fetch of a batch."""
-        before = time.perf_counter()
+        """Around the fetch of a batch. A GPU waits for it only once it has done all that it was given before."""
+        began = _moment(self._device)
         try:
             yield
         finally:
-            self._waited += time.perf_counter() - before
+            self._waits.append((began, _moment(self._device)))
 
     def count(self, images: int) -> None:
         """Images of a global batch, over all devices."""
@@ -71,7 +92,7 @@ class Clock:
         readings = {
             "throughput/images_per_s": rate,
             "throughput/images_per_s_per_gpu": rate / self._num_devices,
-            "throughput/data_wait_frac": min(self._waited / seconds, 1.0),
+            "throughput/data_wait_frac": min(sum(starmap(_between, self._waits)) / seconds, 1.0),
             **memory(self._device),
         }
         self.restart()

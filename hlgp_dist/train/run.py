@@ -9,7 +9,7 @@ import torch
 
 from hlgp_dist.config.schema import RunConfig
 from hlgp_dist.engine.collectives import broadcast_, reduce_sum
-from hlgp_dist.engine.distributed import close_process_group, init_process_group
+from hlgp_dist.engine.distributed import process_group
 from hlgp_dist.errors import EnvironmentFailure
 from hlgp_dist.files import write_json
 from hlgp_dist.train import metrics
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
     """Join the group, resume at the newest checkpoint, run the remaining tasks; the first rank writes result.json."""
-    init_process_group(context.device, config.engine.timeout_seconds)
-    try:
+    with process_group(context.device, config.engine.timeout_seconds):
         record_environment(folder, context)
         session = open_session(config, context, folder)
         with closing(session.supply):
@@ -43,8 +42,6 @@ def run(config: RunConfig, context: WorkerContext, folder: RunFolder) -> None:
                     numbers = metrics.summary(session.progress.matrix(), session.progress.totals)
                     session.chronicle.finish(session.progress.position, session.progress.sampled(), numbers)
                     write_json(folder.result, finished(session))  # last: with it the run counts as done
-    finally:
-        close_process_group()
 
 
 def _resume(session: Session) -> OptimizerState | None:

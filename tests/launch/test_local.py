@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import multiprocessing
 import os
 import signal
@@ -67,15 +68,43 @@ def test_a_killed_rank_can_be_resumed_and_a_crash_is_a_failure(
     assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize(("kills", "kind"), [([3, 4], OutOfMemory), ([4, 4], LostWorker), ([3, 4, 4], LostWorker)])
-def test_a_rank_that_the_kernel_ends_for_want_of_memory_is_out_of_memory(
-    kills: list[int], kind: type[Failure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("left_behind", "kind", "reason"),
+    [
+        (None, LostWorker, "rank 1 was ended by SIGABRT, as by NCCL's watchdog"),
+        (LostWorker("another rank does not answer"), LostWorker, "another rank does not answer"),
+        (Failure("internal error: CUDA error: misaligned address"), Failure, "misaligned address"),
+        (OutOfMemory("out of memory: 80 GB"), OutOfMemory, "out of memory: 80 GB"),
+    ],
+)
+def test_an_abort_among_gpus_is_a_lost_worker(
+    left_behind: Failure | None, kind: type[Failure], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kills: as they are counted at the start, after each while in which nothing ended, and at the end."""
-    counts = iter(kills)
+    """NCCL's watchdog ends the process where gloo raises; whatever a rank left says more."""
+    monkeypatch.setattr(local.torch.cuda, "is_available", lambda: True)
+    channel = Channel(tmp_path / "logs", 1)
+    if left_behind is not None:
+        leave(channel, 0, left_behind)
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=os._exit, args=(0,)), fork.Process(target=end_by, args=(signal.SIGABRT,))]
+    for rank in ranks:
+        rank.start()
+    with pytest.raises(Failure, match=reason) as caught:
+        _watch(ranks, channel)  # type: ignore[arg-type]
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("kills", "seconds", "kind"), [([3, 4], 0.0, OutOfMemory), ([4, 4], 0.0, LostWorker), ([3, 4], 1.5, LostWorker)]
+)
+def test_a_rank_that_the_kernel_ends_for_want_of_memory_is_out_of_memory(
+    kills: list[int], seconds: float, kind: type[Failure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kills: as they are counted at the start, and from the next time on; seconds: that the rank lives."""
+    counts = itertools.chain(kills, itertools.repeat(kills[-1]))
     monkeypatch.setattr(local.host_memory, "oom_kills", lambda: next(counts))
-    monkeypatch.setattr(local, "LOOK_SECONDS", 1.0)
-    rank = multiprocessing.get_context("fork").Process(target=end_by, args=(signal.SIGKILL, 1.5 * (len(kills) - 2)))
+    monkeypatch.setattr(local, "LOOK_SECONDS", 1.0 if seconds else 60.0)
+    rank = multiprocessing.get_context("fork").Process(target=end_by, args=(signal.SIGKILL, seconds))
     rank.start()
     with pytest.raises(kind):
         _watch([rank], Channel(tmp_path / "logs", 1))  # type: ignore[list-item]

@@ -46,6 +46,7 @@ def test_whatever_ends_a_run_is_in_its_result(
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
         (dist.DistBackendError("ncclUnhandledCudaError: ... Cuda failure 2 'out of memory'"), OutOfMemory),
         (dist.DistBackendError("ncclInvalidUsage: Duplicate GPU detected : rank 0 and rank 1"), EnvironmentFailure),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), LostWorker),
         (dist.DistBackendError("ncclSystemError: socket closed by remote peer"), LostWorker),
         (RuntimeError("shape '[2]' is invalid"), Failure),
     ],

@@ -80,6 +80,32 @@ def test_the_clock_counts_images_and_waiting(monkeypatch: pytest.MonkeyPatch) ->
     assert clock.read()["throughput/images_per_s"] == 5.0
 
 
+def test_a_gpu_waits_once_it_has_done_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host runs ahead of a device that takes 3 s a step, to a loader that gives a batch in 2 s, then in 5."""
+    now = done = 0.0
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.at = 0.0
+
+        def record(self) -> None:
+            self.at = max(now, done)
+
+        def elapsed_time(self, end: Event) -> float:
+            return 1000.0 * (end.at - self.at)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock = Clock("cuda", num_devices=1)
+    for fetched in (2.0, 2.0, 5.0):
+        with clock.waiting():
+            now += fetched
+        done = max(now, done) + 3.0
+    now = done
+    waited = 2.0 + 0.0 + 1.0  # the first; none while a step runs for 3 s; the device is done at 8, the batch there at 9
+    assert clock.read()["throughput/data_wait_frac"] == pytest.approx(waited / now)
+
+
 def test_memory_is_this_process() -> None:
     before = memory(torch.device("cpu"))["memory/rss_gib"]
     ballast = torch.ones(32, 2**20)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-import torch
+from hlgp_dist.bench.timing import wait_for
 
 LEAST = 0.02
 """Seconds that calls of a kind take together, so that to launch the first one and to wait for the last is little."""
@@ -17,14 +17,13 @@ class Clock:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._is_cuda = device.startswith("cuda")
 
     def seconds(self, call: Callable[[], object]) -> float:
         """From nothing under way to nothing under way."""
-        self._wait()
+        wait_for(self.device)
         began = time.perf_counter()
         call()
-        self._wait()
+        wait_for(self.device)
         return time.perf_counter() - began
 
     def each(self, call: Callable[[], object]) -> float:
@@ -37,7 +36,3 @@ class Clock:
                 call()
 
         return alone if count <= 1 else self.seconds(together) / count
-
-    def _wait(self) -> None:
-        if self._is_cuda:
-            torch.cuda.synchronize(self.device)

@@ -20,7 +20,7 @@ from hlgp_dist.data.augment import to_float
 from hlgp_dist.data.buffers import Memory
 from hlgp_dist.data.transfer import to_device
 from hlgp_dist.engine.deepspeed import DeepSpeedEngine
-from hlgp_dist.engine.distributed import close_process_group, init_process_group
+from hlgp_dist.engine.distributed import process_group
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.methods.build import build_method
 from hlgp_dist.methods.statistics import ClassStatistics, Spread, class_statistics
@@ -167,11 +167,10 @@ def joined(device: str, rank: int = 0, size: int = 1, port: int | None = None) -
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}  # DeepSpeed reads them
     backend = "nccl" if device.startswith("cuda") else "gloo"
     dist.init_process_group(backend, store=_store(rank, size, port), rank=rank, world_size=size)
-    init_process_group(device, timeout_seconds=600)
     try:
-        yield
+        with process_group(device, timeout_seconds=600):
+            yield
     finally:
-        close_process_group()
         os.environ.clear()
         os.environ.update(before)
 

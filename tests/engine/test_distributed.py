@@ -1,0 +1,42 @@
+"""Joining and leaving the process group of a run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed as dist
+from deepspeed.utils import groups
+
+from hlgp_dist.engine.distributed import close_process_group, process_group
+from tests.ranks import Ranks
+
+
+def timeouts(rank: int, size: int) -> list[timedelta]:
+    """Of the run's group and of the one that DeepSpeed reduces over."""
+    with process_group("cpu", 77):
+        known = [dist.group.WORLD, groups._get_data_parallel_group()]
+        return [group._get_backend(torch.device("cpu")).options._timeout for group in known]
+
+
+def test_every_collective_has_the_runs_timeout(ranks: Ranks) -> None:
+    assert ranks.call(2, timeouts) == [[timedelta(seconds=77)] * 2] * 2
+
+
+def stays(rank: int, size: int, backend: str) -> bool:
+    """Whether a rank that fails is in the group still."""
+    said = mock.patch("torch.distributed.get_backend", return_value=backend)
+    with pytest.raises(MemoryError), said, process_group("cpu", 60):
+        raise MemoryError
+    joined = dist.is_initialized()
+    close_process_group()
+    return joined
+
+
+@pytest.mark.parametrize(("size", "backend", "expected"), [(2, "gloo", False), (2, "nccl", True), (1, "nccl", False)])
+def test_a_rank_that_fails_among_gpus_does_not_wait_for_the_others(
+    size: int, backend: str, expected: bool, ranks: Ranks
+) -> None:
+    assert ranks.call(size, stays, backend) == [expected] * size
