@@ -55,7 +55,7 @@ def _between(began: Moment, end: Moment) -> float:
     if isinstance(began, float) or isinstance(end, float):
         assert isinstance(began, float) and isinstance(end, float)
         return end - began
-    return began.elapsed_time(end) / 1000.0
+    return float(began.elapsed_time(end)) / 1000.0
 
 
 class Clock:
