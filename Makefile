@@ -27,7 +27,7 @@ demo: $(READY)
 	@$(BIN)/hlgp demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(SIDE_BY_SIDE)
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

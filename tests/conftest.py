@@ -9,10 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from hlgp_dist.contract.rehearsal import TASKS, TINY
 from hlgp_dist.models.backbone import build_trunk
@@ -30,17 +32,27 @@ CLUSTERS = ("tests/launch/", "tests/cluster/", "tests/study/test_study.py", "tes
 """Whose tests start Ray, which finds any other Ray of its machine: side by side they would meet."""
 
 
+class SideBySide(LoadScopeScheduling):
+    """Files, whose tests share what they set up, and all clusters after one another.
+
+    Not by `xdist_group` marks: pytest 9.2 no longer reads the name under which pytest-xdist 3.8 hides them, and without
+    a word deals each test alone.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "clusters" if nodeid.startswith(CLUSTERS) else nodeid.partition("::")[0]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Of processes side by side each has one thread: threads on one core wait for each other."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side go files, whose tests share what they set up, and all clusters after one another."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("clusters" if file.startswith(CLUSTERS) else file))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    """What `-n` deals to the processes."""
+    return SideBySide(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -28,14 +28,18 @@ def process_group(device: str, timeout_seconds: int) -> Iterator[None]:
     A rank that fails among others on GPUs does not leave it: NCCL would have it wait for the others of its host, which
     wait for this one in a collective. Whoever catches what it raises has to end the process.
     """
-    init_process_group(device, timeout_seconds)
     try:
+        init_process_group(device, timeout_seconds)
         yield
     except BaseException:
-        if dist.get_world_size() == 1 or dist.get_backend() != "nccl":
+        if not _is_waited_for():
             close_process_group()
         raise
     close_process_group()
+
+
+def _is_waited_for() -> bool:
+    return dist.is_initialized() and dist.get_world_size() > 1 and dist.get_backend() == "nccl"
 
 
 def init_process_group(device: str, timeout_seconds: int) -> None:

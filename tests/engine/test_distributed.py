@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 from unittest import mock
 
@@ -17,6 +18,7 @@ from tests.ranks import Ranks
 def timeouts(rank: int, size: int) -> list[timedelta]:
     """Of the run's group and of the one that DeepSpeed reduces over."""
     with process_group("cpu", 77):
+        dist.barrier()  # who leaves while another still joins is a lost rank to it
         known = [dist.group.WORLD, groups._get_data_parallel_group()]
         return [group._get_backend(torch.device("cpu")).options._timeout for group in known]
 
@@ -27,8 +29,9 @@ def test_every_collective_has_the_runs_timeout(ranks: Ranks) -> None:
 
 def stays(rank: int, size: int, backend: str) -> bool:
     """Whether a rank that fails is in the group still."""
-    said = mock.patch("torch.distributed.get_backend", return_value=backend)
-    with pytest.raises(MemoryError), said, process_group("cpu", 60):
+    with ExitStack() as said, pytest.raises(MemoryError), process_group("cpu", 60):
+        dist.barrier()
+        said.enter_context(mock.patch("torch.distributed.get_backend", return_value=backend))
         raise MemoryError
     joined = dist.is_initialized()
     close_process_group()
@@ -40,3 +43,15 @@ def test_a_rank_that_fails_among_gpus_does_not_wait_for_the_others(
     size: int, backend: str, expected: bool, ranks: Ranks
 ) -> None:
     assert ranks.call(size, stays, backend) == [expected] * size
+
+
+def is_left(rank: int, size: int) -> bool:
+    """A group that was joined by half."""
+    lost = mock.patch("torch.distributed.new_group", side_effect=RuntimeError("Connection closed by peer"))
+    with lost, pytest.raises(RuntimeError), process_group("cpu", 60):
+        raise AssertionError("it was not joined")
+    return not dist.is_initialized()
+
+
+def test_a_group_that_cannot_be_joined_is_left(ranks: Ranks) -> None:
+    assert ranks.call(1, is_left) == [True]
