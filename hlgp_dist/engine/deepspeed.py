@@ -139,14 +139,13 @@ class DeepSpeedEngine:
         self._engine.global_steps = count
 
     def close(self) -> None:
-        with self.whole_parameters():
-            whole = {name: parameter.detach().clone() for name, parameter in self._whole.items()}
+        whole = {name: _copied(parameter) for name, parameter in self._whole.items()} if self._stage == 3 else {}
         self._engine.destroy()
         if self._stage == 3:
             self._empty()
-            for name, value in whole.items():
-                owner, _, leaf = name.rpartition(".")
-                setattr(self._module.get_submodule(owner), leaf, nn.Parameter(value))
+        for name, value in whole.items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(self._module.get_submodule(owner), leaf, nn.Parameter(value))
 
     def _empty(self) -> None:
         """Divided modules keep references to every engine they were ever in: leave them shells without tensors."""
@@ -155,3 +154,9 @@ class DeepSpeedEngine:
             vars(part).pop("_external_params", None)  # of former tasks, too; they would be gathered in each pass
         vars(self._engine.optimizer).clear()
         vars(self._engine).clear()
+
+
+def _copied(parameter: nn.Parameter) -> Tensor:
+    """One at a time: all of them whole beside their copies would be twice what trains."""
+    with deepspeed.zero.GatheredParameters([parameter]):
+        return parameter.detach().clone()

@@ -126,6 +126,11 @@ def test_full_fine_tuning_trains_the_trunk() -> None:
     assert training["gradients"] == training["trunk and head"] > 4 * 10**6
 
 
+def test_under_zero_3_what_trains_is_whole_where_a_task_ends() -> None:
+    _, evaluation, last = planned_parts("method.kind=full", "engine.zero_stage=3", ranks=4)
+    assert evaluation["activations and workspace"] >= last.trained > last.test.peak
+
+
 def test_results_are_remembered_and_views_stay_views() -> None:
     aten = torch.ops.aten
     with torch.device("meta"), torch.no_grad():

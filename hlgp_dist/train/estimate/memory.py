@@ -44,7 +44,8 @@ def _of_task(
 ) -> tuple[Parts, Parts]:
     staying = _staying(config, trunk, cost, ranks) | {"process (assumed)": PROCESS[device]}
     values = 3 * trunk.input_format.size.size**2
-    tested = max(cost.test.peak, cost.oracle.peak, cost.end.peak, cost.alignment.peak)
+    closing = cost.trained if config.engine.zero_stage == 3 else 0  # where a task ends every rank has it whole
+    tested = max(cost.test.peak, cost.oracle.peak, cost.end.peak, cost.alignment.peak, closing)
     evaluation = staying | {"batch": 5 * values * cost.test.pictures, "activations and workspace": tested}
     if not cost.step.pictures:
         return {}, evaluation
