@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-import torch
-import torch.distributed as dist
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-
 import deepspeed
+import torch.distributed as dist
 from deepspeed.utils import groups
 
 deepspeed.ops.__compatible_ops__ = {}

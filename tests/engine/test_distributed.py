@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
 from unittest import mock
@@ -55,3 +58,10 @@ def is_left(rank: int, size: int) -> bool:
 
 def test_a_group_that_cannot_be_joined_is_left(ranks: Ranks) -> None:
     assert ranks.call(1, is_left) == [True]
+
+
+def test_deepspeed_has_nothing_to_say_of_a_cpu() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "DS_ACCELERATOR"}
+    command = [sys.executable, "-c", "import hlgp_dist.engine.deepspeed"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert told.stdout + told.stderr == ""
