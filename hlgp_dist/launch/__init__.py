@@ -8,3 +8,4 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # our own lines tell how trial
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # an interrupted search's thread would start another Ray
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "16")  # drivers on their way up, seconds each; else one at a time

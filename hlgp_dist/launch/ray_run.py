@@ -24,6 +24,7 @@ from hlgp_dist.launch.abandoned import UnwatchedTrainer, free_abandoned
 from hlgp_dist.launch.channel import Channel, request_of
 from hlgp_dist.launch.cluster import enter, ray_cluster, worker_resources
 from hlgp_dist.launch.losses import GONE, is_full, worker_failure
+from hlgp_dist.launch.many_ranks import ManyRanks
 from hlgp_dist.launch.notice import HeedSigterm, is_told_to_go
 from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.packing import gpu_share, with_share
@@ -156,7 +157,7 @@ def _trainer(config: RunConfig, folder: RunFolder, channel: Channel, callbacks: 
             name="ray",
             storage_path=str(folder.logs.absolute()),
             worker_runtime_env={"env_vars": NO_GPU} if config.launch.gpus_per_worker == 0 else None,
-            callbacks=[*callbacks, HeedSigterm()],
+            callbacks=[*callbacks, HeedSigterm(), ManyRanks()],
             failure_config=FailureConfig(  # the attempts are ours
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=0
             ),
