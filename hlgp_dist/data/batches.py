@@ -52,7 +52,7 @@ def training_batches(
         samples = order_of(whole.epoch)[whole.start : whole.stop]
         weight = world.size * accumulation / whole.size
         boxes_of = partial(_boxes, pictures, augmentation, Key(seed, task, whole.epoch))
-        own = [micro_step[world.rank] for micro_step in shares(samples, world.size, accumulation)]
+        own = shares(samples, world.rank, world.size, accumulation)
         works = [_work(pictures, share, boxes_of, weight=weight, loading=loading) for share in own]
         return Work([work.result for work in works], [job for work in works for job in work.jobs])
 

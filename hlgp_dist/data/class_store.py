@@ -60,8 +60,7 @@ class Layout:
 
 def class_layout(pixels: Pixels, class_index: int) -> Layout:
     """Of one class; its name tells content, form, size and decoder apart, but not labels, so class orders share it."""
-    start, stop = np.searchsorted(pixels.split.class_index, [class_index, class_index + 1])
-    indices = np.arange(start, stop, dtype=np.int64)
+    indices = pixels.split.of_class(class_index)
     shapes = pixels.shapes(indices)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(3 * shapes.prod(axis=1))])
     packages = [package.__version__ for package in (PIL, torch, torchvision)]

@@ -11,7 +11,7 @@ import webdataset
 from numpy.typing import NDArray
 
 from hlgp_dist.data.formats import PICTURE_SUFFIXES
-from hlgp_dist.data.manifest import SPLITS, Manifest, Split
+from hlgp_dist.data.manifest import SPLITS, Manifest, Split, span
 from hlgp_dist.data.picture import Form, stored_as, stored_of, stored_shape
 from hlgp_dist.data.place import Place
 from hlgp_dist.data.recipe import draw
@@ -54,7 +54,7 @@ class Pixels(NamedTuple):
         """The sample `index` of the split, by the recipe."""
         recipe, class_index = self.manifest.recipe, int(self.split.class_index[index])
         assert recipe is not None, "what has no place has a recipe"
-        first = int(np.searchsorted(self.split.class_index, class_index))
+        first, _ = span(self.split.class_index, class_index)
         picture = draw(recipe, SPLITS.index(self.split_name), class_index, index - first)
         return stored_as(picture, self.size, self.form, is_exact=self.is_exact)
 

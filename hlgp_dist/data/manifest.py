@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -89,6 +90,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.key)
 
+    def of_class(self, class_index: int) -> NDArray[np.int64]:
+        """The samples of one class, ascending."""
+        return np.arange(*span(self.class_index, class_index), dtype=np.int64)
+
     def column(self, name: str) -> NDArray[Any]:
         """One of COLUMNS."""
         return getattr(self, name)  # type: ignore[no-any-return]
@@ -110,11 +115,23 @@ class Manifest:
     origin: Origin | None = None
     recipe: Recipe | None = None
 
+    @cached_property
+    def index_of(self) -> Mapping[str, int]:
+        """By the class's name."""
+        return {name: index for index, name in enumerate(self.classes)}
+
     @property
     def prepared_from(self) -> str | None:
         """What is known of where the pictures come from."""
         known = self.origin or self.recipe
         return None if known is None else str(known)
+
+
+def span(column: NDArray[np.int32], value: int) -> tuple[int, int]:
+    """The first place of a value in an ascending column, and the one behind its last."""
+    bounds = np.array([value, value + 1], dtype=column.dtype)  # of another type, numpy would cast all of the column
+    start, stop = np.searchsorted(column, bounds)
+    return int(start), int(stop)
 
 
 def check_split(split: Split, num_classes: int) -> None:

@@ -67,13 +67,21 @@ def largest_share(global_batch_size: int, world_size: int, micro_batch_size: int
     return -(-global_batch_size // parts)
 
 
-def shares(batch: Indices, world_size: int, accumulation: int) -> list[list[Indices]]:
-    """A global batch as [A][W] contiguous shares: `shares(...)[m][rank]` is rank's at micro-step m.
+def shares(batch: Indices, rank: int, world_size: int, accumulation: int) -> list[Indices]:
+    """Those of a rank, one a micro-step: of W * A contiguous parts of a global batch, W a micro-step.
 
-    Sizes differ by one at most; a smaller last batch may leave shares empty. Concatenated they are the batch.
+    Sizes differ by one at most; a smaller last batch may leave shares empty. All ranks' of the first micro-step, then
+    of the second and so on, are the batch.
     """
-    parts = np.array_split(batch, world_size * accumulation)
-    return [parts[m * world_size : (m + 1) * world_size] for m in range(accumulation)]
+    parts = world_size * accumulation
+    return [_part(batch, first + rank, parts) for first in range(0, parts, world_size)]
+
+
+def _part(batch: Indices, number: int, of: int) -> Indices:
+    """As `np.array_split(batch, of)[number]`, without the others: a thousand ranks have thousands."""
+    size, larger = divmod(len(batch), of)
+    start = number * size + min(number, larger)
+    return batch[start : start + size + (number < larger)]
 
 
 def evaluation_share(n: int, world_size: int) -> list[Indices]:

@@ -38,13 +38,15 @@ class Room:
         return locked(self._folder / ".lock")
 
     def reserve(self, descriptor: int, size: int) -> None:
-        """Give the open file its blocks, so that writing cannot fill the disk. What dead makers left goes anyhow.
+        """Give the open file its blocks, so that writing cannot fill the disk. What dead makers left goes first.
 
         Raises:
             NoRoom: as it says.
         """
         os.ftruncate(descriptor, 0)  # a dead maker's
         with self.locked():
+            if self._limit_bytes is None and self._allocate(descriptor, size):  # thousands of files need not be asked
+                return
             files = sorted(self._files(), key=lambda file: file[1].st_mtime_ns)
             for file in files:
                 if file[0].name.endswith(PARTIAL):

@@ -105,14 +105,12 @@ def check_pictures(
 
 def _of_class(manifest: Manifest, split: str, class_name: str) -> NDArray[np.int64]:
     """The class's samples, which are contiguous."""
-    if class_name not in manifest.classes:
+    if class_name not in manifest.index_of:
         raise DataError(f"class {class_name!r} is not in the shard folder")
-    class_index = manifest.classes.index(class_name)
-    samples = manifest.splits[split].class_index
-    start, stop = np.searchsorted(samples, [class_index, class_index + 1])
-    if start == stop:
+    samples = manifest.splits[split].of_class(manifest.index_of[class_name])
+    if not len(samples):
         raise DataError(f"class {class_name!r} has no {'training' if split == 'train' else 'test'} picture")
-    return np.arange(start, stop, dtype=np.int64)
+    return samples
 
 
 def _kept(split: Split, indices: NDArray[np.int64], train_fraction: float) -> NDArray[np.int64]:

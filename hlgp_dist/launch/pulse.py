@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -17,6 +19,8 @@ LONGEST_SECONDS = 1.0
 """Between two looks: how soon a rank hears of a stop."""
 LOOKS = 10
 """Within `launch.hang_seconds`, at least."""
+TOLD_A_SECOND = 50
+"""Beats of all ranks of a run, each a file that is written anew: a shared disk has others to serve."""
 PATIENCE = 1.5
 """Times `launch.hang_seconds`: a thread that never lets go of the interpreter also keeps this one from answering."""
 ABANDONED = 70
@@ -26,12 +30,13 @@ ABANDONED = 70
 class Pulse:
     """Of one rank, from entering to leaving; see `types.Pulse`."""
 
-    def __init__(self, channel: Channel, rank: int, hang_seconds: float | None) -> None:
+    def __init__(self, channel: Channel, rank: int, hang_seconds: float | None, size: int = 1) -> None:
         self._channel, self._rank, self._hang_seconds = channel, rank, hang_seconds
         self._steps, self._signs, self._doing = 0, 0, "starting"
         self._gauge: Callable[[], object] | None = None
         self._gauged: object = None
-        self._interval = min(LONGEST_SECONDS, (hang_seconds or 1e9) / LOOKS)
+        longest = (hang_seconds or 1e9) / LOOKS
+        self._interval, self._pause = min(LONGEST_SECONDS, longest), min(size / TOLD_A_SECOND, longest)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._attend, name="pulse", daemon=True)
         self._stacks: TextIO | None = None
@@ -65,12 +70,12 @@ class Pulse:
         self._close_stacks()
 
     def _attend(self) -> None:
-        told, answered, host = Beat(), "", platform.node()
+        told, told_at, answered, host = Beat(), -math.inf, "", platform.node()
         while not self._over.is_set():
             self._look()
             now = Beat(self._steps, self._signs, self._doing, host)
-            if now != told:
-                told = now
+            if now != told and time.monotonic() - told_at >= self._pause:
+                told, told_at = now, time.monotonic()
                 self._channel.tell(self._rank, now)
             asked = self._channel.asked()
             if asked != answered:

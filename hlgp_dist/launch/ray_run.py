@@ -32,7 +32,7 @@ from hlgp_dist.launch.prepare import open_run
 from hlgp_dist.launch.retrying import run_attempts
 from hlgp_dist.launch.room import await_placeable, room, runs_at_once, workers_at_start
 from hlgp_dist.launch.stop import Stop, attended
-from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
+from hlgp_dist.launch.storage import AWAY_SECONDS, View, event_files, journals, without_tensors
 from hlgp_dist.launch.watch import Watch
 from hlgp_dist.launch.worker import failure_of, log_name, work
 from hlgp_dist.train.folder import NOT_SHARED, RunFolder
@@ -177,9 +177,12 @@ def _worker_main(payload: dict[str, Any]) -> None:
 
 
 def _is_ranks(rank: int, name: str) -> bool:
-    """What a rank goes on from at the start; tensors it obtains of the checkpoint that it takes."""
-    mine = {f"logs/{log_name(rank)}"} | ({f"logs/{SCREEN}"} if rank == 0 else set())
-    return name in mine or (not name.startswith("logs/") and without_tensors(name))
+    """What a rank goes on from at the start; tensors it obtains of the checkpoint that it takes. Curves are the first
+    rank's, which goes on with them.
+    """
+    if name.startswith("logs/"):
+        return name == f"logs/{log_name(rank)}" or (rank == 0 and name == f"logs/{SCREEN}")
+    return without_tensors(name) and (rank == 0 or not (journals(name) or event_files(name)))
 
 
 def _rank(config: RunConfig, folder: RunFolder, rank: int, attempt: int) -> int:

@@ -16,6 +16,8 @@ LOOKS = 20
 """Within `launch.hang_seconds`, at least."""
 ANSWER_SECONDS = 3.0
 """For the ranks to write their stacks, and then for them to leave."""
+NAMED = 8
+"""Silent ranks, at most: a thousand would be a page."""
 WAITING = ("all_reduce", "barrier", "broadcast", "gather", "reduce_scatter", "allreduce")
 """One of these is in the stack of a rank that waits for the others."""
 
@@ -118,8 +120,10 @@ def hang_reason(beats: Sequence[Beat | None], ages: dict[int, float], answered: 
     One that wrote no stack may have gone on for a moment since it was last heard.
     """
     words = []
-    for rank, age in ages.items():
+    for rank, age in list(ages.items())[:NAMED]:
         beat = beats[rank] or Beat(host="a host not known")
         where = "in" if rank in answered else "and stopped, last heard in"
         words.append(f"rank {rank} on {beat.host} silent for {age:.0f} s {where} {beat.doing}")
+    if len(ages) > NAMED:
+        words.append(f"{len(ages) - NAMED} more")
     return f"{'; '.join(words)}; stacks in logs/"

@@ -61,8 +61,9 @@ def work(config: RunConfig, context: WorkerContext, folder: RunFolder, channel: 
     log.setLevel(logging.INFO)
     try:
         host = f"process {os.getpid()} of {platform.node()}"
-        log.info("rank %d of %d on %s, %s", context.world.rank, context.world.size, context.device, host)
-        with Pulse(channel, context.world.rank, config.launch.hang_seconds) as pulse:
+        rank, size = context.world.rank, context.world.size
+        log.info("rank %d of %d on %s, %s", rank, size, context.device, host)
+        with Pulse(channel, rank, config.launch.hang_seconds, size) as pulse:
             context.pulse = pulse
             run(config, context, folder)
         return 0

@@ -8,10 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from hlgp_dist.data.manifest import DIGEST, SAMPLE_COLUMNS, SIZES, UNTOUCHED, Manifest, Shard, Split
+from hlgp_dist.data.manifest import DIGEST, SAMPLE_COLUMNS, SIZES, UNTOUCHED, Manifest, Shard, Split, span
 from hlgp_dist.data.manifest_reading import length_problems, unchecked_manifest
 from hlgp_dist.data.opening import open_place
 from hlgp_dist.data.place import Folder, Place, streamed
@@ -87,7 +86,7 @@ def _tasks(path: str | Path, manifest: Manifest, decoded_every: int) -> Iterator
 
 
 def _columns(split: Split, number: int) -> list[NDArray[Any]]:
-    start, end = np.searchsorted(split.shard, [number, number + 1])
+    start, end = span(split.shard, number)
     return [split.column(name)[start:end] for name in SAMPLE_COLUMNS]
 
 

@@ -41,9 +41,10 @@ def test_an_epoch_over_ranks_is_exactly_its_order(n: int, global_batch: int, wor
     for step in range(per_epoch):
         batch = global_batch_of(step, n, global_batch)
         assert batch.epoch == 0 and batch == global_batch_of(step + 2 * per_epoch, n, global_batch)._replace(epoch=0)
-        parts = shares(order[batch.start : batch.stop], world, accumulation)
+        samples = order[batch.start : batch.stop]
+        parts = list(zip(*(shares(samples, rank, world, accumulation) for rank in range(world)), strict=True))
         assert sum(len(part) for row in parts for part in row) == batch.size <= global_batch
-        assert [len(row) for row in parts] == [world] * accumulation
+        assert len(parts) == accumulation
         sizes = [len(part) for row in parts for part in row]
         assert max(sizes) - min(sizes) <= 1
         seen += [part for row in parts for part in row]
@@ -57,7 +58,8 @@ def test_accumulation_bounds_every_share(global_batch: int, world: int, micro: i
             accumulation_steps(global_batch, world, micro)
         return
     accumulation = accumulation_steps(global_batch, world, micro)
-    sizes = [len(part) for row in shares(np.arange(global_batch), world, accumulation) for part in row]
+    batch = np.arange(global_batch)
+    sizes = [len(part) for rank in range(world) for part in shares(batch, rank, world, accumulation)]
     assert max(sizes) <= micro
     assert accumulation == 1 or (accumulation - 1) * world * micro < global_batch
     assert accumulation_steps(global_batch, world, None) == 1

@@ -328,6 +328,13 @@ def test_a_rank_fetches_the_tensors_that_it_asks_for(bucket: Bucket) -> None:
     assert set(bucket.listed()) == {f"{newer}/state.json", f"{newer}/state.safetensors"}
 
 
+def test_curves_are_the_first_ranks() -> None:
+    """A thousand ranks would fetch a thousand copies at each start."""
+    names = ("config.yaml", "metrics.jsonl", "tensorboard/events.1", "logs/rank-000.log", "checkpoints/a/state.json")
+    first, other = ([name for name in names if _is_ranks(rank, name)] for rank in (0, 1))
+    assert first == list(names) and other == ["config.yaml", "checkpoints/a/state.json"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

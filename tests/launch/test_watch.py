@@ -45,6 +45,8 @@ def test_a_hang_is_named() -> None:
     assert hang_reason(beats, {1: 903.4}, {0, 1}) == words
     assert "903 s and stopped, last heard in task 2 step 17" in hang_reason(beats, {1: 903.4}, {0})
     assert "rank 0 on a host not known" in hang_reason([None], {0: 9.0}, {})
+    many = hang_reason([None] * 1000, dict.fromkeys(range(1000), 9.0), {})
+    assert "rank 7 on" in many and "rank 8 on" not in many and "; 992 more; stacks" in many
 
 
 def test_numbers_go_on_through_all_commands(tmp_path: Path) -> None:
@@ -99,6 +101,18 @@ def test_a_gauge_that_moves_is_a_sign_of_life(tmp_path: Path) -> None:
             time.sleep(0.3)
     beat = channel.told(1)[0]
     assert beat is not None and (beat.steps, beat.signs) == (1, 2)
+
+
+def test_a_thousand_ranks_tell_less_often_and_no_less_in_the_end(tmp_path: Path) -> None:
+    channel, told = Channel(tmp_path, 1), []
+    with Pulse(channel, 0, 10.0, size=1000) as pulse:  # all together 50 times a second, but each within a second
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:
+            pulse.beat()
+            time.sleep(0.01)
+            told.append(channel.told(1)[0])
+        soon(lambda: (beat := channel.told(1)[0]) is not None and beat.steps == len(told))
+    assert len(set(told)) <= 5
 
 
 def test_stacks_are_written_when_asked(tmp_path: Path) -> None:

@@ -15,13 +15,17 @@ from hlgp_dist.data.manifest import Manifest
 from hlgp_dist.data.manifest_reading import read_manifest
 from hlgp_dist.data.room import SUFFIX
 from hlgp_dist.data.selection import Part, select
+from hlgp_dist.data.source import BadSample
 from hlgp_dist.data.tasks import split_tasks
+from hlgp_dist.engine.collectives import barrier
+from hlgp_dist.engine.distributed import process_group
 from hlgp_dist.launch.local import LocalContext
 from hlgp_dist.launch.worker import work
 from hlgp_dist.shards.shard import shard
 from hlgp_dist.train.estimate.run import estimate_run
 from hlgp_dist.train.folder import RunFolder
 from hlgp_dist.train.loop import TaskTrainer
+from hlgp_dist.train.supply import _of_all_ranks
 from hlgp_dist.types import World
 from tests.faults import Answer, FaultyServer, from_folder, serving
 from tests.jobs import CLASSES, TEST_PICTURES, TRAIN_PICTURES, draw_pictures, job, step_values
@@ -103,6 +107,23 @@ def test_bad_samples_are_left_out_alike_on_all_ranks_and_named_once(drawn: Path,
         assert [logs.count(f"sample {key}:") for key in keys] == [1, 1]
         losses.append(step_values(folder))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def _bad_of_all(rank: int, size: int, own: bool) -> dict[int, dict[str, str]]:
+    """In a rank: one picture that is bad on all hosts, and `own` for one that is bad on this one alone."""
+    reasons = {5: "damaged", 3 - rank: f"as host {rank} says"} if own else {5: "damaged"}
+    bad = {sample: BadSample(sample, f"key{sample}", "a.tar", "a", reason) for sample, reason in reasons.items()}
+    with process_group("cpu", 60):
+        found = _of_all_ranks(bad)
+        barrier()
+    return found
+
+
+def test_what_any_host_cannot_use_counts_for_all(ranks: Ranks) -> None:
+    for own, samples in ((False, [5]), (True, [2, 3, 5])):
+        first, second = ranks.call(2, _bad_of_all, own)
+        assert first == second and list(first) == samples
+        assert first[5] == {"key": "key5", "shard": "a.tar", "reason": "damaged"}
 
 
 def test_too_many_bad_samples_end_the_run(drawn: Path, tmp_path: Path, ranks: Ranks) -> None:
