@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ Wanted = Callable[[str], bool]
 """A question about a file, by its name below the URL."""
 Order = Callable[[str], int]
 """By name: what has a higher number is sent later; 0 has what grows all the time."""
+AT_ONCE = 16
+"""Files that are fetched at the same time."""
 READINGS = 3
 """Of an object that is replaced while it is read."""
 
@@ -104,20 +107,19 @@ class Mirror:
         """
         with self._lock:
             here, there = self._here(), self._there()
-            fetched = [self._fetch(name, facts) for name, facts in there.items() if self._is_news(name, facts, here)]
+            news = {name: facts for name, facts in there.items() if self._is_news(name, facts, here)}
+            is_whole = self._fetch_all(news)
             for name in filter(self._is_looked_at, self._known.keys() - there.keys() - self._sent):
                 if name in here and self._known[name].stamp == here[name]:
                     (self._folder / name).unlink(missing_ok=True)
                     del self._known[name]
-            return all(fetched)
+            return is_whole
 
     def obtain(self, part: str) -> None:
         """Fetch what there is of a folder and not here, wanted or not; raises as `publish`."""
         with self._lock:
             here = self._here()
-            for name, facts in self._bucket.listed(part).items():
-                if name not in here:
-                    self._fetch(name, facts)
+            self._fetch_all({name: facts for name, facts in self._bucket.listed(part).items() if name not in here})
 
     def _is_news(self, name: str, facts: Facts, here: Mapping[str, Stamp]) -> bool:
         known = self._known.get(name)
@@ -133,6 +135,11 @@ class Mirror:
             self._sent.add(name)
             self._bucket.write(name, self._folder / name)
             self._known[name] = Known(None, stamp)
+
+    def _fetch_all(self, news: Mapping[str, Facts]) -> bool:
+        """Whether each was; side by side, since nearly all of it is waiting for the store."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return all(list(pool.map(self._fetch, news.keys(), news.values())))
 
     def _fetch(self, name: str, facts: Facts) -> bool:
         """Whether it was read as one whole, or is gone."""
@@ -201,20 +208,24 @@ def is_private(name: str) -> bool:
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
-    """Of all files. What cannot be looked at must not count as removed."""
-
-    def failed(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError) or not folder.is_dir():  # a folder may be removed meanwhile
-            raise error
-
-    for at, folders, files in os.walk(folder, onerror=failed):
-        inside = Path(at).relative_to(folder)
-        folders[:] = [each for each in folders if not is_private(str(inside / each))]
-        for each in files:
-            name = str(inside / each)
-            if not is_private(name):
-                with suppress(FileNotFoundError):
-                    yield name, _stamp((folder / name).stat())
+    """Of all files. What cannot be looked at must not count as removed, unless the folder that it is in has gone."""
+    todo = [""]
+    while todo:
+        inside = todo.pop()
+        try:
+            with os.scandir(folder / inside) as entries:
+                for entry in entries:
+                    name = f"{inside}{entry.name}"
+                    if is_private(name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(f"{name}/")
+                    elif entry.is_file():
+                        with suppress(FileNotFoundError):  # removed since
+                            yield name, _stamp(entry.stat())
+        except FileNotFoundError:
+            if not folder.is_dir():
+                raise
 
 
 def _stamp(about: os.stat_result) -> Stamp:

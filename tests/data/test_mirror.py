@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from hlgp_dist.data.bucket import Bucket
 from hlgp_dist.data.lease import Lease
-from hlgp_dist.data.mirror import Mirror, is_private
+from hlgp_dist.data.mirror import AT_ONCE, Mirror, is_private
 from hlgp_dist.errors import AtWork, DataError
 from hlgp_dist.launch.sending import gone_with, order
 from tests.objects import BUCKET, ENVIRONMENT, google_server, s3_server
@@ -270,3 +271,40 @@ def test_a_holder_that_was_replaced_hears_of_it(url: str) -> None:
         Bucket(url).replace(".lock", b'{"lease": "of another one"}')
         assert lost.wait(10)
     assert set(Bucket(url).listed()) == {".lock"}, "and leaves the other one's alone"
+
+
+def test_a_thousand_messages_are_heard_side_by_side(url: str, tmp_path: Path) -> None:
+    """One after the other they would take as long as a thousand answers of the store."""
+    there, here = Bucket(url), Mirror(Bucket(url), tmp_path / "here")
+    for number in range(40):
+        there.replace(f"beats/{number}", f"{number}".encode())
+    at_once, most, lock, read = 0, 0, threading.Lock(), Bucket.read
+
+    def counted(bucket: Bucket, name: str, start: int = 0, length: int | None = None) -> bytes:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        content = read(bucket, name, start, length)
+        with lock:
+            at_once -= 1
+        return content
+
+    with mock.patch.object(Bucket, "read", counted):
+        assert here.refresh()
+    assert {int(file.name): file.read_text() for file in (tmp_path / "here" / "beats").iterdir()} == {
+        number: f"{number}" for number in range(40)
+    }
+    assert most > AT_ONCE // 2
+
+
+def test_links_are_not_followed(url: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("not ours")
+    here = Mirror(Bucket(url), tmp_path / "here")
+    (tmp_path / "here" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "here" / "mine").write_text("mine")
+    here.publish()
+    assert set(Bucket(url).listed()) == {"mine"}
