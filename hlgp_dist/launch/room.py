@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,11 @@ from hlgp_dist.launch.stop import Stop
 LOOK_SECONDS = 1.0
 PARTS = 10_000
 """Of one unit of a resource: Ray cuts amounts to whole ones."""
+HEAD_NODE = "node:__internal_head__"
+"""Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
+DRIVER_BYTES = 1.2e9
+"""Of a trial where its driver runs, measured: the driver 0.5 to 0.9, by its manifest, Ray Train's controller 0.4, what
+else Ray starts for it 0.1."""
 log = logging.getLogger("hlgp_dist")
 
 
@@ -57,6 +63,7 @@ class TrialRoom:
         assert config.search is not None
         self._launch, self._most = config.launch, config.search.max_concurrent_trials or sys.maxsize
         self._sufficed_at = time.monotonic()
+        self._is_told = False
 
     def __call__(self, running: int) -> bool:
         """With so many at work already. After `launch.wait_seconds` an elastic one takes a part of its workers.
@@ -72,7 +79,23 @@ class TrialRoom:
             if fits == running == 0:
                 waited = f"after launch.wait_seconds={self._launch.wait_seconds}"
                 raise EnvironmentFailure(f"{_too_small(self._launch)} {waited}; the same command resumes")
-        return running < min(fits, self._most)
+        return running < min(fits, self._most, self._drivers(min(fits, self._most)))
+
+    def _drivers(self, wanted: int) -> int:
+        """How many of the wanted find memory for what looks after them; Ray would end processes of a full head."""
+        place = self._launch.driver_resource or HEAD_NODE
+        memory = [node.get("memory", math.inf) for node in living_nodes() if place in node]
+        holds = max(1.0, sum(each // DRIVER_BYTES for each in memory))
+        if wanted > holds and not self._is_told:
+            self._is_told = True
+            log.warning(
+                "%d trials at a time, in place of %d: %.3g GB each are taken where their drivers run, which is the "
+                "head; give it more memory, or name a resource of other nodes by launch.driver_resource",
+                int(holds),
+                wanted,
+                DRIVER_BYTES / 1e9,
+            )
+        return int(min(wanted, holds))
 
 
 def workers_at_start(launch: LaunchOptions) -> int:

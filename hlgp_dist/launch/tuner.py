@@ -27,7 +27,7 @@ from hlgp_dist.launch.opening import opened
 from hlgp_dist.launch.prepare import check_run, open_run
 from hlgp_dist.launch.ray_run import fit
 from hlgp_dist.launch.reports import Reports, passed_on
-from hlgp_dist.launch.room import LOOK_SECONDS
+from hlgp_dist.launch.room import HEAD_NODE, LOOK_SECONDS
 from hlgp_dist.launch.stop import STOP_FILE, SharedStop, end_if_unwanted
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import objectives
@@ -37,9 +37,6 @@ from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.train.result import failed
 from hlgp_dist.tuning.course import Course
 from hlgp_dist.tuning.trial import Trial
-
-HEAD_NODE = "node:__internal_head__"
-"""Ray's own resource of the head: a trial's driver reserves no CPU, but Tune wants it to reserve something."""
 
 
 def build_tuner(

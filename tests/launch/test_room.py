@@ -18,7 +18,7 @@ from hlgp_dist.errors import EnvironmentFailure, Interrupted
 from hlgp_dist.launch import ray_run
 from hlgp_dist.launch import room as room_of
 from hlgp_dist.launch.cluster import ray_cluster
-from hlgp_dist.launch.room import TrialRoom, await_placeable, room, workers_at_start
+from hlgp_dist.launch.room import HEAD_NODE, TrialRoom, await_placeable, room, workers_at_start
 from hlgp_dist.launch.stop import Stop
 from hlgp_dist.train.folder import RunFolder
 
@@ -112,6 +112,18 @@ def test_an_elastic_search_goes_on_with_the_workers_there_are(
         has_room(0)
     monkeypatch.setattr(room_of, "_most", lambda: {"CPU": 2.0})
     assert has_room(0) and workers_at_start(launch) == 2, "an autoscaler makes room"
+
+
+def test_a_heads_memory_bounds_the_trials_at_a_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = [{"CPU": 2.0, "memory": 1e12, "drivers": 1.0}] * 8
+    monkeypatch.setattr(room_of, "living_nodes", lambda: [{"memory": 3e9, HEAD_NODE: 1.0}, *workers])
+    has_room = search_on(cluster, 60)
+    assert [has_room(running) for running in (0, 1, 2, 7)] == [True, True, False, False]
+    assert [line.getMessage()[:40] for line in caplog.records] == ["2 trials at a time, in place of 8: 1.2 G"]
+    elsewhere = search_on(cluster, 60, **{"launch.driver_resource": "drivers"})
+    assert [elsewhere(running) for running in (0, 7, 8)] == [True, True, False]
 
 
 def test_a_node_that_joins_is_waited_for(cluster: Cluster) -> None:
