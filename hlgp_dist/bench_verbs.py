@@ -105,6 +105,8 @@ def bench_step(
     )
     report = bench_step(options)
     _show_measured(report, grids(report), json)
+    if report["yardstick_missing"]:
+        typer.echo(f"hlgp: {report['yardstick_missing']}", err=True)
 
 
 @bench_app.command("scaling")

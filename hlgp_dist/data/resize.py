@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hlgp_dist.data.buffers import Memory
-from hlgp_dist.data.taps import antialias_taps
+from hlgp_dist.data.taps import Taps, antialias_taps
 from hlgp_dist.data.transfer import sent
 from hlgp_dist.types import Regions
 
@@ -90,17 +90,23 @@ def _resized_part(pixels: Tensor, starts: Tensor, shapes: Tensor, size: int, int
     of_rows, of_pictures = sent(np.stack([picture, row_start]), pixels.device), sent(first_row, pixels.device)
     across = antialias_taps(shapes[:, 1], size, interpolation, pixels.device)
     weights = (weight[of_rows[0]] for weight in across.weights)
-    wide = _weighted(pixels, of_rows[1][:, None] + across.first[of_rows[0]], weights, across.bits[of_rows[0]])
+    starts_across = of_rows[1][:, None] + across.first[of_rows[0]]
+    wide = _weighted(_padded(pixels, across), starts_across, weights, across.bits[of_rows[0]])
     down = antialias_taps(shapes[:, 0], size, interpolation, pixels.device)
-    return _weighted(wide, of_pictures[:, None] + down.first, down.weights, down.bits)
+    return _weighted(_padded(wide, down), of_pictures[:, None] + down.first, down.weights, down.bits)
+
+
+def _padded(source: Tensor, taps: Taps) -> Tensor:
+    """With room behind the last region's end, where weights are zero."""
+    return torch.cat([source, source.new_zeros(len(taps.weights), *source.shape[1:])])
 
 
 def _weighted(source: Tensor, first: Tensor, weights: Iterable[Tensor], bits: Tensor) -> Tensor:
     """uint8 [n, S, ...]: weighted sums of neighbours in `source` [m, ...] from `first` [n, S] on, in fixed point."""
     trailing = (1,) * (source.dim() - 1)
     bits = bits.view(-1, 1, *trailing)
-    total = torch.bitwise_left_shift(torch.ones_like(bits), bits - 1)
+    half = torch.bitwise_left_shift(torch.ones_like(bits), bits - 1)
+    total = half.expand(*first.shape, *source.shape[1:]).clone()
     for neighbour, weight in enumerate(weights):
-        place = (first + neighbour).clamp_max(len(source) - 1)  # beyond a region's end the weight is zero
-        total = total + weight.view(*weight.shape, *trailing) * source[place]
-    return (total >> bits).clamp(0, 255).to(torch.uint8)
+        total.addcmul_(weight.view(*weight.shape, *trailing), source[neighbour:][first])
+    return (total >> bits).clamp_(0, 255).to(torch.uint8)

@@ -28,7 +28,7 @@ def nearest_weights(similarities: Tensor, tasks: Sequence[TaskSpec], temperature
 def one_hot_weights(task_index: int, num_tasks: int, device: torch.device | str) -> Tensor:
     """[1, T]: the prompts of one task alone."""
     weights = torch.zeros(1, num_tasks, device=device)
-    weights[0, task_index] = 1.0
+    weights[0, task_index].fill_(1.0)  # a number that is assigned would be sent to the device first
     return weights
 
 

@@ -37,8 +37,8 @@ class PromptedAttention(nn.Module):
             self.num_seen += len(x)
         inner = self.inner
         batch, tokens, _ = x.shape
-        qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
+        qkv = inner.qkv(x).reshape(batch, tokens, 3, inner.num_heads, inner.head_dim)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # so gradients are joined as qkv has them
         query, x = query[:, :, : self.num_asked], x[:, : self.num_asked]
         query, key = inner.q_norm(query), inner.k_norm(key)
         if self.prompt is not None:

@@ -25,7 +25,8 @@ from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.bench.timing import torch_threads
 from hlgp_dist.cli import app
 from hlgp_dist.config.load import resolve
-from hlgp_dist.errors import ConfigError
+from hlgp_dist.errors import ConfigError, OutOfMemory
+from hlgp_dist.models.attention import attend
 from hlgp_dist.models.backbone import meta_trunk
 from hlgp_dist.train.estimate.formulae import backward_flops, forward_flops, pass_shape, shared_flops
 
@@ -117,7 +118,7 @@ def options_of(*overrides: str, tasks: int) -> StepOptions:
 
 def test_what_passes_share_is_no_part_of_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a step's two passes the matching is timed whole, the one that trains without what it has from the other."""
-    monkeypatch.setattr(clock, "LEAST", 0.0)
+    monkeypatch.setitem(clock.LEAST, "cpu", 0.0)
     options, calls = options_of("method.layers=[8,9,10,11]", "method.num_groups=2", tasks=2), Counter[int]()
     with joined("cpu"):
         stepper = Stepper(options)
@@ -171,6 +172,27 @@ def test_a_method_without_gradients_has_an_evaluation(tmp_path: Path) -> None:
     assert report["mfu"] is report["train_images_per_second"] is None and report["parts_ms"] == {}
     assert report["eval_images_per_second"] > 0
     assert "training" not in report["printed"]
+
+
+def test_a_batch_that_no_memory_holds_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "step", *SMALL, "--batch", str(10**10)])
+    assert isinstance(result.exception, OutOfMemory)
+    assert str(result.exception).startswith("--batch 10000000000: ") and str(result.exception).endswith("; lower it")
+
+
+def test_without_memory_for_the_yardstick_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds twice as much and more, so its batch may be the first that is too large."""
+
+    def attended(query: Tensor, key: Tensor, value: Tensor, scale: float, device_type: str) -> Tensor:
+        if query.dtype == torch.float32 and not torch.is_grad_enabled():  # as from the first task's end on
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return attend(query, key, value, scale, device_type)
+
+    monkeypatch.setattr("hlgp_dist.models.attention.attend", attended)
+    report = measured(tmp_path, "--compare", "plain")
+    assert set(report["speed_up"]) == {"first_task_train"} and report["eval_mfu"] > 0
+    told = "--compare plain: CUDA out of memory. Tried to allocate 2.00 GiB; lower --batch to compare"
+    assert report["yardstick_missing"] == told and told in report["printed"]
 
 
 def test_keys_are_those_of_a_run(tmp_path: Path) -> None:

@@ -80,10 +80,7 @@ class StepParts:
         return median([self._once(call, prepare) for _ in range(WARM_UP + REPEATS)][WARM_UP:])
 
     def _once(self, call: Callable[[], object], prepare: Callable[[], object] | None) -> float:
-        if prepare is None:
-            return self._clock.each(call)
-        prepare()
-        return self._clock.seconds(call)
+        return self._clock.each(call) if prepare is None else self._clock.behind(prepare, call)
 
     def _passes(self) -> list[_Pass]:
         """Those of one step, in order."""

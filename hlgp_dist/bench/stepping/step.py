@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -21,9 +21,10 @@ from hlgp_dist.bench.stepping.profile import Operation, profiled
 from hlgp_dist.bench.stepping.stepper import Stepper, joined
 from hlgp_dist.config.load import vary
 from hlgp_dist.config.schema import RunConfig
+from hlgp_dist.errors import OutOfMemory, first_line
 from hlgp_dist.methods.base import Setting
 from hlgp_dist.models.backbone import DTYPES
-from hlgp_dist.train.device_memory import DeviceMemory
+from hlgp_dist.train.device_memory import DeviceMemory, is_out_of_memory
 from hlgp_dist.train.estimate.costs import Shapes, TaskCost, task_costs
 from hlgp_dist.train.estimate.kernels import Device
 from hlgp_dist.train.estimate.memory import Parts, rank_memory
@@ -35,7 +36,12 @@ FIRST, TRAIN, EVAL = "first_task_train", "train", "eval"
 def bench_step(options: StepOptions) -> dict[str, Any]:
     """Rates, MFU, parts and memory, with the machine and the configuration beside them."""
     with joined(options.device):
-        return _Bench(options).report()
+        try:
+            return _Bench(options).report()
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"--batch {options.batch_size}: {first_line(error)}; lower it") from error
+            raise
 
 
 class _Bench:
@@ -43,9 +49,10 @@ class _Bench:
 
     def __init__(self, options: StepOptions) -> None:
         self.options, self.clock = options, Clock(options.device)
-        self.other = f"{options.yardstick}_" if options.yardstick else ""
-        self.steppers = {"": Stepper(options)}
-        self.learner = self.steppers[""].learner
+        self.own = Stepper(options)
+        self.yardstick: Stepper | None = None
+        self.other, self.missing = f"{options.yardstick}_" if options.yardstick else "", ""
+        self.learner = self.own.learner
         self.seconds: dict[str, list[float]] = {}
         self.memory: dict[str, Parts] | None = None
         self.operations: list[Operation] = []
@@ -58,12 +65,13 @@ class _Bench:
         return GemmPeak(list(self.products), DTYPES[self.options.config.engine.precision], self.clock)
 
     def report(self) -> dict[str, Any]:
-        own, trains = self.steppers[""], self.learner.method.has_gradients
+        own, trains = self.own, self.learner.method.has_gradients
         self._prepare(own)
         peak = self._peak_bytes(own.train_step if trains else own.evaluate)  # before there is anything else
-        if self.options.yardstick is not None:
-            self.steppers[self.other] = Stepper(self.options, self.options.yardstick)
-            self._prepare(self.steppers[self.other])
+        with self._dispensable():
+            if self.options.yardstick is not None:
+                self.yardstick = Stepper(self.options, self.options.yardstick)
+                self._prepare(self.yardstick)
         parts = self._train() if trains else {}
         self._rounds(EVAL, Stepper.evaluate)
         return self._told(parts, peak)
@@ -81,7 +89,7 @@ class _Bench:
         self._rounds(FIRST, Stepper.train_step)
         self._each(lambda stepper: stepper.begin(self.options.tasks[-1]))
         self._rounds(TRAIN, Stepper.train_step)
-        own, options = self.steppers[""], self.options
+        own, options = self.own, self.options
         parts = StepParts(own, self.clock)(median(self.seconds[TRAIN]))
         self.memory = {"measured": measured_parts(own, options.device), "foreseen": self._foreseen()}
         if options.profile is not None:
@@ -105,8 +113,21 @@ class _Bench:
         return memory.peak()
 
     def _each(self, call: Callable[[Stepper], None]) -> None:
-        for stepper in self.steppers.values():
-            call(stepper)
+        call(self.own)
+        with self._dispensable():
+            if self.yardstick is not None:
+                call(self.yardstick)
+
+    @contextmanager
+    def _dispensable(self) -> Iterator[None]:
+        """Where the yardstick's memory does not suffice, what follows is measured without one."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.yardstick = None
+            self.missing = f"--compare {self.options.yardstick}: {first_line(error)}; lower --batch to compare"
 
     def _rounds(self, name: str, call: Callable[[Stepper], None]) -> None:
         """Products, our step and the yardstick's in turns, so that what else the machine does meets all alike."""
@@ -120,10 +141,10 @@ class _Bench:
                 self.products[product].append(rate)
 
     def _turns(self, call: Callable[[Stepper], None]) -> dict[str, float]:
-        taken = {"": self.clock.each(lambda: call(self.steppers[""]))}
-        if self.options.yardstick is not None:
-            with Unfused() if self.options.yardstick == "plain" else nullcontext():
-                taken[self.other] = self.clock.each(lambda: call(self.steppers[self.other]))
+        taken, other = {"": self.clock.each(lambda: call(self.own))}, self.yardstick
+        if other is not None:
+            with self._dispensable(), Unfused() if self.options.yardstick == "plain" else nullcontext():
+                taken[self.other] = self.clock.each(lambda: call(other))
         return taken
 
     def _told(self, parts: dict[str, float], peak: int) -> dict[str, Any]:
@@ -142,8 +163,11 @@ class _Bench:
             "flops_per_image": flops,
             "yardstick": self.options.yardstick,
             "speed_up": {
-                name: rates[name] / rates[self.other + name] for name in flops if self.other and name in rates
+                name: rates[name] / rates[self.other + name]
+                for name in flops
+                if self.other and self.other + name in rates
             },
+            "yardstick_missing": self.missing,
             "peak_memory_bytes": peak,
             "memory_bytes": self.memory,
             "parts_ms": {name: 1e3 * seconds for name, seconds in parts.items()},

@@ -43,7 +43,8 @@ def _rates(report: Mapping[str, Any]) -> Grid:
         flops = report["flops_per_image"][name]
         row = [told.format(**report), f"{own:.3g}", f"{flops / 1e9:.1f}", f"{100 * report[MFU[name]]:.1f}"]
         if other:
-            row += [f"{report[f'{other}_{name}_images_per_second']:.3g}", f"{report['speed_up'][name]:.2f}"]
+            rate, speed_up = report.get(f"{other}_{name}_images_per_second"), report["speed_up"].get(name)
+            row += ["-", "-"] if speed_up is None else [f"{rate:.3g}", f"{speed_up:.2f}"]
         rows.append(row)
     return Grid(title, columns, rows)
 
