@@ -38,6 +38,9 @@ from hlgp_dist.errors import DataError
 
 _ASKED_AT_ONCE = 32
 """Shards, for their lengths."""
+_latest: dict[str, Manifest] = {}
+"""By its digest, the one that was parsed last: a command asks for the same one several times, and a million pictures
+take seconds."""
 
 
 def read_manifest(path: str | Path, *, cache: Cache | None = None) -> Manifest:
@@ -82,6 +85,9 @@ def parse_manifest(content: bytes, file: str) -> Manifest:
     Raises:
         DataError: it is no manifest, or does not agree with itself.
     """
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in _latest:
+        return _latest[digest]
     try:
         document = json.loads(content)
         version = document["schema_version"]
@@ -89,9 +95,12 @@ def parse_manifest(content: bytes, file: str) -> Manifest:
             raise DataError(
                 f"{file}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}; shard it again"
             )
-        return _manifest(document, hashlib.sha256(content).hexdigest())
+        manifest = _manifest(document, digest)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"{file}: not a valid manifest ({type(error).__name__}: {error})") from error
+    _latest.clear()
+    _latest[digest] = manifest
+    return manifest
 
 
 def length_problems(path: str | Path, manifest: Manifest) -> Iterator[str]:

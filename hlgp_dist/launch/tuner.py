@@ -32,6 +32,7 @@ from hlgp_dist.launch.stop import STOP_FILE, SharedStop, end_if_unwanted
 from hlgp_dist.launch.storage import AWAY_SECONDS, View, without_tensors
 from hlgp_dist.launch.trials import objectives
 from hlgp_dist.launch.worker import outcome_kept
+from hlgp_dist.train import host_memory
 from hlgp_dist.train.checkpoint import newest_place
 from hlgp_dist.train.folder import TRIALS, RunFolder
 from hlgp_dist.train.result import failed
@@ -164,6 +165,7 @@ def _drive(sample: dict[str, Any], base: dict[str, Any], directory: str, search:
         with _told(reports), outcome_kept(folder):
             config = apply(schema.RunConfig.model_validate(base), sample["values"] | {"run.name": name})
             insist(lambda: check_run(config, folder), AWAY_SECONDS)  # other trials run: no reason to fail this one
+            host_memory.give_back()  # the head has many drivers
             report = partial(_report_again, reports, folder)
             if folder.read_finished() is not None:
                 report()

@@ -25,6 +25,7 @@ class SearchState:
         self.num_tasks = num_tasks
         self.rungs = Rungs(search.scheduler, num_tasks)
         self.trials: dict[str, Trial] = {}
+        self._members: dict[int, list[Trial]] = {}
         self.device_seconds = 0.0
         """Of all trials, each hour at the devices that a trial then held."""
         self.wall_seconds = 0.0
@@ -72,8 +73,9 @@ class SearchState:
                     trial.status, trial.reason = "waiting", ""
 
     def _propose(self, event: Event) -> None:
-        for trial in replicates(self._search, event["configuration"], event["values"]):
-            self.trials[trial.name] = trial
+        members = replicates(self._search, event["configuration"], event["values"])
+        self._members[event["configuration"]] = members
+        self.trials |= {trial.name: trial for trial in members}
 
     def _start(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
@@ -133,10 +135,7 @@ class SearchState:
 
     def configurations(self) -> dict[int, list[Trial]]:
         """The replicates of each configuration."""
-        found: dict[int, list[Trial]] = {}
-        for trial in self.trials.values():
-            found.setdefault(trial.configuration, []).append(trial)
-        return found
+        return self._members
 
     def observations(self) -> list[Observation]:
         """What a search algorithm may learn from."""

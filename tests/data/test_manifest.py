@@ -42,6 +42,13 @@ def test_a_folder_reads_back(shards: tuple[Path, Manifest], copy: Path) -> None:
     assert verify(copy) == []
 
 
+def test_a_process_parses_a_manifest_once_and_a_changed_one_anew(copy: Path) -> None:
+    first = read_manifest(copy)
+    assert read_manifest(copy) is first
+    edit(copy, lambda document: document.update(source_hash="0" * 64))
+    assert read_manifest(copy).source_hash == "0" * 64 != first.source_hash
+
+
 def test_what_is_missing_is_named(copy: Path) -> None:
     with pytest.raises(DataError, match="no such shard folder"):
         read_manifest(copy / "absent")
