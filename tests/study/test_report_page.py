@@ -19,6 +19,7 @@ from hlgp_dist.files import write_json, write_text
 from hlgp_dist.study.collect import find
 from hlgp_dist.study.frames import load, load_scalars
 from hlgp_dist.study.report import ReportOptions, run_report
+from hlgp_dist.study.reporting import plots
 from hlgp_dist.study.reporting.costs import actual_grid, planned_grid
 from hlgp_dist.study.reporting.latex import booktabs, escaped
 from hlgp_dist.study.reporting.places import axes_of, lines_along
@@ -77,6 +78,20 @@ def test_every_figure_is_there_as_svg_and_png(study: Path) -> None:
     for name in ("over_tasks", "matrices", "stability", "along_backbone", "along_method", "error_backbone", "tradeoff"):
         assert {f"{name}.svg", f"{name}.png"} <= figures
     assert "error_method.svg" not in figures, "methods are no more or less of one thing"
+
+
+def test_of_many_rows_the_most_accurate_ones_have_matrices(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = placed(found(study))
+    monkeypatch.setattr(plots, "MAPS", 4)
+    shown = plots.mapped(cells)
+    worst_shown = min(np.mean(cell.finals()) for cell in shown)
+    assert len(shown) == 4 < len(cells) and shown == [cell for cell in cells if cell in shown]
+    assert all(np.mean(cell.finals()) <= worst_shown for cell in cells if cell not in shown)
+    run_report([str(study)], ReportOptions(out=tmp_path / "out"))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count(f"The most accurate 4 of {len(cells)} rows.") == 2 and "most accurate" not in read(study)
 
 
 def test_a_second_report_is_the_same_byte_for_byte(study: Path) -> None:

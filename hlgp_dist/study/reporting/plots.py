@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +18,8 @@ from hlgp_dist.train import metrics
 
 Square = NDArray[np.float64]
 
+MAPS = 24
+"""Matrices at most: nobody looks at hundreds, which take minutes to draw."""
 NUMBERED = 12
 """Tasks up to which a matrix has room for its numbers."""
 
@@ -42,6 +45,12 @@ def over_tasks(cells: Sequence[Placed], looks: Mapping[str, Look]) -> Figure | N
     outer_labels(every)
     legend_below(figure, every)
     return figure
+
+
+def mapped(cells: Sequence[Placed]) -> list[Placed]:
+    """Those whose matrices are shown, in their order: of many the most accurate."""
+    best = sorted(cells, key=lambda cell: fmean(cell.finals()), reverse=True)[:MAPS]
+    return [cell for cell in cells if cell in best]
 
 
 def matrices(cells: Sequence[Placed]) -> Figure | None:

@@ -79,11 +79,14 @@ def _results(material: Material) -> Section:
 
 
 def _tasks(cells: Sequence[Placed], seen: Mapping[str, Look]) -> Section:
+    mapped = plots.mapped(cells)
+    part = "" if len(mapped) == len(cells) else f" The most accurate {len(mapped)} of {len(cells)} rows."
+    learned = f"Means over seeds; the diagonal is each task when it is new.{part}"
     blocks = [
         *_figure("over_tasks", "Mean, and a deviation over seeds.", plots.over_tasks(cells, seen)),
         *_figure("stability", "A point a run: right learns more, low forgets less.", plots.stability(cells, seen)),
-        *_figure("matrices", "Means over seeds; the diagonal is each task when it is new.", plots.matrices(cells)),
-        *_figure("confusions", "Whose prompts pictures got in the last test.", plots.confusions(cells)),
+        *_figure("matrices", learned, plots.matrices(mapped)),
+        *_figure("confusions", f"Whose prompts pictures got in the last test.{part}", plots.confusions(mapped)),
     ]
     return Section("Over tasks", "When is accuracy lost, and which tasks lose it?", blocks)
 
