@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import deepspeed
 import torch
-from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
-from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
 from torch import Tensor, nn
 
 from hlgp_dist.config import optimizer_options, schema
+from hlgp_dist.engine.import_deepspeed import (
+    FWD_MODULE_STACK,
+    deepspeed,
+    safe_get_full_optimizer_state,
+    safe_set_full_optimizer_state,
+)
 from hlgp_dist.engine.options import deepspeed_config, state_keys, torch_optimizer
 
 

@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-import deepspeed
 import torch.distributed as dist
-from deepspeed.utils import groups
 
-deepspeed.ops.__compatible_ops__ = {}
-# None of DeepSpeed's own kernels is used. Else each rank would compile a program to find out which of them it could,
-# and on the CPU a shared-memory collective, which needs ninja and a compiler; plain gloo does not.
+from hlgp_dist.engine.import_deepspeed import deepspeed, groups
 
 
 @contextmanager
