@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -79,23 +78,24 @@ class TrialRoom:
             if fits == running == 0:
                 waited = f"after launch.wait_seconds={self._launch.wait_seconds}"
                 raise EnvironmentFailure(f"{_too_small(self._launch)} {waited}; the same command resumes")
-        return running < min(fits, self._most, self._drivers(min(fits, self._most)))
-
-    def _drivers(self, wanted: int) -> int:
-        """How many of the wanted find memory for what looks after them; Ray would end processes of a full head."""
-        place = self._launch.driver_resource or HEAD_NODE
-        memory = [node.get("memory", math.inf) for node in living_nodes() if place in node]
-        holds = max(1.0, sum(each // DRIVER_BYTES for each in memory))
-        if wanted > holds and not self._is_told:
+        wanted, holds = min(fits, self._most), self._drivers()
+        if holds <= running < wanted and not self._is_told:
             self._is_told = True
-            log.warning(
-                "%d trials at a time, in place of %d: %.3g GB each are taken where their drivers run, which is the "
-                "head; give it more memory, or name a resource of other nodes by launch.driver_resource",
-                int(holds),
-                wanted,
-                DRIVER_BYTES / 1e9,
-            )
-        return int(min(wanted, holds))
+            log.warning(_too_many(self._launch, holds, wanted))
+        return running < min(wanted, holds)
+
+    def _drivers(self) -> float:
+        """How many trials find memory for what looks after them; Ray would end processes where it is full."""
+        place = self._launch.driver_resource or HEAD_NODE
+        memory = [float(node.get("memory", sys.maxsize)) for node in living_nodes() if place in node]
+        return max(1.0, sum(each // DRIVER_BYTES for each in memory))
+
+
+def _too_many(launch: LaunchOptions, holds: float, wanted: int) -> str:
+    told = f"{holds:g} trials at a time, where {wanted} have room: each takes {DRIVER_BYTES / 1e9:g} GB of memory"
+    if launch.driver_resource is not None:
+        return f"{told} on the nodes with launch.driver_resource={launch.driver_resource}; give it to more of them"
+    return f"{told} on the head; give it more, or name a resource of other nodes by launch.driver_resource"
 
 
 def workers_at_start(launch: LaunchOptions) -> int:

@@ -120,10 +120,16 @@ def test_a_heads_memory_bounds_the_trials_at_a_time(
     workers = [{"CPU": 2.0, "memory": 1e12, "drivers": 1.0}] * 8
     monkeypatch.setattr(room_of, "living_nodes", lambda: [{"memory": 3e9, HEAD_NODE: 1.0}, *workers])
     has_room = search_on(cluster, 60)
-    assert [has_room(running) for running in (0, 1, 2, 7)] == [True, True, False, False]
-    assert [line.getMessage()[:40] for line in caplog.records] == ["2 trials at a time, in place of 8: 1.2 G"]
+    assert has_room(0) and has_room(1) and not caplog.records, "as long as nothing has to wait"
+    assert not has_room(2) and not has_room(7)
+    told = "2 trials at a time, where 8 have room: each takes 1.2 GB of memory on the head; give it more"
+    assert [line.getMessage().startswith(told) for line in caplog.records] == [True]
     elsewhere = search_on(cluster, 60, **{"launch.driver_resource": "drivers"})
     assert [elsewhere(running) for running in (0, 7, 8)] == [True, True, False]
+    monkeypatch.setattr(room_of, "living_nodes", lambda: [{HEAD_NODE: 1.0}, *workers])
+    assert has_room(7), "a head that does not say how much it has"
+    workers[:] = [{"CPU": 2.0, "memory": 1e12}] * 7 + [{"CPU": 2.0, "memory": 1e9, "drivers": 1.0}]
+    assert not elsewhere(1) and "launch.driver_resource=drivers; give it" in caplog.records[-1].getMessage()
 
 
 def test_a_node_that_joins_is_waited_for(cluster: Cluster) -> None:
